@@ -1,0 +1,279 @@
+//! Outputs that are either whole or not there: data to `name.part`, sync, rename, sync the folder.
+//!
+//! Guarantees: nothing half-written ever carries the final name; an output that exists is refused unless overwriting
+//! was asked for, and then the old file stays until the new one is complete. Leaves to others: what the bytes are.
+
+use crate::error::OnPath;
+use crate::io::{with_suffix, write_all_at};
+use crate::{Error, Result};
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+
+/// Suffix of unfinished outputs.
+pub const PART: &str = ".part";
+
+/// Refuses an output that exists, with the one hint that helps.
+pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(m) if m.is_dir() && fs::read_dir(path).is_ok_and(|mut d| d.next().is_none()) => Ok(()),
+        Ok(_) if !overwrite => Err(Error::caller("the output exists already")
+            .path(path)
+            .hint("choose another name, or add --overwrite to replace it")),
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Error::io(path, "looking at the output", e)),
+    }
+}
+
+/// Checks that the folder an output goes to is there.
+fn parent_of(path: &Path) -> Result<&Path> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !parent.is_dir() {
+        return Err(Error::caller("the folder for the output does not exist").path(parent).hint("create it first"));
+    }
+    Ok(parent)
+}
+
+/// Makes a rename durable: syncs the folder it happened in. Windows has no such call; NTFS journals renames itself.
+pub fn sync_dir(dir: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        match File::open(dir).and_then(|d| d.sync_all()) {
+            Ok(()) => {}
+            // Some network and FUSE file systems cannot sync a folder: not the user's problem.
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::Unsupported) => {}
+            Err(e) => return Err(Error::io(dir, "syncing the folder", e)),
+        }
+    }
+    #[cfg(windows)]
+    let _ = dir;
+    Ok(())
+}
+
+/// A file being written as `name.part`. Dropped uncommitted it is removed, unless [`keep`](Self::keep) was called.
+#[derive(Debug)]
+pub struct PartFile {
+    file: Option<File>,
+    part: PathBuf,
+    target: PathBuf,
+    keep: bool,
+}
+
+impl PartFile {
+    /// Starts a fresh output; a left-over `.part` of an earlier run is replaced.
+    pub fn create(target: &Path, overwrite: bool) -> Result<Self> {
+        refuse_existing(target, overwrite)?;
+        if target.is_dir() {
+            return Err(Error::caller("this is a folder, a file was to be written").path(target));
+        }
+        parent_of(target)?;
+        let part = with_suffix(target, PART);
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&part).on(&part, "creating")?;
+        Ok(PartFile { file: Some(file), part, target: target.to_owned(), keep: false })
+    }
+
+    /// Goes on with the `.part` of an interrupted run, or starts a fresh one. The caller checks what it holds.
+    pub fn resume(target: &Path, overwrite: bool) -> Result<Self> {
+        refuse_existing(target, overwrite)?;
+        let part = with_suffix(target, PART);
+        if !part.is_file() {
+            return Self::create(target, overwrite);
+        }
+        let file = OpenOptions::new().read(true).write(true).open(&part).on(&part, "opening")?;
+        Ok(PartFile { file: Some(file), part, target: target.to_owned(), keep: false })
+    }
+
+    fn handle(&self) -> Result<&File> {
+        self.file.as_ref().ok_or_else(|| Error::caller("the output is committed already").path(&self.target))
+    }
+
+    /// The open file.
+    pub fn file(&self) -> Result<&File> {
+        self.handle()
+    }
+
+    /// Name while unfinished.
+    pub fn part_path(&self) -> &Path {
+        &self.part
+    }
+
+    /// Final name.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Current length, bytes.
+    pub fn len(&self) -> Result<u64> {
+        Ok(self.handle()?.metadata().on(&self.part, "reading the size")?.len())
+    }
+
+    /// True while nothing is written.
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Sets the length; growing reserves nothing (sparse), so a full disk is met while writing.
+    pub fn set_len(&self, len: u64) -> Result<()> {
+        self.handle()?.set_len(len).on(&self.part, "setting the size")
+    }
+
+    /// Writes all of `data` at `offset`.
+    pub fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
+        write_all_at(self.handle()?, data, offset).map_err(|e| Error::io(&self.part, "writing", e).at(offset))
+    }
+
+    /// Keeps the `.part` on drop, for a later [`resume`](Self::resume).
+    pub fn keep(&mut self) {
+        self.keep = true;
+    }
+
+    /// Syncs the data, gives the file its final name and syncs the folder.
+    pub fn commit(mut self) -> Result<PathBuf> {
+        let file =
+            self.file.take().ok_or_else(|| Error::caller("the output is committed already").path(&self.target))?;
+        file.sync_all().on(&self.part, "syncing to disk")?;
+        drop(file); // Windows renames no open file
+        fs::rename(&self.part, &self.target).on(&self.target, "renaming to the final name")?;
+        self.keep = true; // nothing left to remove
+        sync_dir(parent_of(&self.target)?)?;
+        Ok(self.target.clone())
+    }
+}
+
+impl Drop for PartFile {
+    fn drop(&mut self) {
+        self.file = None;
+        if !self.keep {
+            let _ = fs::remove_file(&self.part);
+        }
+    }
+}
+
+/// Writes a small file (sidecar, receipt) in one go, with the same guarantees.
+pub fn write_small(target: &Path, bytes: &[u8], overwrite: bool) -> Result<PathBuf> {
+    let part = PartFile::create(target, overwrite)?;
+    part.write_at(bytes, 0)?;
+    part.commit()
+}
+
+/// A folder being filled as `name.part/` (per-slice series, scans). Same life as a [`PartFile`].
+#[derive(Debug)]
+pub struct PartDir {
+    part: PathBuf,
+    target: PathBuf,
+    overwrite: bool,
+    keep: bool,
+    done: bool,
+}
+
+impl PartDir {
+    /// Starts a fresh folder, or with `resume` goes on in the one an interrupted run left.
+    pub fn create(target: &Path, overwrite: bool, resume: bool) -> Result<Self> {
+        refuse_existing(target, overwrite)?;
+        if target.is_file() {
+            return Err(Error::caller("this is a file, a folder was to be written").path(target));
+        }
+        parent_of(target)?;
+        let part = with_suffix(target, PART);
+        if part.is_dir() && !resume {
+            fs::remove_dir_all(&part).on(&part, "removing the left-over of an interrupted run")?;
+        }
+        match fs::create_dir(&part) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && resume => {}
+            r => r.on(&part, "creating the folder")?,
+        }
+        Ok(PartDir { part, target: target.to_owned(), overwrite, keep: false, done: false })
+    }
+
+    /// The folder to write into, under its unfinished name.
+    pub fn path(&self) -> &Path {
+        &self.part
+    }
+
+    /// Final name.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Keeps the `.part` folder on drop, for a later resume.
+    pub fn keep(&mut self) {
+        self.keep = true;
+    }
+
+    /// Gives the folder its final name. With `overwrite` an old folder is moved aside first and removed afterwards.
+    pub fn commit(mut self) -> Result<PathBuf> {
+        sync_dir(&self.part)?;
+        let old = with_suffix(&self.target, ".old.part");
+        let mut moved = false;
+        if self.target.is_dir() {
+            if fs::remove_dir(&self.target).is_err() {
+                refuse_existing(&self.target, self.overwrite)?;
+                if old.exists() {
+                    fs::remove_dir_all(&old).on(&old, "removing")?;
+                }
+                fs::rename(&self.target, &old).on(&self.target, "moving the old folder aside")?;
+                moved = true;
+            }
+        }
+        if let Err(e) = fs::rename(&self.part, &self.target) {
+            if moved {
+                let _ = fs::rename(&old, &self.target);
+            }
+            return Err(Error::io(&self.target, "renaming to the final name", e));
+        }
+        self.done = true;
+        sync_dir(parent_of(&self.target)?)?;
+        if moved {
+            fs::remove_dir_all(&old).on(&old, "removing the replaced folder")?;
+        }
+        Ok(self.target.clone())
+    }
+}
+
+impl Drop for PartDir {
+    fn drop(&mut self) {
+        if !self.keep && !self.done {
+            let _ = fs::remove_dir_all(&self.part);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_under_the_final_name_until_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a.vol");
+        let p = PartFile::create(&target, false).unwrap();
+        p.write_at(b"half", 0).unwrap();
+        assert!(!target.exists());
+        drop(p);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+
+        write_small(&target, b"whole", false).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"whole");
+        assert!(PartFile::create(&target, false).is_err());
+        let p = PartFile::create(&target, true).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"whole");
+        p.write_at(b"new", 0).unwrap();
+        p.commit().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"new");
+    }
+
+    #[test]
+    fn folders_replace_only_when_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("slices");
+        for (round, text) in ["one", "two"].iter().enumerate() {
+            assert_eq!(PartDir::create(&target, false, false).is_ok(), round == 0);
+            let d = PartDir::create(&target, true, false).unwrap();
+            fs::write(d.path().join("s0"), text).unwrap();
+            d.commit().unwrap();
+            assert_eq!(fs::read_to_string(target.join("s0")).unwrap(), *text);
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,87 @@
+//! Memory maps of input files: the only `unsafe` of the readers.
+//!
+//! A mapped page that can no longer be read (file shortened by another program, network share gone) is not an error
+//! but a crash of the process. Therefore: read-only, inputs only, local disks only, and the file's length is checked
+//! when mapping. On network and FUSE file systems [`Map::open_local`] returns `None` and the caller streams instead.
+
+use crate::io::ReadAt;
+use memmap2::{Advice, Mmap};
+
+/// A read-only map of a whole file.
+#[derive(Debug)]
+pub struct Map(Mmap);
+
+impl Map {
+    /// Maps the file where it lies on a local disk; `None` where streaming is the safer way or the system refuses.
+    pub fn open_local(file: &ReadAt) -> Option<Map> {
+        if file.is_empty() || !is_local(file) {
+            return None;
+        }
+        // SAFETY: the map is read-only and private to this process; the contract above covers the one remaining
+        // danger, another program shortening the file while we read it.
+        let map = unsafe { Mmap::map(file.file()) }.ok()?;
+        (map.len() as u64 == file.len()).then_some(Map(map))
+    }
+
+    /// The bytes of the file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Tells the system that the file will be read front to back.
+    pub fn advise_sequential(&self) {
+        #[cfg(unix)]
+        let _ = self.0.advise(Advice::Sequential);
+        #[cfg(not(unix))]
+        let _ = Advice::Sequential;
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn is_local(file: &ReadAt) -> bool {
+    use std::os::fd::AsRawFd;
+    let mut s = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: the descriptor is open for as long as `file` lives; the kernel fills `s` when it returns 0.
+    let f_type = unsafe {
+        if libc::fstatfs(file.file().as_raw_fd(), s.as_mut_ptr()) != 0 {
+            return false;
+        }
+        s.assume_init().f_type as u64 & 0xFFFF_FFFF
+    };
+    // NFS, SMB, CIFS, SMB2, FUSE, Lustre, BeeGFS, GPFS, Ceph, AFS: pages can vanish under us.
+    const REMOTE: [u64; 10] = [
+        0x6969,
+        0x517B,
+        0xFF53_4D42,
+        0xFE53_4D42,
+        0x6573_5546,
+        0x0BD0_0BD0,
+        0x1983_0326,
+        0x4750_4653,
+        0x00C3_6400,
+        0x5346_414F,
+    ];
+    !REMOTE.contains(&f_type)
+}
+
+#[cfg(windows)]
+fn is_local(file: &ReadAt) -> bool {
+    use std::os::windows::ffi::OsStrExt;
+    use windows_sys::Win32::Storage::FileSystem::{GetDriveTypeW, GetVolumePathNameW};
+    const DRIVE_FIXED: u32 = 3;
+    let Ok(full) = std::path::absolute(file.path()) else {
+        return false;
+    };
+    let wide: Vec<u16> = full.as_os_str().encode_wide().chain([0]).collect();
+    let mut root = [0u16; 1024];
+    // SAFETY: `wide` is NUL-terminated; `root` is passed with its true length and NUL-terminated on success.
+    unsafe {
+        GetVolumePathNameW(wide.as_ptr(), root.as_mut_ptr(), root.len() as u32) != 0
+            && GetDriveTypeW(root.as_ptr()) == DRIVE_FIXED
+    }
+}
+
+#[cfg(not(any(target_os = "linux", windows)))]
+fn is_local(_file: &ReadAt) -> bool {
+    false
+}
