@@ -206,15 +206,13 @@ impl PartDir {
         sync_dir(&self.part)?;
         let old = with_suffix(&self.target, ".old.part");
         let mut moved = false;
-        if self.target.is_dir() {
-            if fs::remove_dir(&self.target).is_err() {
-                refuse_existing(&self.target, self.overwrite)?;
-                if old.exists() {
-                    fs::remove_dir_all(&old).on(&old, "removing")?;
-                }
-                fs::rename(&self.target, &old).on(&self.target, "moving the old folder aside")?;
-                moved = true;
+        if self.target.is_dir() && fs::remove_dir(&self.target).is_err() {
+            refuse_existing(&self.target, self.overwrite)?;
+            if old.exists() {
+                fs::remove_dir_all(&old).on(&old, "removing")?;
             }
+            fs::rename(&self.target, &old).on(&self.target, "moving the old folder aside")?;
+            moved = true;
         }
         if let Err(e) = fs::rename(&self.part, &self.target) {
             if moved {

@@ -121,6 +121,7 @@ pub struct OpenOptions {
 
 /// What was found inside.
 #[derive(Clone)]
+#[allow(clippy::large_enum_variant)] // one per opened path, never in bulk
 pub enum Content {
     /// A stack of frames: volume, series, image.
     Volume(Volume),
@@ -164,6 +165,12 @@ pub struct TreeLine {
     pub ok: bool,
 }
 
+/// Starts writing a volume under a path.
+pub type CreateFn = fn(&Path, &CreateOptions) -> Result<Box<dyn SliceSink>>;
+
+/// Lists the tree of a container.
+pub type TreeFn = fn(&Path) -> Result<Vec<TreeLine>>;
+
 /// A format: everything the tools need to know about it.
 pub struct FormatSpec {
     /// Short name, used by `--format`.
@@ -183,9 +190,9 @@ pub struct FormatSpec {
     /// Opens a path the probe accepted (or the user insisted on).
     pub open: fn(&Path, &OpenOptions) -> Result<Opened>,
     /// Starts writing a volume; `None` where the format is read-only.
-    pub create: Option<fn(&Path, &CreateOptions) -> Result<Box<dyn SliceSink>>>,
+    pub create: Option<CreateFn>,
     /// Lists a container's tree; `None` where there is none.
-    pub tree: Option<fn(&Path) -> Result<Vec<TreeLine>>>,
+    pub tree: Option<TreeFn>,
 }
 
 /// All formats. The order is that of tables; it does not decide ties.
