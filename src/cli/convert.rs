@@ -49,8 +49,7 @@ enum AxisArg {
 impl Tool for Convert {
     const NAME: &'static str = "convert";
     const ABOUT: &'static str = "Convert a volume, stack or series to another format, whole or in part";
-    const EXAMPLES: &'static str = "\
-  tomo convert scan.vol slices/ --to tiff          one TIFF per slice
+    const EXAMPLES: &'static str = "  tomo convert scan.vol slices/ --to tiff          one TIFF per slice
   tomo convert scan.vol scan.tif                   one TIFF (BigTIFF where needed) for all slices
   tomo convert scan.vol fiji.tif --variant imagej  one file that Fiji opens at any size
   tomo convert scan.vol part.vol --slices 500:600 --roi 100:1900,100:1900

@@ -30,8 +30,8 @@ pub struct Info {
 impl Tool for Info {
     const NAME: &'static str = "info";
     const ABOUT: &'static str = "Say what a file or scan is: shape, type, angles, flats, filters, links, completeness";
-    const EXAMPLES: &'static str = "\
-  tomo info scan1/                       a scan folder: projections, flats, darks, angles, axis
+    const EXAMPLES: &'static str =
+        "  tomo info scan1/                       a scan folder: projections, flats, darks, angles, axis
   tomo info scan1.vol --stats            min, max, percentiles of every voxel
   tomo info scan1.nxs --tree             the HDF5 tree with links and virtual sources
   tomo info unknown.vol --dims 2048x2048x100 --dtype float32
