@@ -28,6 +28,25 @@ impl Map {
         &self.0
     }
 
+    /// Gives the pages of `range` (bytes) back to the system: they leave this process, not the file cache. Reading them
+    /// again is allowed and brings them back.
+    pub fn release(&self, range: std::ops::Range<usize>) {
+        #[cfg(unix)]
+        {
+            // Only pages that lie wholly inside: neighbours may be in use.
+            const PAGE: usize = 1 << 16;
+            let (start, end) = (range.start.next_multiple_of(PAGE), range.end.min(self.0.len()) / PAGE * PAGE);
+            if start < end {
+                // SAFETY: the map is read-only and backed by a file, so dropped pages are read again from it on the
+                // next access; no data can be lost.
+                let _ =
+                    unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = range; // Windows trims a process's pages by itself
+    }
+
     /// Tells the system that the file will be read front to back.
     pub fn advise_sequential(&self) {
         #[cfg(unix)]

@@ -289,6 +289,7 @@ fn copy(
                 Block::Mapped => {
                     let bytes = source.mapped(frames.clone()).ok_or_else(|| Error::caller("the map went away"))?;
                     sink.put(frames.start, bytes)?;
+                    source.release(frames);
                 }
             }
             progress.advance(n as u64);

@@ -369,7 +369,10 @@ pub fn statistics(
                     collector.add(&b);
                     pool.give(b);
                 }
-                None => collector.add(source.mapped(frames.clone()).unwrap_or_default()),
+                None => {
+                    collector.add(source.mapped(frames.clone()).unwrap_or_default());
+                    source.release(frames.clone());
+                }
             }
             Ok(frames.len())
         },

@@ -218,6 +218,10 @@ impl FrameSource for Crop {
         let by = self.region.frames.start;
         whole_frames.then(|| self.inner.mapped(frames.start + by..frames.end + by)).flatten()
     }
+    fn release(&self, frames: Range<usize>) {
+        let by = self.region.frames.start;
+        self.inner.release(frames.start + by..frames.end + by);
+    }
 }
 
 /// The stack cut along another axis.

@@ -7,7 +7,8 @@ use std::path::Path;
 fn volume(dir: &Path) -> Vec<f32> {
     let v = floats(7 * 5 * 9);
     std::fs::write(dir.join("a.vol"), le(&v)).unwrap();
-    std::fs::write(dir.join("a.vol.info"), "! PyHST_SLAVE VOLUME INFO FILE\nNUM_X =  7\nNUM_Y =  5\nNUM_Z =  9\n").unwrap();
+    std::fs::write(dir.join("a.vol.info"), "! PyHST_SLAVE VOLUME INFO FILE\nNUM_X =  7\nNUM_Y =  5\nNUM_Z =  9\n")
+        .unwrap();
     v
 }
 
@@ -47,8 +48,11 @@ fn parts_of_a_volume() {
     let d = dir.path();
     let v = volume(d);
     tomo(d, &["convert", "a.vol", "b.vol", "--slices", "2:8:3", "--roi", "1:6,2:5", "--axis", "z"]).expect(0);
-    let want: Vec<f32> =
-        [2, 5].iter().flat_map(|z| (2..5).flat_map(move |y| (1..6).map(move |x| (z * 5 + y) * 7 + x))).map(|i| v[i]).collect();
+    let want: Vec<f32> = [2, 5]
+        .iter()
+        .flat_map(|z| (2..5).flat_map(move |y| (1..6).map(move |x| (z * 5 + y) * 7 + x)))
+        .map(|i| v[i])
+        .collect();
     assert_eq!(read_floats(&d.join("b.vol")), want);
     tomo(d, &["convert", "a.vol", "c.vol", "--axis", "x"]).expect(0);
     let want: Vec<f32> =
@@ -97,7 +101,8 @@ fn threads_and_memory_do_not_change_a_byte() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
     volume(d);
-    tomo(d, &["convert", "a.vol", "one.raw", "--axis", "y", "--bin", "2", "--threads", "1", "--memory", "16M"]).expect(0);
+    tomo(d, &["convert", "a.vol", "one.raw", "--axis", "y", "--bin", "2", "--threads", "1", "--memory", "16M"])
+        .expect(0);
     tomo(d, &["convert", "a.vol", "five.raw", "--axis", "y", "--bin", "2", "--threads", "5"]).expect(0);
     assert_eq!(std::fs::read(d.join("one.raw")).unwrap(), std::fs::read(d.join("five.raw")).unwrap());
 }
