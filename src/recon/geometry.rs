@@ -14,9 +14,10 @@ pub enum Field {
     Full,
     /// Extended field (a.k.a. half acquisition): a full turn with the axis near one edge of the detector. Opposite
     /// projections are blended over `slope_px` columns around the axis (PyHST2's PENTEZONE), at most the columns seen
-    /// twice: weights `w(s) + w(-s) = 1`, so nothing is counted double and no pairing of projections is needed.
+    /// twice: weights `w(s) + w(-s) = 1`, so nothing is counted double and no pairing of projections is needed. The
+    /// hand-over is a smooth step: the kinks of a linear one come out as rings of several per cent around the axis.
     Extended {
-        /// Width of the linear hand-over in columns; `f64::INFINITY` means the whole overlap.
+        /// Width of the hand-over in columns; `f64::INFINITY` means the whole overlap.
         slope_px: f64,
     },
 }
@@ -245,7 +246,8 @@ impl Geometry {
         let near = if self.axis_on_right() { self.cols as f64 - 1.0 - c } else { c };
         let slope = slope_px.min(2.0 * near).max(1e-9);
         let s = if self.axis_on_right() { c - u } else { u - c };
-        (0.5 + s / slope).clamp(0.0, 1.0)
+        let t = (0.5 + s / slope).clamp(0.0, 1.0);
+        t * t * (3.0 - 2.0 * t)
     }
 
     /// Half-open columns of the full slice, for row `i`, whose centres every projection sees (within half a pixel of

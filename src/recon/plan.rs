@@ -212,15 +212,15 @@ impl FbpPlan {
     /// Lengths that do not fit the plan, or scratch made by another plan.
     pub fn execute(&self, sinograms: Sinograms<'_>, slices: &mut [f32], scratch: &mut Scratch) -> Result<()> {
         let (n, cols) = (self.geometry.angles_rad.len(), self.geometry.cols);
-        let needed = sinograms.slices as u64 * n as u64 * cols as u64;
-        if sinograms.data.len() as u64 != needed || sinograms.slices * n * cols != sinograms.data.len() {
+        let needed = n.checked_mul(cols).and_then(|v| v.checked_mul(sinograms.slices));
+        if needed != Some(sinograms.data.len()) {
             return Err(Error::caller("the sinograms do not fit the plan")
                 .expected(format!("{} slices of {n} projections of {cols} columns", sinograms.slices))
                 .found(format!("{} values", sinograms.data.len())));
         }
-        if slices.len() != sinograms.slices * self.slice_len() {
+        if sinograms.slices.checked_mul(self.slice_len()) != Some(slices.len()) {
             return Err(Error::caller("the output does not fit the plan")
-                .expected(format!("{} values", sinograms.slices * self.slice_len()))
+                .expected(format!("{} slices of {} values", sinograms.slices, self.slice_len()))
                 .found(slices.len()));
         }
         let (filtered, tiles, _) = self.scratch_sizes(scratch.lanes, 1);

@@ -27,7 +27,8 @@ pub(super) struct RowFilter {
     inverse: Arc<dyn ComplexToReal<f32>>,
 }
 
-/// Blending weights of an extended field: `clamp(start[k] + slope * u, 0, 1)` for column u of projection k.
+/// Blending weights of an extended field: the smooth step of `clamp(start[k] + slope * u, 0, 1)` for column u of
+/// projection k ([`Geometry::overlap_weight`]).
 struct Overlap {
     start: Vec<f32>,
     slope: f32,
@@ -116,7 +117,8 @@ impl RowFilter {
             None => out.iter_mut().zip(row).for_each(|(o, v)| *o = v * w),
             Some(b) => {
                 for (u, (o, v)) in out.iter_mut().zip(row).enumerate() {
-                    *o = v * (w * (b.start[k] + b.slope * u as f32).clamp(0.0, 1.0));
+                    let t = (b.start[k] + b.slope * u as f32).clamp(0.0, 1.0);
+                    *o = v * (w * (t * t * (3.0 - 2.0 * t)));
                 }
             }
         }
@@ -138,7 +140,7 @@ impl RowFilter {
 
 impl Overlap {
     fn new(g: &Geometry) -> Self {
-        // The weight is linear between its clamps: two points inside the slope give it for all columns.
+        // The argument of the smooth step is linear in the column.
         let near_right = g.axis_on_right();
         let near = if near_right { g.cols as f64 - 1.0 - g.rotation_axis_px } else { g.rotation_axis_px };
         let width = match g.field {
