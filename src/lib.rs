@@ -1,2 +1,4 @@
 //! x
+pub mod correct;
+pub mod phantom;
 pub mod recon;
