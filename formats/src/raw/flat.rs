@@ -2,8 +2,11 @@
 //! NPY, uncompressed EDF and TIFF, contiguous HDF5).
 //!
 //! Guarantees: all values lie inside the file (checked when opening), a box read touches only the bytes it needs plus
-//! small gaps, files on local disks are mapped, others read by position. Leaves to others: how shape, type and offset
-//! are known.
+//! small gaps. Leaves to others: how shape, type and offset are known.
+//!
+//! Boxes are read by position even where the file is mapped: the kernel answers each page fault of a map with its whole
+//! read-ahead (8 MiB on some machines), which made one row of each of 2500 slices take 30 s instead of 10 ms. The map
+//! serves [`FrameSource::mapped`], where whole frames are wanted and read-ahead is right.
 
 use crate::io::ReadAt;
 use crate::mmap::Map;
@@ -43,14 +46,7 @@ impl Flat {
     ///
     /// # Errors
     /// `File` with both numbers where the file is too short for `shape`; `Limit` for impossible shapes.
-    pub fn open(
-        path: &Path,
-        shape: Shape,
-        dtype: DType,
-        order: ByteOrder,
-        offset: u64,
-        no_mmap: bool,
-    ) -> Result<Flat> {
+    pub fn open(path: &Path, shape: Shape, dtype: DType, order: ByteOrder, offset: u64, no_mmap: bool) -> Result<Flat> {
         Self::over(Arc::new(ReadAt::open(path)?), shape, dtype, order, offset, no_mmap)
     }
 
@@ -109,14 +105,7 @@ impl Flat {
         Ok(Self::build(file, shape, dtype, order, Place::PerFrame(offsets), no_mmap))
     }
 
-    fn build(
-        file: Arc<ReadAt>,
-        shape: Shape,
-        dtype: DType,
-        order: ByteOrder,
-        place: Place,
-        no_mmap: bool,
-    ) -> Flat {
+    fn build(file: Arc<ReadAt>, shape: Shape, dtype: DType, order: ByteOrder, place: Place, no_mmap: bool) -> Flat {
         let map = if no_mmap { None } else { Map::open_local(&file).map(Arc::new) };
         Flat { file, map, shape, dtype, order, place }
     }
@@ -158,22 +147,11 @@ impl Flat {
         }
     }
 
-    fn fetch(&self, out: &mut [u8], at: u64) -> Result<()> {
-        if let Some(map) = &self.map {
-            let bytes = usize::try_from(at).ok().and_then(|a| map.bytes().get(a..)?.get(..out.len()));
-            if let Some(bytes) = bytes {
-                out.copy_from_slice(bytes);
-                return Ok(());
-            }
-        }
-        self.file.read_exact_at(out, at)
-    }
-
-    /// Fetches `count` pieces of `piece` bytes that start `pitch` bytes apart.
+    /// Fills `out` with pieces of `piece` bytes that start `pitch` bytes apart.
     fn fetch_strided(&self, out: &mut [u8], at: u64, piece: usize, pitch: usize) -> Result<()> {
-        if self.map.is_some() || pitch - piece > SMALL_GAP {
+        if pitch - piece > SMALL_GAP {
             for (i, o) in out.chunks_exact_mut(piece).enumerate() {
-                self.fetch(o, at + i as u64 * pitch as u64)?;
+                self.file.read_exact_at(o, at + i as u64 * pitch as u64)?;
             }
             return Ok(());
         }
@@ -223,7 +201,7 @@ impl FrameSource for Flat {
             let (now, later) = rest.split_at_mut(n * per_frame);
             let at = self.frame_at(f) + skip;
             if whole_rows || region.rows.len() == 1 {
-                self.fetch(now, at)?;
+                self.file.read_exact_at(now, at)?;
             } else {
                 self.fetch_strided(now, at, piece, row_bytes)?;
             }
