@@ -335,7 +335,7 @@ mod tests {
             shift = shift.max((a - b).abs());
         }
         assert!(moved / 2 < h.total() / 40, "{moved}");
-        assert!(shift <= 8, "{shift}");
+        assert!(shift <= 16, "cumulated counts differ by {shift} voxels");
         let peak = |c: &[u64]| c.iter().enumerate().max_by_key(|(_, n)| **n).map(|(i, _)| i);
         assert_eq!(peak(&h.counts), peak(&theirs));
     }
