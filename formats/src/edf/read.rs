@@ -98,15 +98,7 @@ impl File {
     /// # Errors
     /// Where the first header is missing, endless or not understood.
     pub fn open(path: impl AsRef<Path>) -> Result<File> {
-        Self::walk(path.as_ref(), usize::MAX)
-    }
-
-    /// Opens a file for its first frame only: what a series of single-frame files needs.
-    pub fn open_first(path: impl AsRef<Path>) -> Result<File> {
-        Self::walk(path.as_ref(), 1)
-    }
-
-    fn walk(path: &Path, max_frames: usize) -> Result<File> {
+        let path = path.as_ref();
         let mut file = File {
             path: path.to_owned(),
             stores: vec![Store::open(path)?],
@@ -117,7 +109,7 @@ impl File {
         };
         let mut outside: HashMap<String, Result<usize, String>> = HashMap::new();
         let mut at = 0u64;
-        while file.frames.len() < max_frames {
+        loop {
             let n = file.frames.len();
             if n >= MAX_FRAMES {
                 return Err(Error::limit(format!("more than {MAX_FRAMES} frames in one file")).path(path).at(at));

@@ -113,7 +113,6 @@ impl Packed {
             let Some(decoder) = slot.as_mut() else {
                 return Ok(());
             };
-            // Rounded up to a whole step, so that a look at a few bytes does not decode in dribs and drabs.
             if self.len >= self.limit {
                 return Err(Error::limit("the compressed file unpacks to more than any real image")
                     .path(&self.path)
