@@ -22,10 +22,11 @@ fn every_edf_row() {
     let text = std::fs::read_to_string(data.join("ORACLE.jsonl")).unwrap();
     let (mut files, mut frames, mut refused, mut wrong) = (0, 0, 0, Vec::new());
     for line in text.lines() {
-        let row: serde_json::Value = serde_json::from_str(line).unwrap();
-        if row["kind"] != "edf" {
+        // Rows of other kinds may hold NaN, which is no JSON.
+        if !line.contains(r#""kind": "edf""#) {
             continue;
         }
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
         files += 1;
         let name = row["file"].as_str().unwrap();
         let file = match File::open(data.join(name)) {
@@ -54,7 +55,8 @@ fn every_edf_row() {
             };
             ByteOrder::Little.to_native(&mut values, dtype.size()); // native to little endian
             let sha: String = Sha256::digest(&values).iter().map(|b| format!("{b:02x}")).collect();
-            let shape: Vec<usize> = w["shape"].as_array().unwrap().iter().map(|d| d.as_u64().unwrap() as usize).collect();
+            let shape: Vec<usize> =
+                w["shape"].as_array().unwrap().iter().map(|d| d.as_u64().unwrap() as usize).collect();
             if dims != shape || w["dtype"] != dtype.name() || w["sha256_le"] != sha.as_str() {
                 wrong.push(format!("{name}: frame {i}: {dims:?} {} {sha}, fabio sees {w}", dtype.name()));
             }

@@ -114,7 +114,7 @@ pub fn integer(text: &str) -> Option<u64> {
         return Some(n);
     }
     let v: f64 = t.parse().ok()?;
-    (v >= 0.0 && v <= 9e15 && v.fract() == 0.0).then_some(v as u64)
+    ((0.0..=9e15).contains(&v) && v.fract() == 0.0).then_some(v as u64)
 }
 
 /// Data outside the file: `EDF_BinaryFileName`, `…Position`, `…Size`.
@@ -234,8 +234,7 @@ pub fn layout(h: &Header, notes: &mut Vec<String>) -> Result<Layout, Refusal> {
             ByteOrder::Little
         }
     };
-    let bytes =
-        values.checked_mul(dtype.size() as u64).filter(|n| *n <= i64::MAX as u64 / 4).ok_or_else(too_large)?;
+    let bytes = values.checked_mul(dtype.size() as u64).filter(|n| *n <= i64::MAX as u64 / 4).ok_or_else(too_large)?;
     dims.reverse();
     let external = match h.get("EDF_BinaryFileName").filter(|n| !n.is_empty()) {
         None => None,

@@ -22,8 +22,8 @@ pub mod write;
 pub use read::{File, Frame};
 pub use write::write_frame;
 
-use crate::registry::*;
 use crate::model::{Facts, Volume, VolumeMeta};
+use crate::registry::*;
 use crate::{Error, Result};
 use std::path::Path;
 use std::sync::Arc;

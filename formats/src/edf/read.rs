@@ -151,11 +151,7 @@ impl File {
     }
 
     /// Records one block; answers where the next one should begin, or `None` where the walk must stop.
-    fn take(
-        &mut self,
-        block: Block,
-        outside: &mut HashMap<String, Result<usize, String>>,
-    ) -> Result<Option<u64>> {
+    fn take(&mut self, block: Block, outside: &mut HashMap<String, Result<usize, String>>) -> Result<Option<u64>> {
         let n = self.frames.len();
         let path = self.path.clone();
         let mut notes = Vec::new();
@@ -381,7 +377,9 @@ impl File {
     fn check(&self, i: usize, need: u64) -> Result<()> {
         let f = self.frame(i)?;
         if let Some((fault, why)) = &f.defect {
-            return Err(Error::new(*fault, format!("frame {i} cannot be read: {why}")).path(&self.path).at(f.header_at));
+            return Err(Error::new(*fault, format!("frame {i} cannot be read: {why}"))
+                .path(&self.path)
+                .at(f.header_at));
         }
         if f.available < need {
             return Err(Error::file(&self.path, format!("frame {i} is truncated"))
@@ -459,7 +457,9 @@ fn next_block(store: &mut Store, path: &Path, at: u64) -> Result<Next> {
                     start = Some(i + 1);
                     searched = i + 1;
                 }
-                Some(i) => return Ok(Next::Other(format!("no '{{' but byte 0x{:02x} at byte {}", text[i], at + i as u64))),
+                Some(i) => {
+                    return Ok(Next::Other(format!("no '{{' but byte 0x{:02x} at byte {}", text[i], at + i as u64)));
+                }
                 None if have == 0 => return Ok(Next::End(text.len() as u64)),
                 None if text.len() > MAX_BLANKS => return Ok(Next::Other("no '{' among many blanks".into())),
                 None => continue,

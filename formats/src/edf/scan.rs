@@ -156,7 +156,8 @@ pub fn open(c: &Candidate, _: &OpenOptions) -> Result<Opened> {
     if let Some(n) = tomo_n {
         if files.len() > n {
             let extra = files.len() - n;
-            warnings.push(format!("{extra} images after the TOMO_N = {n} projections are left out (checks of movement)"));
+            warnings
+                .push(format!("{extra} images after the TOMO_N = {n} projections are left out (checks of movement)"));
             files.truncate(n);
         } else if files.len() < n {
             warnings.push(format!("the scan is incomplete: TOMO_N = {n}, but {} projections are there", files.len()));
@@ -234,7 +235,8 @@ pub fn open(c: &Candidate, _: &OpenOptions) -> Result<Opened> {
     add_facts(&mut facts, &info, &prefix, numbers, covered);
     used.extend(info.map(|(p, _)| p));
     let name = prefix.trim_end_matches(['_', '-']);
-    let name = if name.is_empty() { c.path.file_name().map(|n| n.to_string_lossy()).unwrap_or_default() } else { name.into() };
+    let name =
+        if name.is_empty() { c.path.file_name().map(|n| n.to_string_lossy()).unwrap_or_default() } else { name.into() };
     let scan = Scan {
         name: name.into_owned(),
         layout: "edf",

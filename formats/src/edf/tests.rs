@@ -71,7 +71,8 @@ fn header_longer_than_announced() {
     has(&f, "ends after 5632");
     // Far beyond the usual limit, announced.
     let long = "y".repeat(400_000);
-    let f = d.open(&block(&format!("EDF_HeaderSize = 409600 ;\nnote = {long} ;\n{BASE}"), 409_600, &u16s(12, 1))).unwrap();
+    let f =
+        d.open(&block(&format!("EDF_HeaderSize = 409600 ;\nnote = {long} ;\n{BASE}"), 409_600, &u16s(12, 1))).unwrap();
     assert_eq!(values(&f, 0), u16s(12, 1));
     // … and not announced: refused, not searched for ever.
     let e = d.open(&block(&format!("note = {long} ;\n{BASE}"), 409_600, &u16s(12, 1))).err().unwrap();
@@ -151,7 +152,9 @@ fn truncated_last_frame_is_an_error_when_read() {
 #[test]
 fn bytes_after_the_last_frame() {
     let d = Dir::new();
-    for (tail, word) in [(&b"some notes"[..], "ignored"), (&b"   \0\0\n"[..], "blank"), (&b"{ Dim_1 = 4 ;"[..], "before the end")] {
+    for (tail, word) in
+        [(&b"some notes"[..], "ignored"), (&b"   \0\0\n"[..], "blank"), (&b"{ Dim_1 = 4 ;"[..], "before the end")]
+    {
         let f = d.open(&[&block(BASE, 512, &u16s(12, 1))[..], tail].concat()).unwrap();
         assert_eq!((f.frames().len(), values(&f, 0)), (1, u16s(12, 1)));
         has(&f, word);
@@ -222,8 +225,12 @@ fn wide_boxes_take_both_ways() {
         let region = Region { frames: 0..1, rows: 3..39, cols: c };
         let mut out = vec![0u16; region.values()];
         v.source.read(&region, bytemuck::cast_slice_mut(&mut out)).unwrap();
-        let want: Vec<u16> =
-            region.rows.clone().flat_map(|r| region.cols.clone().map(move |c| (r, c))).map(|(r, c)| all[r * cols + c]).collect();
+        let want: Vec<u16> = region
+            .rows
+            .clone()
+            .flat_map(|r| region.cols.clone().map(move |c| (r, c)))
+            .map(|(r, c)| all[r * cols + c])
+            .collect();
         assert!(out == want, "{region}");
     }
 }
@@ -231,7 +238,11 @@ fn wide_boxes_take_both_ways() {
 #[test]
 fn general_block_and_its_defaults() {
     let d = Dir::new();
-    let general = block("EDF_DataFormatVersion = 2.40 ;\nByteOrder = HighByteFirst ;\nDim_1 = 4 ;\nDim_2 = 3 ;\nTitle = defaults ;\n", 512, b"");
+    let general = block(
+        "EDF_DataFormatVersion = 2.40 ;\nByteOrder = HighByteFirst ;\nDim_1 = 4 ;\nDim_2 = 3 ;\nTitle = defaults ;\n",
+        512,
+        b"",
+    );
     let image = block("DataType = UnsignedByte ;\nDim_2 = 2 ;\n", 512, b"12345678");
     let f = d.open(&[general, image.clone(), image].concat()).unwrap();
     assert_eq!((f.frames().len(), f.frames()[1].dims.clone()), (2, vec![2, 4]));
@@ -248,7 +259,9 @@ fn general_block_and_its_defaults() {
 fn external_data_only_beside_the_file() {
     let d = Dir::new();
     d.put("data.bin", &[&b"skip"[..], &u16s(12, 3)].concat());
-    let with = |name: &str| format!("{BASE}EDF_BinaryFileName = {name} ;\nEDF_BinaryFilePosition = 4 ;\nEDF_BinarySize = 0 ;\n");
+    let with = |name: &str| {
+        format!("{BASE}EDF_BinaryFileName = {name} ;\nEDF_BinaryFilePosition = 4 ;\nEDF_BinarySize = 0 ;\n")
+    };
     let f = d.open(&[block(&with("data.bin"), 512, b""), block(BASE, 512, &u16s(12, 8))].concat()).unwrap();
     assert_eq!((f.frames().len(), values(&f, 0), values(&f, 1)), (2, u16s(12, 3), u16s(12, 8)));
     // Missing: an error when read, which names it; too short: truncated.
@@ -367,7 +380,9 @@ fn truncation_at_every_byte() {
 #[test]
 fn corruption_never_panics() {
     let d = Dir::new();
-    let whole: Vec<u8> = (0..2).flat_map(|i| block(&format!("EDF_DataFormatVersion = 1 ;\n{BASE}Size = 24 ;\n"), 200, &u16s(12, i))).collect();
+    let whole: Vec<u8> = (0..2)
+        .flat_map(|i| block(&format!("EDF_DataFormatVersion = 1 ;\n{BASE}Size = 24 ;\n"), 200, &u16s(12, i)))
+        .collect();
     let packed = gz(&whole);
     let mut opened = 0;
     for (name, bytes) in [("c.edf", &whole), ("c.edf.gz", &packed)] {
@@ -405,7 +420,8 @@ fn all_types_and_orders() {
             let native: Vec<u8> = (0..12 * dtype.size()).map(|i| (i * 37 + 11) as u8).collect();
             let mut stored = native.clone();
             order.to_native(&mut stored, dtype.size());
-            let f = d.open(&block(&format!("ByteOrder={word};DataType={name};Dim_1=4;Dim_2=3;"), 512, &stored)).unwrap();
+            let f =
+                d.open(&block(&format!("ByteOrder={word};DataType={name};Dim_1=4;Dim_2=3;"), 512, &stored)).unwrap();
             let (dims, t, v) = f.read_frame(0).unwrap();
             assert_eq!((dims, t, v), (vec![3, 4], dtype, native), "{name} {word}");
         }
@@ -462,7 +478,7 @@ fn headers_are_strict() {
     assert!(text.starts_with(want) && text.len() == 512 && text.ends_with(" }\n"), "{text}");
     for n in 300..700 {
         let h = write::header(0, DType::U8, &[1, 1], &[("k".into(), "v".repeat(n))], 0).unwrap();
-        assert!(h.len() % 512 == 0 && h.ends_with(b"}\n"));
+        assert!(h.len().is_multiple_of(512) && h.ends_with(b"}\n"));
         let parsed = super::header::Header::parse(&h[1..h.len() - 2]);
         assert_eq!(parsed.announced_len(), Some(h.len() as u64));
     }
@@ -498,7 +514,15 @@ fn interrupted_writing_is_resumed() {
         let f = std::fs::OpenOptions::new().write(true).open(&torn).unwrap();
         f.set_len(f.metadata().unwrap().len() - 3).unwrap();
         o.resume = true;
-        assert_eq!(write::create(&path, &o).map(|mut s| { s.keep_partial(); s.stored() }).unwrap(), 2);
+        assert_eq!(
+            write::create(&path, &o)
+                .map(|mut s| {
+                    s.keep_partial();
+                    s.stored()
+                })
+                .unwrap(),
+            2
+        );
         write_all(&path, &o, &data);
         let (v, _) = crate::registry::open_volume(&path, &OpenOptions::default()).unwrap();
         let mut out = vec![0u8; 144];
@@ -509,7 +533,10 @@ fn interrupted_writing_is_resumed() {
         o.resume = false;
         let sink = write::create(&path, &o).unwrap();
         assert!(sink.finish(None).is_err() && path.exists());
-        assert_eq!(std::fs::read_dir(d.0.path()).unwrap().filter(|e| e.as_ref().unwrap().path().extension().is_some()).count(), 0);
+        assert_eq!(
+            std::fs::read_dir(d.0.path()).unwrap().filter(|e| e.as_ref().unwrap().path().extension().is_some()).count(),
+            0
+        );
     }
 }
 
@@ -547,7 +574,11 @@ fn scan_folder() {
     put("tooth_slice_0001.edf", 7);
     put("histogram_tooth.edf", 7);
     std::fs::write(dir.join("tooth.abo"), b"").unwrap();
-    std::fs::write(dir.join("tooth.info"), "Energy=       19\nPixelSize=    0.65\nTOMO_N=                 4\nScanRange=   360\n").unwrap();
+    std::fs::write(
+        dir.join("tooth.info"),
+        "Energy=       19\nPixelSize=    0.65\nTOMO_N=                 4\nScanRange=   360\n",
+    )
+    .unwrap();
     assert_eq!(crate::registry::probe(&dir).unwrap().0.name, "edf");
     let o = crate::registry::open(&dir, &OpenOptions::default()).unwrap();
     let all = o.warnings.join("\n");
@@ -556,7 +587,9 @@ fn scan_folder() {
     assert_eq!((s.name.as_str(), s.projections.shape(), s.pixel_um), ("tooth", Shape::new(4, 3, 4), Some([0.65; 2])));
     let deg: Vec<f64> = s.angles.rad.iter().map(|r| r.to_degrees().round()).collect();
     assert_eq!(deg, [0.0, 90.0, 180.0, 270.0]);
-    let refs = |r: &[crate::model::RefSet]| r.iter().map(|f| (f.position.0, f.averaged, f.source.shape().frames)).collect::<Vec<_>>();
+    let refs = |r: &[crate::model::RefSet]| {
+        r.iter().map(|f| (f.position.0, f.averaged, f.source.shape().frames)).collect::<Vec<_>>()
+    };
     assert_eq!(refs(&s.flats), [(0.0, true, 1), (2.0, false, 3), (4.0, true, 1)]);
     assert_eq!(refs(&s.darks), [(0.0, true, 1), (4.0, false, 1)]);
     assert_eq!(s.files.len(), 4 + 2 + 3 + 2 + 1);
@@ -567,7 +600,8 @@ fn scan_folder() {
     let o = crate::registry::open(&dir, &OpenOptions::default()).unwrap();
     let all = o.warnings.join("\n");
     assert!(all.contains("assumed 0..180") && all.contains("brighter"), "{all}");
-    std::fs::write(dir.join("dark.edf"), block("ByteOrder=Low;Dim_1=2;Dim_2=3;DataType=UnsignedByte;", 512, &[0; 6])).unwrap();
+    std::fs::write(dir.join("dark.edf"), block("ByteOrder=Low;Dim_1=2;Dim_2=3;DataType=UnsignedByte;", 512, &[0; 6]))
+        .unwrap();
     assert!(crate::registry::open(&dir, &OpenOptions::default()).is_err());
 }
 

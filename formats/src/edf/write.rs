@@ -217,7 +217,8 @@ impl Common {
     /// Checks that `slices` are whole and the next ones; answers how many.
     fn accept(&self, first: usize, slices: &[u8]) -> Result<usize> {
         let n = slices.len() / self.frame_bytes;
-        if first != self.next || !slices.len().is_multiple_of(self.frame_bytes) || first + n > self.options.shape.frames {
+        if first != self.next || !slices.len().is_multiple_of(self.frame_bytes) || first + n > self.options.shape.frames
+        {
             return Err(Error::caller("slices out of turn")
                 .expected(format!("whole slices from {} of {}", self.next, self.options.shape.frames))
                 .found(format!("{} bytes from slice {first}", slices.len())));
@@ -320,8 +321,7 @@ impl Multi {
         let o = &common.options;
         // The last image has the longest numbers: its header sets the length of all.
         let head_len = common.header(o.shape.frames - 1, 0)?.len();
-        let part =
-            if o.resume { PartFile::resume(path, o.overwrite)? } else { PartFile::create(path, o.overwrite)? };
+        let part = if o.resume { PartFile::resume(path, o.overwrite)? } else { PartFile::create(path, o.overwrite)? };
         if o.resume {
             let stride = (head_len + common.frame_bytes) as u64;
             let whole = (part.len()? / stride).min(o.shape.frames as u64) as usize;
