@@ -1,5 +1,7 @@
 //! (raw: being written)
 
+pub mod flat;
+
 use crate::registry::*;
 use crate::{Error, Result};
 use std::path::Path;
