@@ -62,7 +62,11 @@ fn every_tiff_row_is_equal_or_refused_by_reason() {
         };
         let count = row["pages"].as_u64().unwrap() as usize;
         if file.pages().len() != count {
-            different.push(format!("{name}: {} pages, tifffile sees {count} ({:?})", file.pages().len(), file.broken()));
+            different.push(format!(
+                "{name}: {} pages, tifffile sees {count} ({:?})",
+                file.pages().len(),
+                file.broken()
+            ));
         }
         for (i, want) in pages.iter().enumerate() {
             let wanted = want.get("sha256_le");
@@ -72,7 +76,9 @@ fn every_tiff_row_is_equal_or_refused_by_reason() {
                     both_refuse += usize::from(wanted.is_none());
                     *refused.entry(reason(&e, name)).or_default() += 1;
                 }
-                Ok(_) if wanted.is_none() => different.push(format!("{name} page {i}: decoded, but tifffile refuses it")),
+                Ok(_) if wanted.is_none() => {
+                    different.push(format!("{name} page {i}: decoded, but tifffile refuses it"))
+                }
                 Ok(page) => {
                     let dtype = if file.pages()[i].bits == 1 { "bool" } else { page.dtype.name() };
                     let mut bytes = page.bytes;

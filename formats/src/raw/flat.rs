@@ -43,14 +43,7 @@ impl Flat {
     ///
     /// # Errors
     /// `File` with both numbers where the file is too short for `shape`; `Limit` for impossible shapes.
-    pub fn open(
-        path: &Path,
-        shape: Shape,
-        dtype: DType,
-        order: ByteOrder,
-        offset: u64,
-        no_mmap: bool,
-    ) -> Result<Flat> {
+    pub fn open(path: &Path, shape: Shape, dtype: DType, order: ByteOrder, offset: u64, no_mmap: bool) -> Result<Flat> {
         Self::over(Arc::new(ReadAt::open(path)?), shape, dtype, order, offset, no_mmap)
     }
 
@@ -109,14 +102,7 @@ impl Flat {
         Ok(Self::build(file, shape, dtype, order, Place::PerFrame(offsets), no_mmap))
     }
 
-    fn build(
-        file: Arc<ReadAt>,
-        shape: Shape,
-        dtype: DType,
-        order: ByteOrder,
-        place: Place,
-        no_mmap: bool,
-    ) -> Flat {
+    fn build(file: Arc<ReadAt>, shape: Shape, dtype: DType, order: ByteOrder, place: Place, no_mmap: bool) -> Flat {
         let map = if no_mmap { None } else { Map::open_local(&file).map(Arc::new) };
         Flat { file, map, shape, dtype, order, place }
     }

@@ -57,9 +57,9 @@ pub fn most_bytes(scheme: u16, src_len: u64) -> u64 {
     let ratio = match scheme {
         scheme::NONE => return src_len,
         scheme::PACKBITS => 64,
-        scheme::LZW => 3640, // 4096-byte strings from 9-bit codes
+        scheme::LZW => 3640,    // 4096-byte strings from 9-bit codes
         scheme::ZSTD => 43_700, // 128 KiB from a 3-byte RLE block
-        _ => 1032, // deflate: 258 bytes from 2 bits
+        _ => 1032,              // deflate: 258 bytes from 2 bits
     };
     src_len.saturating_mul(ratio).saturating_add(1024)
 }
@@ -119,8 +119,7 @@ fn lzw(src: &[u8], expect: usize) -> Result<Vec<u8>, String> {
     use weezl::{BitOrder, LzwStatus, decode::Decoder};
     // Writers before 1992 packed codes from the low bit (libtiff's "compat" LZW): a clear code then starts 00 x1.
     let old = matches!(src, [0, b, ..] if b & 1 == 1);
-    let mut d =
-        if old { Decoder::new(BitOrder::Lsb, 8) } else { Decoder::with_tiff_size_switch(BitOrder::Msb, 8) };
+    let mut d = if old { Decoder::new(BitOrder::Lsb, 8) } else { Decoder::with_tiff_size_switch(BitOrder::Msb, 8) };
     let mut out = vec![0u8; expect];
     let (mut from, mut to) = (0, 0);
     while to < expect {

@@ -21,6 +21,7 @@ pub(super) struct Description {
     pub dialect: &'static str,
     /// Number of images where the text announces them as one run behind the first directory.
     pub images: Option<u64>,
+    unit: String,
     unit_um: Option<f64>,
     spacing: Option<f64>,
     grey: Option<GreyScale>,
@@ -57,13 +58,16 @@ impl Description {
             let number = || value.parse::<f64>().ok().filter(|v| v.is_finite());
             match key.trim() {
                 "images" => self.images = value.parse().ok(),
-                "unit" => self.unit_um = length_to_um(value),
+                "unit" => {
+                    self.unit = unescape(value);
+                    self.unit_um = length_to_um(&self.unit);
+                }
                 "spacing" => self.spacing = number().map(f64::abs).filter(|v| *v > 0.0),
                 "cf" => straight = value == "0",
                 "c0" => c0 = number(),
                 "c1" => c1 = number(),
-                "vunit" if !value.is_empty() => self.value_unit = Some(value.to_owned()),
-                "note" => self.note = Some(value.replace("\\n", "\n")),
+                "vunit" if !value.is_empty() => self.value_unit = Some(unescape(value)),
+                "note" => self.note = Some(unescape(value)),
                 _ => {}
             }
         }
@@ -133,8 +137,10 @@ pub(super) fn meta(file: &File, about: &Description, warnings: &mut Vec<String>)
 fn pixel_um(file: &File, page: &Directory, about: &Description) -> Option<[f64; 2]> {
     let [y, x] = resolution(file, page)?;
     let unit = match (about.unit_um, page.resolution_unit) {
-        (Some(u), _) => u,
-        (None, 3) if (y, x) != (1.0, 1.0) => 1e4,
+        // ImageJ lets the text's unit win, but for "um" beside centimetres (FileOpener.decodeDescriptionString).
+        (Some(u), r) if about.dialect == "imagej" && !(r == 3 && about.unit == "um") => u,
+        (_, 3) if (y, x) != (1.0, 1.0) => 1e4,
+        (Some(u), 1) => u,
         _ => return None,
     };
     Some([unit / y, unit / x])
@@ -160,7 +166,8 @@ pub(super) struct Record<'a> {
 
 /// The ImageDescription this project writes. ASCII only, lines end in LF, as ImageJ wants it.
 pub(super) fn write(r: &Record<'_>) -> String {
-    let mut s = String::from(if r.imagej { "ImageJ=1.54f\n" } else { concat!("tomokit=", env!("CARGO_PKG_VERSION"), "\n") });
+    let mut s =
+        String::from(if r.imagej { "ImageJ=1.54f\n" } else { concat!("tomokit=", env!("CARGO_PKG_VERSION"), "\n") });
     // Writing to a string cannot fail.
     let mut line = |key: &str, value: &dyn std::fmt::Display| {
         let _ = writeln!(s, "{key}={value}");
@@ -195,11 +202,38 @@ pub(super) fn write(r: &Record<'_>) -> String {
     s
 }
 
-/// ImageJ's way: µ as \u00B5, one line.
+/// Undoes [`escape`].
+fn unescape(s: &str) -> String {
+    let mut out = String::with_capacity(s.len());
+    let mut rest = s.chars();
+    while let Some(c) = rest.next() {
+        let tail = rest.as_str();
+        let code = || u32::from_str_radix(tail.get(1..5)?, 16).ok().and_then(char::from_u32);
+        match (c, tail.chars().next()) {
+            ('\\', Some('u')) if code().is_some() => {
+                out.extend(code());
+                rest = tail[5..].chars();
+            }
+            ('\\', Some('n')) => {
+                out.push('\n');
+                rest.next();
+            }
+            ('\\', Some('\\')) => {
+                out.push('\\');
+                rest.next();
+            }
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// The way of Java's properties, which ImageJ reads: µ as \u00B5, one line.
 fn escape(s: &str) -> String {
     s.chars().fold(String::new(), |mut out, c| {
         match c {
             '\n' => out.push_str("\\n"),
+            '\\' => out.push_str("\\\\"),
             c if c.is_ascii() && !c.is_control() => out.push(c),
             c if c.is_control() => out.push(' '),
             c => {
@@ -219,7 +253,9 @@ pub(super) fn rational(v: f64) -> Result<[u32; 2]> {
     let mut x = v;
     for _ in 0..40 {
         let i = x.floor();
-        let next = |p: [u64; 2]| (i as u64).checked_mul(p[1]).and_then(|m| m.checked_add(p[0])).filter(|n| *n <= u64::from(u32::MAX));
+        let next = |p: [u64; 2]| {
+            (i as u64).checked_mul(p[1]).and_then(|m| m.checked_add(p[0])).filter(|n| *n <= u64::from(u32::MAX))
+        };
         let (Some(n), Some(d)) = (next(a), next(b)) else {
             break;
         };
@@ -241,7 +277,7 @@ mod tests {
         let meta = VolumeMeta {
             voxel_um: Some([0.65, 0.65, 0.65]),
             grey: Some(GreyScale { slope: 0.0125, offset: -3.5, unit: "1/cm".into() }),
-            description: Some("bone µm\nsecond line".into()),
+            description: Some("bone µm\nsecond \\line".into()),
             ..Default::default()
         };
         let text = write(&Record { run: Some(7), meta: &meta, range: Some((0.0, 255.0)), imagej: true });
@@ -249,7 +285,7 @@ mod tests {
         let d = Description::parse(&text);
         assert_eq!((d.images, d.spacing, d.unit_um), (Some(7), Some(0.65), Some(1.0)));
         assert_eq!(d.grey, meta.grey);
-        assert_eq!(d.note.as_deref(), Some("bone \\u00B5m\nsecond line"));
+        assert_eq!(d.note.as_deref(), Some("bone µm\nsecond \\line"));
     }
 
     #[test]

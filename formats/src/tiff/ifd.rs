@@ -128,7 +128,11 @@ impl Entry {
         let bad = |m: &str| Error::file(file.path(), format!("tag {}: {m}", self.tag)).at(self.at);
         let size = match self.kind {
             1 | 3 | 4 | 6 | 7 | 8 | 9 | 13 | 16 | 17 | 18 => type_size(self.kind).unwrap_or(1),
-            k => return Err(bad("not a whole number").expected("BYTE, SHORT, LONG or LONG8").found(format!("type {k}"))),
+            k => {
+                return Err(bad("not a whole number")
+                    .expected("BYTE, SHORT, LONG or LONG8")
+                    .found(format!("type {k}")));
+            }
         };
         if range.start > range.end || range.end > self.count {
             return Err(bad("too few values").expected(range.end).found(self.count));
@@ -155,11 +159,14 @@ impl Entry {
         }
         let at = self.at.checked_add(from).filter(|at| at.checked_add(len).is_some_and(|end| end <= file.len()));
         let Some(at) = at else {
-            return Err(Error::file(file.path(), format!("the values of tag {} lie beyond the end of the file", self.tag))
-                .at(self.at)
-                .expected(format!("{len} bytes"))
-                .found(format!("file of {} bytes", file.len()))
-                .hint("the file is truncated or damaged"));
+            return Err(Error::file(
+                file.path(),
+                format!("the values of tag {} lie beyond the end of the file", self.tag),
+            )
+            .at(self.at)
+            .expected(format!("{len} bytes"))
+            .found(format!("file of {} bytes", file.len()))
+            .hint("the file is truncated or damaged"));
         };
         let mut out = vec![0u8; len as usize];
         file.read_exact_at(&mut out, at)?;

@@ -1,15 +1,20 @@
 //! TIFF: single images, multi-page files, BigTIFF, ImageJ stacks of any size, folders of slices, and scans laid out as
 //! folders of TIFF files. See this folder's README for the oddities.
 //!
-//! - [`ifd`] directories, [`codec`] decompression, [`page`] one page, [`file`](mod@file) all pages: any photometric.
-//! - [`stack`] the grey pages of a file as a [`crate::FrameSource`], `describe` the texts and resolution tags.
+//! - `ifd` directories, [`codec`] decompression, `page` one page, [`File`] all pages: any photometric.
+//! - `stack` the grey pages of a file as a [`crate::FrameSource`], `describe` the texts and resolution tags.
+//! - `write` the sinks, `encode` the bytes they write.
 
 pub mod codec;
 mod describe;
+mod encode;
 mod file;
+mod folder;
 mod ifd;
+mod layout;
 mod page;
 mod stack;
+mod write;
 
 pub use file::File;
 pub use page::{Directory, Page};
@@ -27,27 +32,59 @@ pub static SPEC: FormatSpec = FormatSpec {
     title: "TIFF file or folder of TIFF slices",
     extensions: &["tif", "tiff"],
     reads: "folders, multi-page, BigTIFF, ImageJ stacks of any size; strips, tiles; deflate, LZW, zstd, PackBits; 1 to 64 bits",
-    writes: "",
-    variants: &[],
+    writes: "folder of slices, multi-page, BigTIFF, ImageJ one-directory stack; none, deflate, zstd",
+    variants: write::VARIANTS,
     probe,
     open,
-    create: None,
+    create: Some(write::create),
     tree: None,
 };
 
 fn probe(c: &Candidate) -> Option<Hit> {
     if c.is_dir {
-        return None;
+        return probe_folder(c);
     }
     match ifd::Header::parse(&c.head) {
         Some(h) => Hit::new(Confidence::Marker, if h.big { "BigTIFF header" } else { "TIFF magic number" }),
-        None if c.has_extension(SPEC.extensions) => Hit::new(Confidence::Name, "the extension, but no TIFF magic number"),
+        None if c.has_extension(SPEC.extensions) => {
+            Hit::new(Confidence::Name, "the extension, but no TIFF magic number")
+        }
         None => None,
     }
 }
 
+/// A folder is ours where TIFF files are at least half of its files, or where it has the sub-folders of a scan.
+fn probe_folder(c: &Candidate) -> Option<Hit> {
+    let names: Vec<String> = c.entries.iter().map(|e| e.to_string_lossy().into_owned()).collect();
+    let tiffs = names.iter().filter(|n| folder::is_tiff_name(n)).count();
+    if tiffs > 0 {
+        let sure = if tiffs * 2 >= names.len() { Confidence::Marker } else { Confidence::Name };
+        return Hit::new(sure, format!("{tiffs} TIFF file(s) among {} entries", names.len()));
+    }
+    layout::Folders::find(&c.path).and_then(|f| Hit::new(Confidence::Marker, f.reason()))
+}
+
 fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
-    open_file(path, options)
+    if !path.is_dir() {
+        return open_file(path, options);
+    }
+    if let Some(found) = layout::Folders::find(path) {
+        return layout::open_folders(path, &found);
+    }
+    if let Some(group) = folder::groups(path)?.first()
+        && let Some((log, tomcat)) = layout::Tomcat::find(path, group)?
+    {
+        return layout::open_tomcat(path, group, log, &tomcat);
+    }
+    folder::open(path, options)
+}
+
+/// Opens the grey stack of a file, with its warnings.
+fn open_stack(path: &Path, map: bool) -> Result<(stack::Stack, Vec<String>)> {
+    let file = File::open(path)?;
+    let (about, mut warnings) = (describe::description(&file), Vec::new());
+    let stack = stack::Stack::open(file, &about, map, &mut warnings)?;
+    Ok((stack, warnings))
 }
 
 /// Opens one file as a stack.
@@ -101,3 +138,6 @@ fn facts(file: &File, about: &describe::Description) -> Facts {
     }
     f
 }
+
+#[cfg(test)]
+mod tests;

@@ -286,7 +286,9 @@ impl Directory {
         };
         let n = self.chunk_count();
         if n > MAX_CHUNKS {
-            return Err(Error::limit(format!("a page of more than {MAX_CHUNKS} {what}s")).path(file.path()).at(self.at));
+            return Err(Error::limit(format!("a page of more than {MAX_CHUNKS} {what}s"))
+                .path(file.path())
+                .at(self.at));
         }
         if offsets.count < n {
             return Err(Error::file(file.path(), format!("a page with too few {what}s"))
@@ -418,7 +420,8 @@ impl Directory {
         let shape = self.shape();
         let [across, down, _] = self.grid();
         let too_large = || Error::limit("a page beyond any real size").path(file.path()).at(self.at);
-        let total = shape.iter().try_fold(dtype.size() as u64, |n, d| n.checked_mul(*d as u64)).ok_or_else(too_large)?;
+        let total =
+            shape.iter().try_fold(dtype.size() as u64, |n, d| n.checked_mul(*d as u64)).ok_or_else(too_large)?;
         let chunks = self.chunks(file, order, 0..usize::try_from(self.chunk_count()).unwrap_or(usize::MAX))?;
         // Bound the allocation by what the stored bytes can stand for (odd depths grow up to 8 times).
         let stored: u64 = chunks.iter().fold(0, |n, c| n.saturating_add(c.1.unwrap_or(file.len()).min(file.len())));

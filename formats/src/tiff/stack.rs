@@ -39,7 +39,9 @@ impl Stack {
         let (at, order) = (file.at.clone(), file.order());
         if let Some(e) = file.take_broken() {
             let n = file.pages().len();
-            return Err(e.hint(format!("the file is damaged or truncated; its first {n} page{} can be found", plural(n))));
+            return Err(
+                e.hint(format!("the file is damaged or truncated; its first {n} page{} can be found", plural(n)))
+            );
         }
         let total = file.pages().len();
         let mut pages = file.into_pages();
@@ -87,12 +89,11 @@ impl Stack {
             plain.push(run);
         }
         let mut frames = pages.len();
-        let mut run = plain[0].filter(|start| {
-            plain.iter().enumerate().all(|(i, p)| *p == start.checked_add(i as u64 * frame_bytes))
-        });
+        let mut run = plain[0]
+            .filter(|start| plain.iter().enumerate().all(|(i, p)| *p == start.checked_add(i as u64 * frame_bytes)));
         if let Some(n) = about.images.filter(|n| *n > frames as u64) {
             match run {
-                Some(start) => match run_of(&at, start, frame_bytes, n)? {
+                Some(start) => match run_of(&at, first.at, start, frame_bytes, n)? {
                     Some(n) => frames = n,
                     None => warnings.push(format!("the description speaks of {n} images, the file holds one")),
                 },
@@ -106,7 +107,8 @@ impl Stack {
             warnings.push(format!("a MetaMorph stack of {} planes: only the first is read", first.stk_planes));
         }
         if first.orientation > 1 && first.orientation <= 8 {
-            warnings.push(format!("the orientation tag ({}) is not applied: rows are read as stored", first.orientation));
+            warnings
+                .push(format!("the orientation tag ({}) is not applied: rows are read as stored", first.orientation));
         }
         let shape = Shape { frames, ..one };
         shape.len().map_err(|e| e.or_path(at.path()))?;
@@ -185,13 +187,14 @@ impl Stack {
 }
 
 /// Number of frames of a run announced by a description: `n` where they are all there, `None` where the text was
-/// plainly copied from elsewhere (only one frame fits).
-fn run_of(file: &ReadAt, start: u64, frame: u64, n: u64) -> Result<Option<usize>> {
+/// plainly copied from elsewhere (one frame, and nothing behind it but perhaps the directory at `ifd`).
+fn run_of(file: &ReadAt, ifd: u64, start: u64, frame: u64, n: u64) -> Result<Option<usize>> {
     let there = (file.len() - start) / frame;
     if n <= there {
         return Ok(Some(n as usize));
     }
-    if there <= 1 {
+    let behind = file.len() - start - frame;
+    if there == 1 && (ifd >= start + frame || behind < 16) {
         return Ok(None);
     }
     Err(Error::file(file.path(), "the file ends before the last image its description announces")
