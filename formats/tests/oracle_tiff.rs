@@ -121,3 +121,76 @@ fn reason(e: &str, name: &str) -> String {
     let tail = tail.strip_prefix("at byte ").and_then(|t| t.split_once(": ")).map_or(tail, |t| t.1);
     tail.split(" (expected").next().unwrap_or(tail).chars().take(100).collect()
 }
+
+/// Boxes read through the stack equal the same boxes of decoded pages: strips, tiles, odd depths, byte orders.
+#[test]
+fn boxes_equal_pages() {
+    use tomokit_formats::source::copy_box;
+    use tomokit_formats::{OpenOptions, Region, Shape, registry};
+    let Some(dir) = shared() else {
+        println!("skipped: no shared data set (set TOMOKIT_SHARED to its folder)");
+        return;
+    };
+    let dir = dir.join("data");
+    let text = std::fs::read_to_string(dir.join("ORACLE.jsonl")).unwrap();
+    let (mut grey, mut decoded, mut refused) = (0, 0, BTreeMap::<String, usize>::new());
+    for line in text.lines().filter(|l| l.starts_with("{\"kind\": \"tiff\"")) {
+        let name = line.split("\"file\": \"").nth(1).unwrap().split('"').next().unwrap();
+        let path = dir.join(name);
+        let volume = match registry::open_volume(&path, &OpenOptions::default()) {
+            Ok((v, _)) => v,
+            Err(e) => {
+                let e = e.to_string();
+                let why = ["colour", "compression", "bits", "strip", "never written", "larger than", "loop", "photometric"];
+                let why = why.iter().find(|w| e.contains(**w)).unwrap_or_else(|| panic!("{name}: {e}"));
+                *refused.entry((*why).into()).or_default() += 1;
+                continue;
+            }
+        };
+        let (s, size) = (volume.source.shape(), volume.source.dtype().size());
+        let file = File::open(&path).unwrap();
+        let pages: Vec<_> = (0..file.pages().len().min(5)).filter_map(|i| file.read_page(i).ok()).collect();
+        let pages: Vec<_> = pages.into_iter().filter(|p| p.shape == [s.rows, s.cols]).collect();
+        for (f, page) in pages.iter().enumerate().take(s.frames) {
+            let one = Shape { frames: 1, ..s }.full();
+            for (rows, cols) in [
+                (0..s.rows, 0..s.cols),
+                (s.rows / 3..s.rows.div_ceil(2), s.cols / 4..s.cols.div_ceil(3)),
+                (s.rows - 1..s.rows, s.cols / 2..s.cols),
+                (0..s.rows, s.cols - 1..s.cols),
+            ] {
+                let want = Region { frames: 0..1, rows: rows.clone(), cols: cols.clone() };
+                let (mut a, mut b) = (vec![0u8; want.values() * size], vec![1u8; want.values() * size]);
+                copy_box(&page.bytes, &one, &want, size, &mut a);
+                volume.source.read(&Region { frames: f..f + 1, rows, cols }, &mut b).unwrap();
+                assert!(a == b, "{name} frame {f} {want}");
+            }
+        }
+        grey += 1;
+        decoded += usize::from(volume.source.access().decoded);
+    }
+    println!("{grey} grey stacks, {decoded} of them decoded; refused: {refused:?}");
+    assert!(grey > 150 && decoded > 20, "{grey} stacks, {decoded} decoded");
+}
+
+/// A real neutron scan in folders: `sample` from 0002, `ob` from 0001, `df` from DC0000.
+#[test]
+fn neutron_folders_are_a_scan() {
+    use tomokit_formats::{Content, OpenOptions, Shape, registry};
+    let Some(dir) = shared() else {
+        println!("skipped: no shared data set (set TOMOKIT_SHARED to its folder)");
+        return;
+    };
+    let dir = dir.join("data/24-neutron-tiff-ob-dc/data");
+    let opened = registry::open(&dir, &OpenOptions::default()).unwrap();
+    let Content::Scan(scan) = &opened.content else { panic!("not a scan") };
+    let tifs = |d: &str| {
+        let names = std::fs::read_dir(dir.join(d)).unwrap().map(|e| e.unwrap().file_name());
+        names.filter(|n| n.to_string_lossy().ends_with(".tif")).count()
+    };
+    assert_eq!(scan.projections.shape(), Shape::new(tifs("sample"), 100, 100));
+    assert_eq!(scan.flats[0].source.shape().frames, tifs("ob"));
+    assert_eq!(scan.darks[0].source.shape().frames, tifs("df"));
+    assert!(opened.warnings.iter().any(|w| w.contains("assumed")), "{:?}", opened.warnings);
+    assert!(scan.files[0].ends_with("sample/0002.tif"));
+}
