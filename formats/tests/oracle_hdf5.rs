@@ -46,7 +46,9 @@ fn every_dataset_agrees_with_h5py_or_is_refused_for_a_reason() {
     let (mut files, mut datasets, mut equal, mut described) = (0, 0, 0, 0);
     let (mut refused, mut wrong) = (Vec::new(), Vec::new());
     for line in text.lines() {
-        let row: Value = serde_json::from_str(line).unwrap();
+        // Python writes NaN and Infinity bare; the statistics they stand in are not compared here.
+        let line = [": NaN", ": Infinity", ": -Infinity"].iter().fold(line.to_owned(), |l, w| l.replace(w, ": null"));
+        let row: Value = serde_json::from_str(&line).unwrap();
         if row["kind"] != "hdf5" {
             continue;
         }
@@ -98,6 +100,7 @@ fn every_dataset_agrees_with_h5py_or_is_refused_for_a_reason() {
                     match d["sha256_le"].as_str() {
                         Some(want) if want == have => equal += 1,
                         Some(_) => wrong.push(format!("{at}: values differ ({})", info.summary())),
+                        None if info.is_null && bytes.is_empty() => equal += 1,
                         None => wrong.push(format!("{at}: read {} bytes, h5py: {d}", bytes.len())),
                     }
                 }
@@ -114,4 +117,18 @@ fn every_dataset_agrees_with_h5py_or_is_refused_for_a_reason() {
     wrong.iter().for_each(|w| println!("  WRONG {w}"));
     assert!(wrong.is_empty(), "{} disagreements", wrong.len());
     assert_eq!((files, datasets), (153, 2462));
+    // Every refusal gives one of these reasons, and there are no more of each than the files hold.
+    let reasons = [
+        ("compressed with szip (HDF5 filter 4)", 6),
+        ("compressed with myfilter (HDF5 filter 405)", 1),
+        ("ext1.bin is missing", 1),
+        ("open for writing", 1),
+        ("too large to be read at once", 1),
+    ];
+    for (reason, most) in reasons {
+        let n = refused.iter().filter(|r| r.contains(reason)).count();
+        assert!(n <= most, "{n} refusals: {reason}");
+        refused.retain(|r| !r.contains(reason));
+    }
+    assert!(refused.is_empty(), "refused for no known reason: {refused:?}");
 }

@@ -194,7 +194,9 @@ pub(super) fn latin1(text: &str) -> Option<CString> {
 #[cfg(feature = "static-hdf5")]
 pub(super) mod versioned {
     use super::Id;
-    pub use hdf5_metno_sys::h5l::{H5L_info2_t as LinkInfo, H5Lget_info2 as get_link_info, H5Literate2 as iterate_links};
+    pub use hdf5_metno_sys::h5l::{
+        H5L_info2_t as LinkInfo, H5Lget_info2 as get_link_info, H5Literate2 as iterate_links,
+    };
     use hdf5_metno_sys::h5o::{H5O_INFO_BASIC, H5O_info2_t, H5Oget_info3};
     pub use hdf5_metno_sys::h5t::H5Treclaim as reclaim;
 
@@ -220,7 +222,9 @@ pub(super) mod versioned {
 pub(super) mod versioned {
     use super::Id;
     pub use hdf5_metno_sys::h5d::H5Dvlen_reclaim as reclaim;
-    pub use hdf5_metno_sys::h5l::{H5L_info1_t as LinkInfo, H5Lget_info1 as get_link_info, H5Literate1 as iterate_links};
+    pub use hdf5_metno_sys::h5l::{
+        H5L_info1_t as LinkInfo, H5Lget_info1 as get_link_info, H5Literate1 as iterate_links,
+    };
     use hdf5_metno_sys::h5o::{H5O_info1_t, H5Oget_info1};
 
     /// File number and place of an open object. Call under the lock.
