@@ -1,4 +1,18 @@
-//! (nexus: being written)
+//! NeXus and plain HDF5: reading through our own chunk decoder, links and virtual sources checked by name, writing NXdata.
+
+pub mod file;
+pub mod info;
+pub mod links;
+
+mod array;
+mod filters;
+mod sys;
+mod types;
+mod values;
+
+pub use file::{H5, Link, LinkKind, ObjectKind};
+pub use info::{DatasetInfo, FilterInfo, Layout};
+pub use links::{Dangling, ExternalFile, VirtualSource};
 
 use crate::registry::*;
 use crate::{Error, Result};
@@ -9,8 +23,8 @@ pub mod write_scan;
 /// The format's row.
 pub static SPEC: FormatSpec = FormatSpec {
     name: "nexus",
-    title: "nexus",
-    extensions: &["nxs"],
+    title: "NeXus / HDF5",
+    extensions: &["h5", "nxs", "hdf5", "hdf", "nx", "nexus", "he5", "nx5"],
     reads: "",
     writes: "",
     variants: &[],

@@ -1,0 +1,383 @@
+//! What a file needs from elsewhere: virtual sources, external raw files, and the links that lead nowhere.
+//!
+//! The library reads a virtual dataset whose source is missing as fill values, without a word. Here every source is
+//! looked up first: relative names beside the file, then (reported) in the working directory.
+
+use super::file::{H5, LinkKind, ObjectKind};
+use super::info::{DatasetInfo, Layout};
+use super::sys::{self, Failure, Id, bytes_by_call, check, open_dataset};
+use super::values::extent;
+use crate::{Error, Result};
+use hdf5_metno_sys::h5::hsize_t;
+use hdf5_metno_sys::h5f::H5Fget_name;
+use hdf5_metno_sys::h5p::*;
+use hdf5_metno_sys::h5s::*;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+/// Where a file named inside another was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The file, if it exists.
+    pub path: Option<PathBuf>,
+    /// True where it lies only in the working directory: it will not be found from elsewhere.
+    pub only_in_cwd: bool,
+}
+
+/// One part of a virtual dataset.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VirtualSource {
+    /// File as stored; `.` is the file itself. May hold `%b`, the block number.
+    pub file: PathBuf,
+    /// Dataset in that file.
+    pub dataset: String,
+    /// The file where it was found.
+    pub resolved: Option<PathBuf>,
+    /// True where it was found only in the working directory.
+    pub only_in_cwd: bool,
+    /// Why it cannot be used, if so.
+    pub problem: Option<String>,
+    /// Part of the virtual dataset it fills, where that is one box.
+    pub target: Option<Hyperbox>,
+    /// Part of the source it comes from, where that is one box.
+    pub origin: Option<Hyperbox>,
+}
+
+impl VirtualSource {
+    /// True where file and dataset are there.
+    pub fn ok(&self) -> bool {
+        self.problem.is_none()
+    }
+
+    /// `file:dataset`.
+    pub fn label(&self) -> String {
+        format!("{}:{}", self.file.display(), self.dataset)
+    }
+}
+
+/// A box in n dimensions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hyperbox {
+    /// First element along each dimension.
+    pub start: Vec<u64>,
+    /// Size along each dimension.
+    pub size: Vec<u64>,
+}
+
+/// A file of raw values belonging to a dataset.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExternalFile {
+    /// Name as stored.
+    pub file: PathBuf,
+    /// Where it was found.
+    pub resolved: Option<PathBuf>,
+    /// True where it was found only in the working directory.
+    pub only_in_cwd: bool,
+    /// First byte used.
+    pub offset: u64,
+    /// Bytes used; `u64::MAX` = to the end.
+    pub size: u64,
+}
+
+/// Something a file refers to that is not there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dangling {
+    /// Path of the link or dataset in the file.
+    pub path: String,
+    /// `soft link`, `external link`, `virtual source`, `external raw file`.
+    pub kind: &'static str,
+    /// What it points to.
+    pub target: String,
+    /// Why it does not resolve.
+    pub why: String,
+}
+
+impl std::fmt::Display for Dangling {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} to {}: {}", self.path, self.kind, self.target, self.why)
+    }
+}
+
+/// Looks for `name`, written in the file at `holder`: absolute, else beside `holder`, else in the working directory.
+pub fn resolve_file(holder: &Path, name: &Path) -> Found {
+    let there = |p: PathBuf| p.is_file().then_some(p);
+    if name.is_absolute() {
+        if let Some(p) = there(name.to_owned()) {
+            return Found { path: Some(p), only_in_cwd: false };
+        }
+        // As the library does: a set that was moved as a whole is found by the bare name beside its master.
+        let bare = name.file_name().map(|n| folder_of(holder).join(n));
+        return Found { path: bare.and_then(there), only_in_cwd: false };
+    }
+    if let Some(p) = there(folder_of(holder).join(name)) {
+        return Found { path: Some(p), only_in_cwd: false };
+    }
+    let cwd = std::env::current_dir().ok().and_then(|d| there(d.join(name)));
+    Found { only_in_cwd: cwd.is_some(), path: cwd }
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The file an open object lies in: not the one opened, where external links were followed. Call under the lock.
+pub(super) fn file_of(object: &Id) -> Result<PathBuf, Failure> {
+    // SAFETY: `object` is open; the buffer is passed with its size.
+    let name = bytes_by_call(|p, n| unsafe { H5Fget_name(object.raw(), p, n) })?;
+    Ok(sys::path_from_bytes(&name))
+}
+
+/// The external raw files of a contiguous dataset; none for a normal one. Call under the lock.
+pub(super) fn external_files(d: &Id, plist: &Id) -> Result<Vec<ExternalFile>, Failure> {
+    // SAFETY (this function): `plist` is an open dataset-creation list; buffers are passed with their sizes.
+    let n = check(unsafe { H5Pget_external_count(plist.raw()) })?;
+    let mut out = Vec::new();
+    for i in 0..n as u32 {
+        let mut name = vec![0u8; 4096];
+        let (mut offset, mut size) = (Default::default(), 0 as hsize_t);
+        // SAFETY: see above; one byte is kept for the terminator, which the library leaves out of long names.
+        check(unsafe {
+            H5Pget_external(plist.raw(), i, name.len() - 1, name.as_mut_ptr().cast(), &mut offset, &mut size)
+        })?;
+        let end = name.iter().position(|&b| b == 0).unwrap_or(0);
+        let file = sys::path_from_bytes(&name[..end]);
+        let found = resolve_file(&file_of(d)?, &file);
+        #[allow(clippy::useless_conversion)] // off_t is 32 bits on Windows
+        let offset = u64::try_from(i64::from(offset)).unwrap_or(0);
+        out.push(ExternalFile { file, resolved: found.path, only_in_cwd: found.only_in_cwd, offset, size });
+    }
+    Ok(out)
+}
+
+/// The parts of a virtual dataset, each looked up. Call under the lock.
+pub(super) fn virtual_sources(h5: &H5, d: &Id, plist: &Id) -> Result<Vec<VirtualSource>, Failure> {
+    let holder = file_of(d)?;
+    let mut n = 0usize;
+    // SAFETY (this function): `plist` is an open dataset-creation list of a virtual dataset, `i` below its count.
+    check(unsafe { H5Pget_virtual_count(plist.raw(), &mut n) })?;
+    let mut out = Vec::new();
+    let mut seen: std::collections::HashMap<(PathBuf, String), Option<String>> = Default::default();
+    for i in 0..n {
+        let file = bytes_by_call(|p, n| unsafe { H5Pget_virtual_filename(plist.raw(), i, p, n) })?;
+        let name = bytes_by_call(|p, n| unsafe { H5Pget_virtual_dsetname(plist.raw(), i, p, n) })?;
+        // SAFETY: as above.
+        let (vspace, sspace) = unsafe {
+            (Id::new(H5Pget_virtual_vspace(plist.raw(), i))?, Id::new(H5Pget_virtual_srcspace(plist.raw(), i))?)
+        };
+        let stored = sys::path_from_bytes(&file);
+        let dataset = crate::model::units::text_lossy(&name);
+        let mut source = VirtualSource {
+            dataset: dataset.clone(),
+            resolved: None,
+            only_in_cwd: false,
+            problem: None,
+            target: one_box(&vspace)?,
+            origin: one_box(&sspace)?,
+            file: stored.clone(),
+        };
+        if file.as_slice() == b"." {
+            source.resolved = Some(holder.clone());
+            if !h5.exists(&dataset) {
+                source.problem = Some(format!("no dataset {dataset} in this file"));
+            }
+            out.push(source);
+            continue;
+        }
+        // `%b` stands for the block number (`%%` for a percent sign): the first block must be there.
+        let pattern = contains_block(&file) || contains_block(&name);
+        let (first_file, first_name) = if pattern {
+            (sys::path_from_bytes(&block_name(&file, 0)), crate::model::units::text_lossy(&block_name(&name, 0)))
+        } else {
+            (stored, dataset)
+        };
+        let found = resolve_file(&holder, &first_file);
+        source.only_in_cwd = found.only_in_cwd;
+        source.problem = match &found.path {
+            None => Some(format!("the file {} is missing", first_file.display())),
+            Some(p) => {
+                seen.entry((p.clone(), first_name.clone())).or_insert_with(|| probe_source(p, &first_name)).clone()
+            }
+        };
+        source.resolved = found.path;
+        if pattern {
+            source.origin = None;
+        }
+        out.push(source);
+    }
+    Ok(out)
+}
+
+fn contains_block(name: &[u8]) -> bool {
+    let mut rest = name;
+    while let Some(at) = rest.windows(2).position(|w| w[0] == b'%') {
+        if rest[at + 1] == b'b' {
+            return true;
+        }
+        rest = &rest[at + 2..];
+    }
+    false
+}
+
+/// The name of block `n` of a printf-style source.
+pub(super) fn block_name(pattern: &[u8], n: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut bytes = pattern.iter().copied();
+    while let Some(b) = bytes.next() {
+        match (b, if b == b'%' { bytes.next() } else { None }) {
+            (b'%', Some(b'b')) => out.extend(n.to_string().bytes()),
+            (b'%', Some(b'%')) => out.push(b'%'),
+            (b'%', Some(other)) => out.extend([b'%', other]),
+            _ => out.push(b),
+        }
+    }
+    out
+}
+
+fn probe_source(file: &Path, dataset: &str) -> Option<String> {
+    match H5::open(file) {
+        Err(e) => Some(e.to_string()),
+        Ok(h5) => match h5.kind(dataset) {
+            Some(ObjectKind::Dataset) => None,
+            Some(_) => Some(format!("{dataset} is no dataset")),
+            None => Some(format!("no dataset {dataset} in that file")),
+        },
+    }
+}
+
+/// The selection of a dataspace as one box: everything, or a hyperslab of one block.
+fn one_box(space: &Id) -> Result<Option<Hyperbox>, Failure> {
+    let Some(dims) = extent(space)? else { return Ok(None) };
+    let rank = dims.len();
+    // SAFETY: `space` is open; the arrays hold the library's greatest rank.
+    unsafe {
+        match H5Sget_select_type(space.raw()) {
+            H5S_sel_type::H5S_SEL_ALL => Ok(Some(Hyperbox { start: vec![0; rank], size: dims })),
+            H5S_sel_type::H5S_SEL_HYPERSLABS => {
+                if H5Sis_regular_hyperslab(space.raw()) <= 0 {
+                    return Ok(None);
+                }
+                let (mut start, mut stride, mut count, mut block) =
+                    ([0 as hsize_t; 32], [0 as hsize_t; 32], [0 as hsize_t; 32], [0 as hsize_t; 32]);
+                check(H5Sget_regular_hyperslab(
+                    space.raw(),
+                    start.as_mut_ptr(),
+                    stride.as_mut_ptr(),
+                    count.as_mut_ptr(),
+                    block.as_mut_ptr(),
+                ))?;
+                let mut size = Vec::with_capacity(rank);
+                for k in 0..rank {
+                    match (count[k], stride[k] == block[k]) {
+                        (hsize_t::MAX, _) => return Ok(None), // unlimited
+                        (1, _) => size.push(block[k]),
+                        (n, true) => size.push(n.saturating_mul(block[k])),
+                        _ => return Ok(None),
+                    }
+                }
+                Ok(Some(Hyperbox { start: start[..rank].to_vec(), size }))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Fails by name where a virtual source or an external raw file of the dataset is missing.
+pub(super) fn check_sources(h5: &H5, info: &DatasetInfo) -> Result<()> {
+    const HINT: &str = "the file belongs to a set: copy its source files too, keeping their relative places";
+    match &info.layout {
+        Layout::Virtual { sources } => {
+            let bad: Vec<_> = sources.iter().filter(|s| !s.ok()).collect();
+            let Some(first) = bad.first() else { return Ok(()) };
+            let why = first.problem.as_deref().unwrap_or("missing");
+            Err(Error::file(
+                h5.path(),
+                format!("{} of {} virtual sources of {} cannot be read", bad.len(), sources.len(), info.path),
+            )
+            .found(format!("{}: {why}", first.label()))
+            .hint(HINT))
+        }
+        Layout::External { files } => {
+            let Some(bad) = files.iter().find(|f| f.resolved.is_none()) else { return Ok(()) };
+            Err(Error::file(h5.path(), format!("the raw values of {} are not in this file", info.path))
+                .found(format!("{} is missing", bad.file.display()))
+                .hint(HINT))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Walks the whole file (not into other files) and lists what does not resolve.
+pub(super) fn dangling(h5: &H5) -> Result<Vec<Dangling>> {
+    let mut out = Vec::new();
+    let mut seen = HashSet::new();
+    let mut todo = vec!["/".to_owned()];
+    while let Some(group) = todo.pop() {
+        if let Some(id) = h5.identity(&group)
+            && !seen.insert(id)
+        {
+            continue;
+        }
+        for link in h5.children(&group)? {
+            match &link.kind {
+                LinkKind::Soft { target } if !link.resolves => out.push(Dangling {
+                    path: link.path,
+                    kind: "soft link",
+                    target: target.clone(),
+                    why: "no such object".into(),
+                }),
+                LinkKind::External { file, path } if !link.resolves => {
+                    let missing = resolve_file(h5.path(), file).path.is_none();
+                    out.push(Dangling {
+                        path: link.path,
+                        kind: "external link",
+                        target: format!("{}:{path}", file.display()),
+                        why: if missing { "the file is missing".into() } else { "no such object in that file".into() },
+                    });
+                }
+                LinkKind::Hard { object: ObjectKind::Group } => todo.push(link.path),
+                LinkKind::Hard { object: ObjectKind::Dataset } => {
+                    if let Ok(info) = h5.dataset_info(&link.path) {
+                        dangling_sources(&info, &mut out);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    out.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(out)
+}
+
+fn dangling_sources(info: &DatasetInfo, out: &mut Vec<Dangling>) {
+    match &info.layout {
+        Layout::Virtual { sources } => {
+            for s in sources.iter().filter(|s| !s.ok()) {
+                out.push(Dangling {
+                    path: info.path.clone(),
+                    kind: "virtual source",
+                    target: s.label(),
+                    why: s.problem.clone().unwrap_or_default(),
+                });
+            }
+        }
+        Layout::External { files } => {
+            for f in files.iter().filter(|f| f.resolved.is_none()) {
+                out.push(Dangling {
+                    path: info.path.clone(),
+                    kind: "external raw file",
+                    target: f.file.display().to_string(),
+                    why: "the file is missing".into(),
+                });
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Opens the dataset of a virtual source for reading by us.
+pub(super) fn open_source(s: &VirtualSource) -> Result<H5> {
+    let path = s.resolved.as_deref().ok_or_else(|| Error::file(&s.file, "this virtual source is missing"))?;
+    let h5 = H5::open(path)?;
+    sys::locked(|| open_dataset(h5.id(), &s.dataset)).map_err(|e| h5.missing(&s.dataset, &e))?;
+    Ok(h5)
+}
