@@ -18,6 +18,7 @@ use crate::registry::*;
 use crate::{Error, Result};
 use std::path::Path;
 
+pub mod layout;
 pub mod write_scan;
 
 /// The format's row.

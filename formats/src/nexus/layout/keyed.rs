@@ -36,7 +36,7 @@ pub fn split(keys: &[f64], control: Option<&[f64]>) -> Split {
         // Where the two differ by more than the alignment mark, the control key is the later word.
         let key = control.unwrap_or(key);
         let position = s.projections.len();
-        let mut add = |sets: &mut Vec<Set>| match sets.last_mut() {
+        let add = |sets: &mut Vec<Set>| match sets.last_mut() {
             Some(last) if last.position == position => last.frames.push(i),
             _ => sets.push(Set { position, frames: vec![i] }),
         };

@@ -109,8 +109,8 @@ impl File {
             out.numbers("/measurement/instrument/source/current", c, Some("mA"))?;
         }
         if let Some(x) = spec.rotation_axis_px {
-            // Where tomopy-cli and its successors keep the axis they found.
-            out.number("/process/tomopy/rotation_axis", x, Some("pixels"))?;
+            // The specification has no place for it; the name says whose convention it is.
+            out.number("/process/tomokit/rotation_axis_px", x, Some("pixel"))?;
         }
         Ok(())
     }

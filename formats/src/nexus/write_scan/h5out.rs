@@ -242,7 +242,7 @@ fn unicode(text: &str) -> VarLenUnicode {
 
 /// The library's refusal as ours. It hides `errno` in the text of the innermost record: a full disk must be told from
 /// a broken file, since only one of the two can be cured by another folder.
-fn refused(path: &Path, what: &str, e: hdf5::Error) -> Error {
+pub(super) fn refused(path: &Path, what: &str, e: hdf5::Error) -> Error {
     let text = match &e {
         hdf5::Error::HDF5(stack) => match stack.clone().expand() {
             Ok(s) => (0..s.len()).filter_map(|i| s.get(i)).map(|f| f.description().to_owned()).collect::<Vec<_>>().join("; "),
