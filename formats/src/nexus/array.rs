@@ -1,27 +1,77 @@
-//! A numeric dataset as a stack of frames.
+//! A numeric dataset as a stack of frames: picks the fastest honest way to its bytes.
+//!
+//! Contiguous data are read in place, chunks by `chunks`, virtual datasets part by part from their sources by
+//! `virtuals`; the library reads what is left (compact and external storage, filters only it knows, packed bits, odd
+//! selections), under its lock. Before anything is read every source and filter is checked: what cannot be had is an
+//! error that names it, never zeros.
 
+use super::chunks::{Chunked, Table};
 use super::file::H5;
-use super::info::{self, DatasetInfo};
-use super::links;
-use super::sys::{Failure, Id, check, locked, open_dataset};
-use super::types::native;
+use super::filters::Pipeline;
+use super::info::{self, DatasetInfo, Layout};
+use super::links::{self, file_of};
+use super::sys::{Failure, Id, check, locked, open_dataset, path_cstr};
+use super::types::{self, native};
+use super::virtuals::Virtual;
+use crate::io::ReadAt;
 use crate::source::{Access, FrameSource};
-use crate::{DType, Error, Region, Result, Shape};
-use hdf5_metno_sys::h5::hsize_t;
+use crate::{ByteOrder, DType, Error, Region, Result, Shape};
+use hdf5_metno_sys::h5::{haddr_t, hsize_t};
 use hdf5_metno_sys::h5d::*;
-use hdf5_metno_sys::h5p::H5P_DEFAULT;
+use hdf5_metno_sys::h5p::*;
 use hdf5_metno_sys::h5s::*;
 
 /// A numeric dataset of any rank, seen as frames × rows × columns.
 pub(super) struct Array {
     h5: H5,
-    info: DatasetInfo,
+    pub info: DatasetInfo,
     dtype: DType,
     shape: Shape,
-    dataset: Id,
+    store: Store,
+    access: Access,
+    warnings: Vec<String>,
+}
+
+/// Where the values come from.
+enum Store {
+    Contiguous {
+        file: ReadAt,
+        offset: u64,
+        order: ByteOrder,
+    },
+    Chunked(Box<Chunked>),
+    Virtual(Virtual),
+    Library(Id),
+    /// Declared but never written: the fill value everywhere.
+    Unwritten {
+        fill: Vec<u8>,
+    },
+}
+
+/// Dimensions padded on the left so that there are rows and columns.
+pub(super) fn padded(dims: &[u64]) -> Vec<u64> {
+    let mut d = vec![1; 2usize.saturating_sub(dims.len())];
+    d.extend(dims);
+    d
+}
+
+/// Dimensions folded into frames × rows × columns.
+pub(super) fn folded(dims: &[u64]) -> Result<Shape> {
+    let too_large = || Error::limit("the dimensions are beyond any real dataset");
+    let d = padded(dims);
+    let n = d.len();
+    let frames = d[..n - 2].iter().try_fold(1u64, |n, &d| n.checked_mul(d)).ok_or_else(too_large)?;
+    let dim = |d: u64| usize::try_from(d).map_err(|_| too_large());
+    let shape = Shape::new(dim(frames)?, dim(d[n - 2])?, dim(d[n - 1])?);
+    shape.len()?;
+    Ok(shape)
 }
 
 impl Array {
+    /// Opens a dataset for bulk reading.
+    ///
+    /// # Errors
+    /// `Unsupported` for types that are no numbers and for filters nobody here can undo; `File` for missing sources.
     pub fn open(h5: &H5, path: &str) -> Result<Array> {
         let info = h5.dataset_info(path)?;
         let Some(dtype) = info.dtype else {
@@ -31,30 +81,161 @@ impl Array {
         };
         links::check_sources(h5, &info)?;
         info::check_filters(h5, &info)?;
-        let dataset = locked(|| open_dataset(h5.id(), path)).map_err(h5.fail(format!("cannot open {path}")))?;
-        let dims = &info.shape;
-        let too_large = || Error::limit("the dimensions are beyond any real dataset").path(h5.path());
-        let dim = |d: u64| usize::try_from(d).map_err(|_| too_large());
-        let (cols, rows) = (dims.last().copied().unwrap_or(1), dims.iter().rev().nth(1).copied().unwrap_or(1));
-        let lead = dims.len().saturating_sub(2);
-        let frames = dims[..lead].iter().try_fold(1u64, |n, &d| n.checked_mul(d)).ok_or_else(too_large)?;
-        let shape = Shape::new(dim(frames)?, dim(rows)?, dim(cols)?);
-        shape.len().map_err(|e| e.or_path(h5.path()))?;
-        Ok(Array { h5: h5.clone(), dtype, shape, dataset, info })
+        let shape = folded(&info.shape).map_err(|e| e.or_path(h5.path()))?;
+        let mut array = Array {
+            h5: h5.clone(),
+            info,
+            dtype,
+            shape,
+            store: Store::Unwritten { fill: Vec::new() },
+            access: Access::PLAIN,
+            warnings: Vec::new(),
+        };
+        array.choose_store(path)?;
+        Ok(array)
+    }
+
+    fn choose_store(&mut self, path: &str) -> Result<()> {
+        let h5 = self.h5.clone();
+        let cwd =
+            |what: String| format!("{what} was found only in the working directory: it will be missing elsewhere");
+        let (dataset, raw) = locked(|| {
+            let d = open_dataset(h5.id(), path).map_err(|e| h5.missing(path, &e))?;
+            let raw = Raw::of(&d, self.dtype).map_err(h5.fail(format!("cannot open {path}")))?;
+            Ok::<_, Error>((d, raw))
+        })?;
+        let plain = raw.order.filter(|_| !raw.packed);
+        let library = |a: &mut Self, d: Id| {
+            a.store = Store::Library(d);
+            a.access = Access { unit: Shape::new(1, 1, 1), decoded: true, parallel: false };
+        };
+        match (self.info.layout.clone(), plain) {
+            (Layout::Contiguous, Some(order)) if self.info.filters.is_empty() => {
+                if self.shape.is_empty() || self.info.is_null {
+                    return Ok(());
+                }
+                match raw.offset {
+                    Some(offset) => {
+                        let file = ReadAt::open(&raw.file)?;
+                        let bytes = self.shape.len()?.saturating_mul(self.dtype.size() as u64);
+                        if offset.checked_add(bytes).is_none_or(|end| end > file.len()) {
+                            return Err(Error::file(&raw.file, format!("{path} goes beyond the end of the file"))
+                                .at(offset)
+                                .expected(format!("{bytes} bytes"))
+                                .found(format!("a file of {} bytes", file.len()))
+                                .hint("the file is truncated: copy it again or ask for the original"));
+                        }
+                        self.store = Store::Contiguous { file, offset, order };
+                    }
+                    None => {
+                        self.warnings
+                            .push(format!("{path} was declared but never written: all its values are the fill value"));
+                        self.store = Store::Unwritten { fill: raw.fill };
+                    }
+                }
+            }
+            (Layout::Chunked { chunk }, Some(order)) => {
+                let (chunk, dims) = (padded(&chunk), padded(&self.info.shape));
+                let bytes = chunk
+                    .iter()
+                    .try_fold(self.dtype.size() as u64, |n, &c| n.checked_mul(c))
+                    .and_then(|n| usize::try_from(n).ok())
+                    .filter(|n| *n > 0 && *n as u64 <= u64::from(u32::MAX));
+                let Some(bytes) = bytes else {
+                    return Err(
+                        Error::file(h5.path(), format!("{path} has impossible chunks")).found(self.info.summary())
+                    );
+                };
+                self.access = Access {
+                    unit: unit_of(&dims, &chunk, self.shape),
+                    decoded: !self.info.filters.is_empty(),
+                    parallel: true,
+                };
+                let pipeline = Pipeline::new(&self.info.filters, bytes, self.dtype.size());
+                let table =
+                    locked(|| Table::of(&dataset, &self.info.shape, &chunk[chunk.len() - self.info.shape.len()..]));
+                match (pipeline, table) {
+                    (Some(pipeline), Ok(table)) => {
+                        if table.unwritten() > 0 {
+                            self.warnings.push(format!(
+                                "{path}: {} of {} chunks were never written; their values are the fill value",
+                                table.unwritten(),
+                                table.wanted
+                            ));
+                        }
+                        let file = ReadAt::open(&raw.file)?;
+                        let element = self.dtype.size();
+                        self.store = Store::Chunked(Box::new(Chunked {
+                            file,
+                            table,
+                            pipeline,
+                            dims,
+                            chunk,
+                            element,
+                            order,
+                            fill: raw.fill,
+                        }));
+                    }
+                    (Some(_), Err(e)) if cfg!(feature = "static-hdf5") => {
+                        return Err(e.on(h5.path(), format!("cannot list the chunks of {path}")));
+                    }
+                    _ => {
+                        self.access.parallel = false;
+                        self.store = Store::Library(dataset);
+                    }
+                }
+            }
+            (Layout::Virtual { sources }, plain) => {
+                for s in sources.iter().filter(|s| s.only_in_cwd) {
+                    self.warnings.push(cwd(s.label()));
+                }
+                let parts = plain.and_then(|_| Virtual::new(&sources, &self.info.shape, self.dtype, raw.fill));
+                match parts {
+                    Some(v) => {
+                        self.access = v.access(self.shape)?;
+                        if !v.covers() {
+                            self.warnings
+                                .push(format!("{path}: its sources do not fill it; the rest is the fill value"));
+                        }
+                        self.store = Store::Virtual(v);
+                    }
+                    None => library(self, dataset),
+                }
+            }
+            (Layout::External { files }, _) => {
+                for f in files.iter().filter(|f| f.only_in_cwd) {
+                    self.warnings.push(cwd(f.file.display().to_string()));
+                }
+                // By default the library looks in the working directory only; tell it to look beside the file first.
+                let beside = files.iter().all(|f| !f.only_in_cwd);
+                let d = if beside { reopen_beside(&h5, path)? } else { dataset };
+                library(self, d);
+            }
+            _ => library(self, dataset),
+        }
+        Ok(())
     }
 
     pub fn rank(&self) -> usize {
         self.info.shape.len()
     }
 
+    /// Oddities met on the way to the values.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// All values, native byte order.
+    ///
+    /// # Errors
+    /// `Limit` where they take more than `limit` bytes.
     pub fn read_all(&self, limit: u64) -> Result<(Vec<u64>, Vec<u8>)> {
-        let bytes = self.shape.len()?.checked_mul(self.dtype.size() as u64).filter(|b| *b <= limit);
-        let Some(bytes) = bytes.filter(|_| !self.info.is_null) else {
-            if self.info.is_null {
-                return Ok((Vec::new(), Vec::new()));
-            }
-            return Err(Error::limit(format!("{} is too large to be read as a list", self.info.path))
+        if self.info.is_null {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let bytes = self.shape.len()?.checked_mul(self.dtype.size() as u64);
+        let Some(bytes) = bytes.filter(|b| *b <= limit) else {
+            return Err(Error::limit(format!("{} is too large to be read at once", self.info.path))
                 .path(self.h5.path())
                 .expected(format!("at most {limit} bytes"))
                 .found(self.info.summary()));
@@ -64,55 +245,107 @@ impl Array {
         Ok((self.info.shape.clone(), out))
     }
 
-    /// Reads a box of one leading index through the library.
-    fn library_read(&self, lead: &[u64], region: &Region, out: &mut [u8]) -> Result<(), Failure> {
+    /// Reads a box of one frame, given by its leading indices, through the library.
+    fn library_read(&self, d: &Id, lead: &[u64], region: &Region, out: &mut [u8]) -> Result<(), Failure> {
         let rank = self.rank();
         locked(|| {
-            // SAFETY: handles are open and ours; start and count have the dataset's rank and lie inside its extent;
-            // `out` has exactly as many bytes as the selection.
+            // SAFETY: handles are open and ours; start and count have the dataset's rank and lie inside its extent
+            // (or the library says so); `out` has exactly as many bytes as the selection.
             unsafe {
-                let t = Id::new(H5Dget_type(self.dataset.raw()))?;
+                let t = Id::new(H5Dget_type(d.raw()))?;
                 let mem = native(self.dtype, &t)?;
+                let to = out.as_mut_ptr().cast();
                 if rank == 0 {
-                    check(H5Dread(
-                        self.dataset.raw(),
-                        mem.raw(),
-                        H5S_ALL,
-                        H5S_ALL,
-                        H5P_DEFAULT,
-                        out.as_mut_ptr().cast(),
-                    ))?;
+                    check(H5Dread(d.raw(), mem.raw(), H5S_ALL, H5S_ALL, H5P_DEFAULT, to))?;
                     return Ok(());
                 }
-                let mut start: Vec<hsize_t> = lead.to_vec();
-                let mut count: Vec<hsize_t> = vec![1; lead.len()];
+                let (mut start, mut count): (Vec<hsize_t>, Vec<hsize_t>) = (lead.to_vec(), vec![1; lead.len()]);
                 if rank >= 2 {
                     start.push(region.rows.start as u64);
                     count.push(region.rows.len() as u64);
                 }
                 start.push(region.cols.start as u64);
                 count.push(region.cols.len() as u64);
-                let space = Id::new(H5Dget_space(self.dataset.raw()))?;
-                check(H5Sselect_hyperslab(
-                    space.raw(),
-                    H5S_seloper_t::H5S_SELECT_SET,
-                    start.as_ptr(),
-                    std::ptr::null(),
-                    count.as_ptr(),
-                    std::ptr::null(),
-                ))?;
-                let memory = Id::new(H5Screate_simple(rank as i32, count.as_ptr(), std::ptr::null()))?;
-                check(H5Dread(
-                    self.dataset.raw(),
-                    mem.raw(),
-                    memory.raw(),
-                    space.raw(),
-                    H5P_DEFAULT,
-                    out.as_mut_ptr().cast(),
-                ))?;
+                let space = Id::new(H5Dget_space(d.raw()))?;
+                let set = H5S_seloper_t::H5S_SELECT_SET;
+                let none = std::ptr::null();
+                check(H5Sselect_hyperslab(space.raw(), set, start.as_ptr(), none, count.as_ptr(), none))?;
+                let memory = Id::new(H5Screate_simple(rank as i32, count.as_ptr(), none))?;
+                check(H5Dread(d.raw(), mem.raw(), memory.raw(), space.raw(), H5P_DEFAULT, to))?;
                 Ok(())
             }
         })
+    }
+}
+
+/// Indices along the leading dimensions of a frame number.
+pub(super) fn unfold(frame: usize, lead_dims: &[u64]) -> Vec<u64> {
+    let mut lead = vec![0u64; lead_dims.len()];
+    let mut rest = frame as u64;
+    for (l, d) in lead.iter_mut().zip(lead_dims).rev() {
+        *l = rest % d;
+        rest /= d;
+    }
+    lead
+}
+
+/// The chunk in folded terms: exact for three dimensions; for more, its frames along the last leading dimension.
+fn unit_of(dims: &[u64], chunk: &[u64], shape: Shape) -> Shape {
+    let n = dims.len();
+    let at = |k: usize, most: usize| usize::try_from(chunk[k]).unwrap_or(most).clamp(1, most.max(1));
+    let frames = if n < 3 { 1 } else { at(n - 3, shape.frames) };
+    Shape::new(frames, at(n - 2, shape.rows), at(n - 1, shape.cols))
+}
+
+fn reopen_beside(h5: &H5, path: &str) -> Result<Id> {
+    let fail = |e: Failure| e.on(h5.path(), format!("cannot open {path}"));
+    locked(|| {
+        // SAFETY: the property list is ours; both texts are NUL-terminated.
+        unsafe {
+            let dapl = Id::new(H5Pcreate(*H5P_CLS_DATASET_ACCESS))?;
+            check(H5Pset_efile_prefix(dapl.raw(), c"${ORIGIN}".as_ptr()))?;
+            let name = path_cstr(std::path::Path::new(path))?;
+            Id::new(H5Dopen2(h5.id().raw(), name.as_ptr(), dapl.raw()))
+        }
+    })
+    .map_err(fail)
+}
+
+/// What the library knows about the bytes.
+struct Raw {
+    file: std::path::PathBuf,
+    /// Of contiguous data; `None` = not allocated.
+    offset: Option<u64>,
+    order: Option<ByteOrder>,
+    packed: bool,
+    /// Native byte order.
+    fill: Vec<u8>,
+}
+
+impl Raw {
+    /// Call under the lock.
+    fn of(d: &Id, dtype: DType) -> Result<Raw, Failure> {
+        // SAFETY: `d` is an open dataset; handles returned are ours; `fill` holds one element of the native type.
+        unsafe {
+            let t = Id::new(H5Dget_type(d.raw()))?;
+            let info = types::describe(&t)?;
+            let plist = Id::new(H5Dget_create_plist(d.raw()))?;
+            let mem = native(dtype, &t)?;
+            let mut fill = vec![0u8; dtype.size()];
+            let mut defined = H5D_fill_value_t::H5D_FILL_VALUE_UNDEFINED;
+            check(H5Pfill_value_defined(plist.raw(), &mut defined))?;
+            if defined != H5D_fill_value_t::H5D_FILL_VALUE_UNDEFINED {
+                check(H5Pget_fill_value(plist.raw(), mem.raw(), fill.as_mut_ptr().cast()))?;
+            }
+            let offset = H5Dget_offset(d.raw());
+            Ok(Raw {
+                file: file_of(d)?,
+                offset: (offset != haddr_t::MAX).then_some(offset),
+                order: info.order,
+                packed: info.packed,
+                fill,
+            })
+        }
     }
 }
 
@@ -126,25 +359,58 @@ impl FrameSource for Array {
     }
 
     fn access(&self) -> Access {
-        Access::PLAIN
+        self.access
     }
 
     fn read(&self, region: &Region, out: &mut [u8]) -> Result<()> {
-        region.check(self.shape, self.dtype.size(), out.len())?;
-        let per_frame = region.rows.len() * region.cols.len() * self.dtype.size();
-        if per_frame == 0 {
+        let size = self.dtype.size();
+        region.check(self.shape, size, out.len())?;
+        let per_frame = region.rows.len() * region.cols.len() * size;
+        if out.is_empty() || self.info.is_null {
             return Ok(());
         }
-        let lead_dims = &self.info.shape[..self.rank().saturating_sub(2)];
-        for (frame, out) in region.frames.clone().zip(out.chunks_exact_mut(per_frame)) {
-            let mut lead = vec![0u64; lead_dims.len()];
-            let mut rest = frame as u64;
-            for k in (0..lead_dims.len()).rev() {
-                lead[k] = rest % lead_dims[k];
-                rest /= lead_dims[k];
+        match &self.store {
+            Store::Chunked(c) => c.read(region, out),
+            Store::Virtual(v) => v.read(region, out),
+            Store::Unwritten { fill } => {
+                out.chunks_exact_mut(size).for_each(|e| e.copy_from_slice(fill));
+                Ok(())
             }
-            self.library_read(&lead, region, out).map_err(self.h5.fail(format!("cannot read {}", self.info.path)))?;
+            Store::Contiguous { file, offset, order } => {
+                let Shape { rows, cols, .. } = self.shape;
+                // Longest run of bytes that is contiguous both here and in the file.
+                let (full_rows, full_frames) = (region.cols.len() == cols, region.rows.len() == rows);
+                let run = match (full_rows, full_frames) {
+                    (true, true) => out.len(),
+                    (true, false) => per_frame,
+                    _ => region.cols.len() * size,
+                };
+                let mut pieces = out.chunks_exact_mut(run);
+                let frames = if full_rows && full_frames {
+                    region.frames.start..region.frames.start + 1
+                } else {
+                    region.frames.clone()
+                };
+                let row_list = if full_rows { region.rows.start..region.rows.start + 1 } else { region.rows.clone() };
+                for f in frames {
+                    for r in row_list.clone() {
+                        let at = ((f * rows + r) * cols + region.cols.start) as u64 * size as u64;
+                        if let Some(piece) = pieces.next() {
+                            file.read_exact_at(piece, offset + at)?;
+                        }
+                    }
+                }
+                order.to_native(out, size);
+                Ok(())
+            }
+            Store::Library(d) => {
+                let lead_dims = &self.info.shape[..self.rank().saturating_sub(2)];
+                for (frame, out) in region.frames.clone().zip(out.chunks_exact_mut(per_frame)) {
+                    self.library_read(d, &unfold(frame, lead_dims), region, out)
+                        .map_err(self.h5.fail(format!("cannot read {}", self.info.path)))?;
+                }
+                Ok(())
+            }
         }
-        Ok(())
     }
 }

@@ -7,6 +7,7 @@
 use super::array::Array;
 use super::info::{self, DatasetInfo};
 use super::links::{self, Dangling};
+use super::sys::versioned::{self, LinkInfo, get_link_info, iterate_links};
 use super::sys::{self, Failure, Id, check, cstr, locked, open_dataset, open_object};
 use super::types::describe;
 use super::values::{self, Values};
@@ -19,8 +20,8 @@ use hdf5_metno_sys::h5a::*;
 use hdf5_metno_sys::h5d::{H5Dget_space, H5Dget_type, H5Dread};
 use hdf5_metno_sys::h5f::*;
 use hdf5_metno_sys::h5i::{H5I_type_t, H5Iget_type, hid_t};
-use hdf5_metno_sys::h5l::*;
-use hdf5_metno_sys::h5o::*;
+use hdf5_metno_sys::h5l::H5Lget_val;
+use hdf5_metno_sys::h5o::H5Oopen;
 use hdf5_metno_sys::h5p::*;
 use hdf5_metno_sys::h5s::H5S_ALL;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -380,15 +381,8 @@ impl H5 {
     }
 
     /// Identity of an object, for walks that must not go in circles.
-    pub(super) fn identity(&self, path: &str) -> Option<(u64, u64)> {
-        locked(|| {
-            let object = open_object(self.id(), path).ok()?;
-            let mut info = H5O_info1_t::default();
-            // SAFETY: `object` is open and `info` a valid place.
-            #[allow(deprecated)]
-            let ok = unsafe { H5Oget_info1(object.raw(), &mut info) } >= 0;
-            ok.then_some((info.fileno as u64, info.addr))
-        })
+    pub(super) fn identity(&self, path: &str) -> Option<(u64, [u64; 2])> {
+        locked(|| versioned::identity(&open_object(self.id(), path).ok()?))
     }
 }
 
@@ -460,7 +454,7 @@ fn object_kind_by_name(g: &Id, name: &CStr) -> Option<ObjectKind> {
 
 fn list_links(g: &Id) -> Result<Vec<(std::ffi::CString, c_int)>, Failure> {
     type Out = Vec<(std::ffi::CString, c_int)>;
-    unsafe extern "C" fn each(_: hid_t, name: *const c_char, info: *const H5L_info1_t, out: *mut c_void) -> herr_t {
+    unsafe extern "C" fn each(_: hid_t, name: *const c_char, info: *const LinkInfo, out: *mut c_void) -> herr_t {
         // SAFETY: the library passes a NUL-terminated name, its record, and the live Vec given below. The class is
         // read as the plain integer it is in C: a file may hold user-defined classes outside the enumeration.
         unsafe {
@@ -472,9 +466,8 @@ fn list_links(g: &Id) -> Result<Vec<(std::ffi::CString, c_int)>, Failure> {
     let mut out: Out = Vec::new();
     let mut at: hsize_t = 0;
     // SAFETY: `g` is an open group; the callback does not unwind; `out` outlives the call.
-    #[allow(deprecated)]
     check(unsafe {
-        H5Literate1(
+        iterate_links(
             g.raw(),
             H5_index_t::H5_INDEX_NAME,
             H5_iter_order_t::H5_ITER_INC,
@@ -487,11 +480,10 @@ fn list_links(g: &Id) -> Result<Vec<(std::ffi::CString, c_int)>, Failure> {
 }
 
 fn link_value(g: &Id, name: &CStr) -> Option<Vec<u8>> {
-    let mut info = std::mem::MaybeUninit::<H5L_info1_t>::zeroed();
+    let mut info = std::mem::MaybeUninit::<LinkInfo>::zeroed();
     // SAFETY: soft and external links only (their class is in the enumeration); the buffer has the size asked for.
-    #[allow(deprecated)]
     unsafe {
-        if H5Lget_info1(g.raw(), name.as_ptr(), info.as_mut_ptr(), H5P_DEFAULT) < 0 {
+        if get_link_info(g.raw(), name.as_ptr(), info.as_mut_ptr(), H5P_DEFAULT) < 0 {
             return None;
         }
         let mut info = info.assume_init();

@@ -269,6 +269,7 @@ fn one_box(space: &Id) -> Result<Option<Hyperbox>, Failure> {
                 for k in 0..rank {
                     match (count[k], stride[k] == block[k]) {
                         (hsize_t::MAX, _) => return Ok(None), // unlimited
+                        _ if block[k] == hsize_t::MAX => return Ok(None),
                         (1, _) => size.push(block[k]),
                         (n, true) => size.push(n.saturating_mul(block[k])),
                         _ => return Ok(None),

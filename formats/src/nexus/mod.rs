@@ -5,10 +5,12 @@ pub mod info;
 pub mod links;
 
 mod array;
+mod chunks;
 mod filters;
 mod sys;
 mod types;
 mod values;
+mod virtuals;
 
 pub use file::{H5, Link, LinkKind, ObjectKind};
 pub use info::{DatasetInfo, FilterInfo, Layout};

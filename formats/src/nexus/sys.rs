@@ -188,3 +188,51 @@ pub(super) fn latin1(text: &str) -> Option<CString> {
     let bytes: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
     CString::new(bytes?).ok()
 }
+
+/// Calls that have another name in old libraries: the built-in library leaves the old names out, Debian's 1.10 lacks
+/// the new ones.
+#[cfg(feature = "static-hdf5")]
+pub(super) mod versioned {
+    use super::Id;
+    pub use hdf5_metno_sys::h5l::{
+        H5L_info2_t as LinkInfo, H5Lget_info2 as get_link_info, H5Literate2 as iterate_links,
+    };
+    use hdf5_metno_sys::h5o::{H5O_INFO_BASIC, H5O_info2_t, H5Oget_info3};
+    pub use hdf5_metno_sys::h5t::H5Treclaim as reclaim;
+
+    /// File number and place of an open object. Call under the lock.
+    pub fn identity(object: &Id) -> Option<(u64, [u64; 2])> {
+        let mut info = std::mem::MaybeUninit::<H5O_info2_t>::zeroed();
+        // SAFETY: `object` is open and `info` a valid place that the library fills on success; of its token, 16 plain
+        // bytes, two u64 are copied.
+        unsafe {
+            if H5Oget_info3(object.raw(), info.as_mut_ptr(), H5O_INFO_BASIC) < 0 {
+                return None;
+            }
+            let info = info.as_ptr();
+            #[allow(clippy::unnecessary_cast)] // c_ulong has 32 bits on Windows
+            Some(((*info).fileno as u64, (&raw const (*info).token).cast::<[u64; 2]>().read_unaligned()))
+        }
+    }
+}
+
+/// See above; for a system library.
+#[cfg(not(feature = "static-hdf5"))]
+#[allow(deprecated)]
+pub(super) mod versioned {
+    use super::Id;
+    pub use hdf5_metno_sys::h5d::H5Dvlen_reclaim as reclaim;
+    pub use hdf5_metno_sys::h5l::{
+        H5L_info1_t as LinkInfo, H5Lget_info1 as get_link_info, H5Literate1 as iterate_links,
+    };
+    use hdf5_metno_sys::h5o::{H5O_info1_t, H5Oget_info1};
+
+    /// File number and place of an open object. Call under the lock.
+    pub fn identity(object: &Id) -> Option<(u64, [u64; 2])> {
+        let mut info = H5O_info1_t::default();
+        // SAFETY: `object` is open and `info` a valid place.
+        let ok = unsafe { H5Oget_info1(object.raw(), &mut info) } >= 0;
+        #[allow(clippy::unnecessary_cast)] // c_ulong has 32 bits on Windows
+        ok.then_some((info.fileno as u64, [info.addr, 0]))
+    }
+}

@@ -159,12 +159,20 @@ fn number(t: &Id, class: H5T_class_t, info: &mut TypeInfo) {
         };
         // SAFETY: as above.
         let bias = unsafe { H5Tget_ebias(raw) };
-        match (ok && full, size, (sign, epos, esize, mpos, msize, bias)) {
+        let ieee = match (ok && full, size, (sign, epos, esize, mpos, msize, bias)) {
             (true, 2, (15, 10, 5, 0, 10, 15)) => Some(DType::F16),
             (true, 4, (31, 23, 8, 0, 23, 127)) => Some(DType::F32),
             (true, 8, (63, 52, 11, 0, 52, 1023)) => Some(DType::F64),
             _ => None,
-        }
+        };
+        // Other layouts (20 of 32 bits, packed by the nbit filter) hold no more than the IEEE type of that size:
+        // the library converts them.
+        info.packed = ieee.is_none();
+        ieee.or(match size {
+            4 if esize <= 8 && msize <= 23 => Some(DType::F32),
+            8 if esize <= 11 && msize <= 52 => Some(DType::F64),
+            _ => None,
+        })
     } else {
         // SAFETY: as above; asked of integers only.
         let signed = class == H5T_class_t::H5T_INTEGER && unsafe { H5Tget_sign(raw) } == H5T_sign_t::H5T_SGN_2;
@@ -193,7 +201,7 @@ fn number(t: &Id, class: H5T_class_t, info: &mut TypeInfo) {
     };
     info.dtype = dtype.filter(|_| order.is_some());
     info.order = order;
-    info.packed = !full;
+    info.packed |= !full;
 }
 
 /// The library's native in-memory type for a number. 16-bit floats have none that all versions share: the file's type
@@ -214,8 +222,9 @@ pub(super) fn native(dtype: DType, file_type: &Id) -> Result<Id, Failure> {
             DType::F64 => *H5T_NATIVE_DOUBLE,
             DType::F16 => file_type.raw(),
         };
-        let copy = if H5Tget_class(file_type.raw()) == H5T_class_t::H5T_ENUM {
-            // An enumeration converts only to an enumeration: keep its own members, in native order.
+        let class = H5Tget_class(file_type.raw());
+        let copy = if class == H5T_class_t::H5T_ENUM || class == H5T_class_t::H5T_BITFIELD {
+            // These convert only to their own kind: the same type in native order.
             Id::new(H5Tget_native_type(file_type.raw(), H5T_direction_t::H5T_DIR_ASCEND))?
         } else {
             Id::new(H5Tcopy(known))?

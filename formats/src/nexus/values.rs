@@ -2,13 +2,11 @@
 //!
 //! Every read is bounded by a limit in bytes given by the caller, checked before anything is allocated.
 
-use super::sys::{Failure, Id, check};
+use super::sys::{Failure, Id, check, versioned};
 use super::types::{StringKind, TypeInfo, describe, native};
 use crate::DType;
 use crate::model::units::text_lossy;
 use hdf5_metno_sys::h5::{herr_t, hsize_t};
-#[allow(deprecated)] // the one spelling all library versions have
-use hdf5_metno_sys::h5d::H5Dvlen_reclaim;
 use hdf5_metno_sys::h5i::hid_t;
 use hdf5_metno_sys::h5p::H5P_DEFAULT;
 use hdf5_metno_sys::h5s::*;
@@ -115,9 +113,8 @@ fn variable(t: &Id, space: &Id, n: usize, read: impl Fn(hid_t, *mut c_void) -> h
             texts.push(if p.is_null() { String::new() } else { text_lossy(unsafe { CStr::from_ptr(p) }.to_bytes()) });
         }
         // SAFETY: gives the strings back; `ptrs` holds exactly what the read filled in.
-        #[allow(deprecated)]
         unsafe {
-            H5Dvlen_reclaim(t.raw(), space.raw(), H5P_DEFAULT, ptrs.as_mut_ptr().cast());
+            versioned::reclaim(t.raw(), space.raw(), H5P_DEFAULT, ptrs.as_mut_ptr().cast());
         }
     }
     Ok(Values::Texts(texts))
