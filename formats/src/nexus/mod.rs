@@ -20,6 +20,9 @@ use crate::registry::*;
 use crate::{Error, Result};
 use std::path::Path;
 
+pub mod layout;
+pub mod write_scan;
+
 /// The format's row.
 pub static SPEC: FormatSpec = FormatSpec {
     name: "nexus",

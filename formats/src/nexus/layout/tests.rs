@@ -1,0 +1,1 @@
+//! Rules of the layouts, on files made for each.

@@ -1,0 +1,266 @@
+//! SOLEIL Flyscan (ANATOMIX, PSICHE): a folder `<scan>/` with `<scan>.nxs`, `pre_ref.nxs`, `post_ref.nxs`,
+//! `post_dark.nxs` and `<scan>.par`.
+//!
+//! Paths in the files are those of ANATOMIX (`/flyscan_0003/scan_data/orca_image`, `tomo1Rz1`, `/ref_0`, `/dark_0`).
+//! Beside each stack its mean is written (`ref_2d`, `dark_2d`, float32), which is what PyHST2 reads. The stem of the
+//! files is the name of the folder.
+
+use super::dxchange::joint_type;
+use super::h5out::H5Out;
+use super::place::{Places, Run};
+use super::{Layout, Part, RefSpec, ScanSpec, ScanWriteOptions};
+use crate::durable::{PartDir, write_small};
+use crate::model::FieldOfView;
+use crate::{DType, Error, Result, Shape};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Entry and datasets of the projections' file.
+const ENTRY: &str = "/flyscan_0003";
+const IMAGE: &str = "/flyscan_0003/scan_data/orca_image";
+const ANGLE: &str = "/flyscan_0003/scan_data/tomo1Rz1";
+
+/// A scan folder being filled.
+pub struct Folder {
+    places: Places, // closes its datasets before the files
+    files: Vec<H5Out>,
+    means: Vec<Mean>,
+    shape: Shape,
+    par: Option<(String, String)>,
+    dir: PartDir,
+}
+
+/// The running mean of the frames in one reference file.
+struct Mean {
+    file: usize,
+    name: &'static str,
+    /// Sets that go in, with their types.
+    parts: Vec<(Part, DType)>,
+    frames: usize,
+    sum: Vec<f64>,
+    /// The one frame of a set that is an average already, kept as it is instead of a sum.
+    single: bool,
+}
+
+impl Folder {
+    /// Starts the folder and writes everything but the frames.
+    pub fn create(path: &Path, spec: &ScanSpec, options: &ScanWriteOptions) -> Result<Folder> {
+        let last = spec.shape.frames as f64;
+        if let Some(r) = spec.flats.iter().find(|r| r.position > 0.0 && r.position < last) {
+            return Err(Error::caller("a Flyscan folder holds flats from before and after the scan only")
+                .path(path)
+                .found(format!("flats after projection {}", r.position))
+                .hint("write NXtomo instead (--to nxtomo)"));
+        }
+        let stem = path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .ok_or_else(|| Error::caller("a scan folder needs a name of plain text").path(path))?
+            .to_owned();
+        let dir = PartDir::create(path, options.overwrite, false)?;
+        let main = H5Out::create(&dir.path().join(format!("{stem}.nxs")), false)?;
+        main.class(ENTRY, "NXentry")?;
+        main.text(&format!("{ENTRY}/title"), &spec.name)?;
+        let data = format!("{ENTRY}/scan_data");
+        main.class(&data, "NXdata")?;
+        main.attr_text(&data, "signal", "orca_image")?;
+        main.attr_texts(&data, "axes", &["tomo1Rz1", ".", "."])?;
+        main.numbers(ANGLE, &spec.angles_deg(), Some("deg"))?;
+        main.attr_text(ANGLE, "long_name", "rotation angle")?;
+        let stack = main.stack(IMAGE, spec.shape, spec.dtype, options.storage)?;
+        main.attr_text(IMAGE, "interpretation", "image")?;
+        main.attr_int(IMAGE, "signal", 1)?;
+        main.attr_int(IMAGE, "primary", 1)?;
+        let mut folder = Folder {
+            places: Places::default(),
+            files: vec![main],
+            means: Vec::new(),
+            shape: spec.shape,
+            par: Some((format!("{stem}.par"), par_text(&stem, spec))),
+            dir,
+        };
+        let stack = folder.places.stack(stack);
+        folder.places.part(Part::Projections, spec.dtype, stack, vec![Run { first: 0, at: 0 }]);
+        let pick = |sets: &[RefSpec], keep: &dyn Fn(f64) -> bool| -> Vec<usize> {
+            (0..sets.len()).filter(|&i| keep(sets[i].position)).collect()
+        };
+        let all: [(&str, &str, &str, &[RefSpec], Vec<usize>, fn(usize) -> Part); 3] = [
+            ("pre_ref.nxs", "/ref_0", "/ref_2d", &spec.flats, pick(&spec.flats, &|p| p <= 0.0), Part::Flats),
+            ("post_ref.nxs", "/ref_0", "/ref_2d", &spec.flats, pick(&spec.flats, &|p| p > 0.0), Part::Flats),
+            ("post_dark.nxs", "/dark_0", "/dark_2d", &spec.darks, pick(&spec.darks, &|_| true), Part::Darks),
+        ];
+        for (file, stack, mean, sets, pick, part) in all {
+            folder.refs(path, file, (stack, mean), sets, &pick, part, options)?;
+        }
+        Ok(folder)
+    }
+
+    #[allow(clippy::too_many_arguments)] // one row of the table above
+    fn refs(
+        &mut self,
+        path: &Path,
+        file: &str,
+        (stack, mean): (&str, &'static str),
+        sets: &[RefSpec],
+        pick: &[usize],
+        part: fn(usize) -> Part,
+        options: &ScanWriteOptions,
+    ) -> Result<()> {
+        if pick.is_empty() {
+            return Ok(());
+        }
+        let out = H5Out::create(&self.dir.path().join(file), false)?;
+        let single = pick.len() == 1 && sets[pick[0]].averaged && sets[pick[0]].frames == 1;
+        if !single {
+            let frames = pick.iter().map(|&i| sets[i].frames).sum();
+            let dtype = joint_type(path, sets, pick)?;
+            let stack = out.stack(stack, Shape { frames, ..self.shape }, dtype, options.storage)?;
+            let stack = self.places.stack(stack);
+            let mut at = 0;
+            for &i in pick {
+                self.places.part(part(i), sets[i].dtype, stack, vec![Run { first: 0, at }]);
+                at += sets[i].frames;
+            }
+        }
+        self.means.push(Mean {
+            file: self.files.len(),
+            name: mean,
+            parts: pick.iter().map(|&i| (part(i), sets[i].dtype)).collect(),
+            frames: 0,
+            sum: Vec::new(),
+            single,
+        });
+        self.files.push(out);
+        Ok(())
+    }
+}
+
+impl Layout for Folder {
+    fn put(&mut self, part: Part, first: usize, frames: &[u8]) -> Result<()> {
+        let n = self.shape.frame_len();
+        for m in &mut self.means {
+            let Some((_, dtype)) = m.parts.iter().find(|p| p.0 == part) else { continue };
+            if m.single {
+                self.files[m.file].frame(m.name, self.shape.rows, self.shape.cols, *dtype, frames)?;
+                return Ok(());
+            }
+            m.sum.resize(n, 0.0);
+            let mut values = vec![0.0; n];
+            for frame in frames.chunks_exact(n * dtype.size()) {
+                dtype.to_f64(frame, &mut values);
+                m.sum.iter_mut().zip(&values).for_each(|(s, v)| *s += v);
+                m.frames += 1;
+            }
+        }
+        self.places.put(self.shape, part, first, frames)
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<PathBuf>> {
+        let Folder { places, files, means, shape, par, dir } = *self;
+        drop(places);
+        for m in means.iter().filter(|m| !m.single) {
+            let mean: Vec<f32> = m.sum.iter().map(|s| (s / m.frames as f64) as f32).collect();
+            files[m.file].frame(m.name, shape.rows, shape.cols, DType::F32, bytemuck::cast_slice(&mean))?;
+        }
+        let mut names = Vec::new();
+        for file in files {
+            names.extend(file.commit()?.file_name().map(PathBuf::from));
+        }
+        if let Some((name, text)) = par {
+            write_small(&dir.path().join(&name), text.as_bytes(), false)?;
+            names.push(name.into());
+        }
+        let target = dir.commit()?;
+        Ok(names.into_iter().map(|n| target.join(n)).collect())
+    }
+}
+
+/// The `.par` of the scan: PyHST2's keys for reading the HDF5 files directly, in the order of the beamlines' own files,
+/// then what is known of the stages as comments. Paths start at the folder above, where PyHST2 is run.
+fn par_text(stem: &str, spec: &ScanSpec) -> String {
+    let (n, rows, cols) = (spec.shape.frames, spec.shape.rows, spec.shape.cols);
+    let last = n as f64;
+    let quoted = |file: &str| format!("\"{stem}/{file}\"");
+    let yes = |b: bool| if b { "YES" } else { "NO" };
+    let pre = spec.flats.iter().any(|r| r.position <= 0.0);
+    let post = spec.flats.iter().any(|r| r.position > 0.0);
+    let step = spec.step_deg();
+    let turn = (step.abs() * last - 360.0).abs() <= 0.001f64.to_degrees();
+    let mut t = String::from("# HST_SLAVE PARAMETER FILE\n");
+    let mut key = |name: &str, value: String| {
+        let _ = writeln!(t, "{name} = {value}");
+    };
+    key("MULTIFRAME", "0".into());
+    key("FILE_PREFIX", quoted(&format!("{stem}.nxs")));
+    key("PROJ_DS_NAME", format!("\"{IMAGE}\""));
+    key("NUM_FIRST_IMAGE", "0 # number of the first projection".into());
+    key("NUM_LAST_IMAGE", format!("{} # number of the last projection", n - 1));
+    key("NUMBER_LENGTH_VARIES", "NO".into());
+    key("LENGTH_OF_NUMERICAL_PART", "4".into());
+    key("FILE_POSTFIX", ".nxs".into());
+    key("FILE_INTERVAL", "1".into());
+    key("NUM_IMAGE_1", format!("{cols} # horizontal pixels"));
+    key("NUM_IMAGE_2", format!("{rows} # vertical pixels"));
+    if let Some([v, h]) = spec.pixel_um {
+        key("IMAGE_PIXEL_SIZE_1", format!("{h} # micron, horizontal"));
+        key("IMAGE_PIXEL_SIZE_2", format!("{v} # micron, vertical"));
+    }
+    key("SUBTRACT_BACKGROUND", yes(!spec.darks.is_empty()).into());
+    if !spec.darks.is_empty() {
+        key("BACKGROUND_FILE", quoted("post_dark.nxs"));
+        key("BACKGROUND_DS_NAME", "\"/dark_2d\"".into());
+    }
+    key("CORRECT_FLATFIELD", yes(pre || post).into());
+    if pre || post {
+        key("FLATFIELD_CHANGING", "YES".into());
+        let files: Vec<_> =
+            [(pre, "pre_ref.nxs"), (post, "post_ref.nxs")].iter().filter(|f| f.0).map(|f| quoted(f.1)).collect();
+        key("FF_PREFIX", format!("[{}]", files.join(", ")));
+        key("FF_DS_NAME", "\"/ref_2d\"".into());
+        key("FF_NUM_FIRST_IMAGE", if pre { 0 } else { n }.to_string());
+        key("FF_NUM_LAST_IMAGE", if post { n } else { 0 }.to_string());
+        key("FF_NUMBER_LENGTH_VARIES", "NO".into());
+        key("FF_LENGTH_OF_NUMERICAL_PART", "4".into());
+        key("FF_POSTFIX", ".nxs".into());
+        key("FF_FILE_INTERVAL", n.to_string());
+    }
+    key("TAKE_LOGARITHM", yes(!spec.is_attenuation).into());
+    key("ANGLE_BETWEEN_PROJECTIONS", format!("{step:.9} # degrees"));
+    key("ROTATION_VERTICAL", "YES".into());
+    let mut width = cols;
+    if let Some(axis) = spec.rotation_axis_px {
+        key("ROTATION_AXIS_POSITION", format!("{axis:.6} # pixels, 0 = centre of the first column"));
+        if spec.field_of_view == Some(FieldOfView::Half) && axis >= 0.0 && axis < cols as f64 {
+            width = (2.0 * axis.max((cols - 1) as f64 - axis)) as usize + 1;
+        }
+    }
+    for (i, end) in [width, width, rows].into_iter().enumerate() {
+        key(&format!("START_VOXEL_{}", i + 1), "1".into());
+        key(&format!("END_VOXEL_{}", i + 1), end.to_string());
+    }
+    let half = match spec.field_of_view {
+        Some(FieldOfView::Half) => "F",
+        Some(FieldOfView::Full) if turn => "Y",
+        _ => "N",
+    };
+    key("OPTIONS", format!("{{ 'padding':'E' , 'axis_to_the_center':'Y' , 'avoidhalftomo':'{half}' }}"));
+    key("ZEROCLIPVALUE", spec.zero_clip.unwrap_or(0.001).to_string());
+    key("DOUBLEFFCORRECTION", "0".into());
+    key("DO_CCD_FILTER", "NO".into());
+    key("DO_RING_FILTER", "NO".into());
+    key("DO_PAGANIN", "0".into());
+    key("PAGANIN_Lmicron", "0".into());
+    key("PAGANIN_MARGE", "200".into());
+    key("PUS", "0".into());
+    key("PUC", "0".into());
+    key("OUTPUT_FILE", quoted(&format!("{stem}.vol")));
+    for (name, value) in &spec.motors {
+        let _ = writeln!(t, "#{name} = {value} mm");
+    }
+    for (name, value, unit) in [("energy", spec.energy_kev, "keV"), ("distance", spec.distance_mm, "mm")] {
+        if let Some(v) = value {
+            let _ = writeln!(t, "#{name} = {v} {unit}");
+        }
+    }
+    t
+}

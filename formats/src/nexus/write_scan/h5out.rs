@@ -1,0 +1,261 @@
+//! A new HDF5 file as this project writes them: through the library, under a `.part` name, committed when whole.
+//!
+//! Guarantees: groups are made on the way, text is UTF-8, every call's failure names the file and what was being
+//! written, and [`H5Out::commit`] flushes and closes before the file gets its final name. Leaves to others: what goes
+//! where.
+
+use crate::durable::PartFile;
+use crate::model::{Voxel, each};
+use crate::{DType, Error, Fault, Result, Shape, with_dtype};
+use hdf5_metno as hdf5;
+use hdf5_metno::types::VarLenUnicode;
+use ndarray::{ArrayView1, ArrayView3};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// How the values of a stack are stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Storage {
+    /// Chunk shape (frames, rows, cols), cut to the dataset's shape; `None` = contiguous, or one frame per chunk where
+    /// the values are compressed.
+    pub chunk: Option<[usize; 3]>,
+    /// Shuffle and deflate of this level (1 fast … 9 small); `None` = plain.
+    pub deflate: Option<u8>,
+}
+
+/// A file being written. Dropped uncommitted, nothing is left.
+pub struct H5Out {
+    // Field order matters: the library's handle closes before the part file is removed.
+    file: hdf5::File,
+    part: PartFile,
+}
+
+impl H5Out {
+    /// Starts `target` as `target.part`.
+    pub fn create(target: &Path, overwrite: bool) -> Result<H5Out> {
+        let part = PartFile::create(target, overwrite)?;
+        let file = hdf5::File::create(part.part_path()).map_err(|e| refused(part.part_path(), "creating", e))?;
+        Ok(H5Out { file, part })
+    }
+
+    /// Flushes, closes, syncs and renames.
+    pub fn commit(self) -> Result<PathBuf> {
+        let H5Out { file, part } = self;
+        file.flush().map_err(|e| refused(part.part_path(), "flushing", e))?;
+        file.close().map_err(|e| refused(part.part_path(), "closing", e))?;
+        part.commit()
+    }
+
+    fn err(&self, what: &str) -> impl Fn(hdf5::Error) -> Error {
+        let path = self.part.target().to_owned();
+        let what = format!("writing {what}");
+        move |e| refused(&path, &what, e)
+    }
+
+    /// The group at `path` (`/entry/instrument`), made with those above it.
+    pub fn group(&self, path: &str) -> Result<hdf5::Group> {
+        let mut g = self.file.group("/").map_err(self.err(path))?;
+        for name in path.split('/').filter(|n| !n.is_empty()) {
+            g = if g.link_exists(name) { g.group(name) } else { g.create_group(name) }.map_err(self.err(path))?;
+        }
+        Ok(g)
+    }
+
+    /// The group at `path` with its NeXus class.
+    pub fn class(&self, path: &str, nx_class: &str) -> Result<()> {
+        self.group(path)?;
+        self.attr_text(path, "NX_class", nx_class)
+    }
+
+    fn split<'a>(&self, path: &'a str) -> Result<(hdf5::Group, &'a str)> {
+        let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+        Ok((self.group(dir)?, name))
+    }
+
+    fn location(&self, path: &str) -> Result<hdf5::Location> {
+        let (dir, name) = self.split(path)?;
+        if name.is_empty() {
+            return Ok((*dir).clone());
+        }
+        if let Ok(d) = dir.dataset(name) {
+            return Ok((**d).clone());
+        }
+        Ok((*dir.group(name).map_err(self.err(path))?).clone())
+    }
+
+    /// A text dataset.
+    pub fn text(&self, path: &str, value: &str) -> Result<()> {
+        let (dir, name) = self.split(path)?;
+        let value = unicode(value);
+        let d = dir.new_dataset::<VarLenUnicode>().create(name).map_err(self.err(path))?;
+        d.write_scalar(&value).map_err(self.err(path))
+    }
+
+    /// A scalar number, with its unit where it has one.
+    pub fn number(&self, path: &str, value: f64, units: Option<&str>) -> Result<()> {
+        let (dir, name) = self.split(path)?;
+        let d = dir.new_dataset::<f64>().create(name).map_err(self.err(path))?;
+        d.write_scalar(&value).map_err(self.err(path))?;
+        units.map_or(Ok(()), |u| self.attr_text(path, "units", u))
+    }
+
+    /// A 1-D dataset, with its unit where it has one.
+    pub fn numbers<T: hdf5::H5Type>(&self, path: &str, values: &[T], units: Option<&str>) -> Result<()> {
+        let (dir, name) = self.split(path)?;
+        let d = dir.new_dataset::<T>().shape([values.len()]).create(name).map_err(self.err(path))?;
+        d.write(ArrayView1::from(values)).map_err(self.err(path))?;
+        units.map_or(Ok(()), |u| self.attr_text(path, "units", u))
+    }
+
+    /// A text attribute of a group or dataset that exists.
+    pub fn attr_text(&self, path: &str, name: &str, value: &str) -> Result<()> {
+        let value = unicode(value);
+        let at = self.location(path)?;
+        let a = at.new_attr::<VarLenUnicode>().create(name).map_err(self.err(path))?;
+        a.write_scalar(&value).map_err(self.err(path))
+    }
+
+    /// An attribute holding a list of texts (`axes`).
+    pub fn attr_texts(&self, path: &str, name: &str, values: &[&str]) -> Result<()> {
+        let values: Vec<VarLenUnicode> = values.iter().map(|v| unicode(v)).collect();
+        let at = self.location(path)?;
+        let a = at.new_attr::<VarLenUnicode>().shape([values.len()]).create(name).map_err(self.err(path))?;
+        a.write(ArrayView1::from(&values)).map_err(self.err(path))
+    }
+
+    /// An integer attribute.
+    pub fn attr_int(&self, path: &str, name: &str, value: i32) -> Result<()> {
+        let at = self.location(path)?;
+        let a = at.new_attr::<i32>().create(name).map_err(self.err(path))?;
+        a.write_scalar(&value).map_err(self.err(path))
+    }
+
+    /// A second name for an object that exists; NeXus wants `target` on it, so that readers can tell the two apart.
+    pub fn hard_link(&self, target: &str, link: &str) -> Result<()> {
+        let (dir, _) = self.split(link)?;
+        self.file.link_hard(target, link).map_err(self.err(link))?;
+        drop(dir);
+        let at = self.location(target)?;
+        if at.attr("target").is_err() {
+            self.attr_text(target, "target", target)?;
+        }
+        Ok(())
+    }
+
+    /// An empty stack to be filled with [`Stack::put`].
+    pub fn stack(&self, path: &str, shape: Shape, dtype: DType, storage: Storage) -> Result<Stack> {
+        shape.len()?;
+        let (dir, name) = self.split(path)?;
+        let chunk = storage.chunk.or(storage.deflate.map(|_| [1, shape.rows, shape.cols]));
+        let data = with_dtype!(dtype, T => {
+            let mut b = dir.new_dataset::<T>();
+            if let Some(c) = chunk.filter(|_| !shape.is_empty()) {
+                // A chunk larger than a fixed-size dataset is refused by the library.
+                b = b.chunk((c[0].clamp(1, shape.frames), c[1].clamp(1, shape.rows), c[2].clamp(1, shape.cols)));
+                if let Some(level) = storage.deflate {
+                    b = b.shuffle().deflate(level.min(9));
+                }
+            } else {
+                b = b.no_chunk();
+            }
+            b.shape((shape.frames, shape.rows, shape.cols)).create(name)
+        })
+        .map_err(self.err(path))?;
+        Ok(Stack { data, shape, dtype, path: path.to_owned(), file: self.part.target().to_owned() })
+    }
+
+    /// A single frame as a 2-D dataset: native byte order, C order.
+    pub fn frame(&self, path: &str, rows: usize, cols: usize, dtype: DType, bytes: &[u8]) -> Result<()> {
+        let (dir, name) = self.split(path)?;
+        with_dtype!(dtype, T => {
+            let values = aligned::<T>(bytes);
+            let view = ndarray::ArrayView2::from_shape((rows, cols), &values)
+                .map_err(|e| Error::caller(format!("frame of the wrong size: {e}")))?;
+            let new = dir.new_dataset::<T>().no_chunk().shape((rows, cols)).create(name);
+            new.and_then(|d| d.write(view))
+        })
+        .map_err(self.err(path))
+    }
+}
+
+/// A 3-D dataset being filled.
+pub struct Stack {
+    data: hdf5::Dataset,
+    shape: Shape,
+    dtype: DType,
+    path: String,
+    file: PathBuf,
+}
+
+impl Stack {
+    /// Type of the values.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Writes whole frames starting at number `first`: native byte order, C order.
+    pub fn put(&self, first: usize, bytes: &[u8]) -> Result<()> {
+        let per_frame = self.shape.frame_len() * self.dtype.size();
+        if per_frame == 0 || !bytes.len().is_multiple_of(per_frame) {
+            return Err(Error::caller("not a whole number of frames")
+                .path(&self.file)
+                .expected(format!("a multiple of {per_frame} bytes"))
+                .found(bytes.len()));
+        }
+        let n = bytes.len() / per_frame;
+        if first.checked_add(n).is_none_or(|end| end > self.shape.frames) {
+            return Err(Error::caller("more frames than announced")
+                .path(&self.file)
+                .expected(self.shape.frames)
+                .found(first.saturating_add(n)));
+        }
+        with_dtype!(self.dtype, T => {
+            // Blocks come from buffers of any alignment; an unaligned one is copied once.
+            let owned;
+            let values: &[T] = match bytemuck::try_cast_slice(bytes) {
+                Ok(v) => v,
+                Err(_) => {
+                    owned = aligned::<T>(bytes);
+                    &owned
+                }
+            };
+            let view = ArrayView3::from_shape((n, self.shape.rows, self.shape.cols), values)
+                .map_err(|e| Error::caller(format!("block of the wrong size: {e}")))?;
+            self.data.write_slice(view, (first..first + n, .., ..))
+        })
+        .map_err(|e| refused(&self.file, &format!("writing {}", self.path), e))
+    }
+}
+
+/// A copy of the bytes as values, whatever their alignment.
+fn aligned<T: Voxel>(bytes: &[u8]) -> Vec<T> {
+    let mut values = Vec::with_capacity(bytes.len() / size_of::<T>());
+    each::<T>(bytes, |_, v| values.push(v));
+    values
+}
+
+/// Text for the library, which ends strings at a NUL: control characters of that kind are dropped.
+fn unicode(text: &str) -> VarLenUnicode {
+    let clean: String = text.chars().filter(|c| *c != '\0').collect();
+    VarLenUnicode::from_str(&clean).unwrap_or_default()
+}
+
+/// The library's refusal as ours. It hides `errno` in the text of the innermost record: a full disk must be told from
+/// a broken file, since only one of the two can be cured by another folder.
+pub(super) fn refused(path: &Path, what: &str, e: hdf5::Error) -> Error {
+    let text = match &e {
+        hdf5::Error::HDF5(stack) => match stack.clone().expand() {
+            Ok(s) => (0..s.len()).filter_map(|i| s.get(i)).map(|f| f.description().to_owned()).collect::<Vec<_>>().join("; "),
+            Err(_) => e.to_string(),
+        },
+        _ => e.to_string(),
+    };
+    let errno = text.split("errno = ").nth(1).and_then(|t| {
+        let digits: String = t.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse::<i32>().ok()
+    });
+    match errno.filter(|n| *n != 0) {
+        Some(n) => Error::io(path, what, std::io::Error::from_raw_os_error(n)),
+        None => Error::new(Fault::System, format!("{what} failed: {text}")).path(path),
+    }
+}

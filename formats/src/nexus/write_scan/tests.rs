@@ -1,0 +1,256 @@
+//! Every layout written and read back: each pixel of each part, angles, metadata; refusals; nothing left half done.
+
+use super::*;
+use crate::nexus::H5;
+use crate::nexus::layout;
+use crate::registry::{Content, OpenOptions, Opened};
+
+/// The pixel values of a part: every frame different, every pixel different.
+pub(crate) fn frames(part: Part, first: usize, n: usize, shape: Shape, dtype: DType) -> Vec<u8> {
+    let kind = match part {
+        Part::Projections => 0,
+        Part::Flats(i) => 7000 + 500 * i,
+        Part::Darks(i) => 13 + 100 * i,
+    };
+    let mut out = Vec::new();
+    for f in first..first + n {
+        for p in 0..shape.frame_len() {
+            let v = (kind + 31 * f + 3 * p) % 60000;
+            match dtype {
+                DType::U16 => out.extend((v as u16).to_ne_bytes()),
+                DType::F32 => out.extend((v as f32 / 8.0).to_ne_bytes()),
+                d => panic!("no test values of type {}", d.name()),
+            }
+        }
+    }
+    out
+}
+
+/// A scan of 181 small projections with flats on both sides.
+pub(crate) fn spec(dtype: DType) -> ScanSpec {
+    let n = 181;
+    let angles = (0..n).map(|i| (-30.0 + i as f64).to_radians()).collect();
+    let r = |frames, position| RefSpec { frames, position, dtype, averaged: false };
+    ScanSpec {
+        flats: vec![r(5, 0.0), r(3, n as f64)],
+        darks: vec![r(4, n as f64)],
+        rotation_axis_px: Some(9.25),
+        pixel_um: Some([0.65, 0.7]),
+        distance_mm: Some(52.0),
+        energy_kev: Some(27.5),
+        motors: vec![("tomo1tx".into(), -1.25), ("tomo1tz".into(), 3.0)],
+        ..ScanSpec::new("s1", Shape::new(n, 6, 20), dtype, angles)
+    }
+}
+
+/// Writes a scan in blocks of odd sizes.
+pub(crate) fn write(path: &Path, spec: &ScanSpec, options: &ScanWriteOptions) -> Result<Vec<PathBuf>> {
+    let mut w = ScanWriter::create(path, spec, options)?;
+    for part in parts(spec) {
+        let (total, dtype) = w.part(part).unwrap();
+        let mut first = 0;
+        while first < total {
+            let n = 7.min(total - first);
+            w.put(part, first, &frames(part, first, n, spec.shape, dtype))?;
+            first += n;
+        }
+    }
+    w.finish()
+}
+
+pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
+    if path.is_dir() {
+        return layout::open_dir(path, options);
+    }
+    let h5 = H5::open(path)?;
+    layout::open_file(&h5, options).unwrap_or_else(|| Err(Error::unsupported(path, "no layout")))
+}
+
+pub(crate) fn scan_of(opened: Opened) -> Scan {
+    match opened.content {
+        Content::Scan(s) => *s,
+        _ => panic!("no scan: {:?}", opened.warnings),
+    }
+}
+
+pub(crate) fn all(source: &dyn FrameSource) -> Vec<u8> {
+    let shape = source.shape();
+    let mut out = vec![0; shape.len().unwrap() as usize * source.dtype().size()];
+    source.read(&shape.full(), &mut out).unwrap();
+    out
+}
+
+fn options(layout: ScanLayout, storage: Storage) -> ScanWriteOptions {
+    ScanWriteOptions { layout, storage, overwrite: false }
+}
+
+#[test]
+fn round_trip_of_every_layout_type_and_storage() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = Storage::default();
+    let packed = Storage { chunk: None, deflate: Some(4) };
+    let slabs = Storage { chunk: Some([500, 2, 20]), deflate: Some(1) };
+    let mut seen = 0;
+    for layout in ScanLayout::ALL {
+        for dtype in [DType::U16, DType::F32] {
+            for storage in [plain, packed, slabs] {
+                seen += 1;
+                let path = dir.path().join(format!("s{seen}"));
+                let path = if layout == ScanLayout::Flyscan { path } else { path.with_extension("h5") };
+                let spec = spec(dtype);
+                let files = write(&path, &spec, &options(layout, storage)).unwrap();
+                assert!(files.iter().all(|f| f.is_file()), "{files:?}");
+                let opened = open(&path, &OpenOptions::default()).unwrap();
+                assert_eq!(opened.format, layout.name());
+                assert_eq!(opened.warnings, Vec::<String>::new(), "{layout:?}");
+                let scan = scan_of(opened);
+                assert_eq!(scan.projections.dtype(), dtype);
+                assert_eq!(all(&*scan.projections), frames(Part::Projections, 0, 181, spec.shape, dtype));
+                assert_eq!(scan.flats.len(), 2);
+                for (i, n) in [(0, 5), (1, 3)] {
+                    assert_eq!(all(&*scan.flats[i].source), frames(Part::Flats(i), 0, n, spec.shape, dtype));
+                    assert_eq!(scan.flats[i].position.0, spec.flats[i].position);
+                }
+                assert_eq!(scan.darks.len(), 1);
+                assert_eq!(all(&*scan.darks[0].source), frames(Part::Darks(0), 0, 4, spec.shape, dtype));
+                for (a, b) in scan.angles.rad.iter().zip(&spec.angles_rad) {
+                    assert!((a - b).abs() < 1e-14, "{a} {b}");
+                }
+                assert_eq!(scan.pixel_um, spec.pixel_um);
+                assert_eq!(scan.rotation_axis_px, Some(9.25));
+            }
+        }
+    }
+    assert_eq!(seen, 18);
+}
+
+#[test]
+fn a_scan_copies_between_layouts() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = dir.path().join("one.h5");
+    let mut spec = spec(DType::U16);
+    // Flats in the middle: only NXtomo can say so.
+    spec.flats[1].position = 90.0;
+    write(&first, &spec, &ScanWriteOptions::new(ScanLayout::NxTomo)).unwrap();
+    let scan = scan_of(open(&first, &OpenOptions::default()).unwrap());
+    assert_eq!(scan.flats[1].position.0, 90.0);
+    assert_eq!(all(&*scan.projections), frames(Part::Projections, 0, 181, spec.shape, DType::U16));
+
+    let second = dir.path().join("two.h5");
+    let again = ScanSpec::of(&scan);
+    let mut told = 0;
+    let mut progress = |bytes| {
+        told = bytes;
+        Ok(())
+    };
+    write_scan(&second, &scan, &again, &ScanWriteOptions::new(ScanLayout::NxTomo), &mut progress).unwrap();
+    assert_eq!(told, again.bytes().unwrap());
+    let copy = scan_of(open(&second, &OpenOptions::default()).unwrap());
+    assert_eq!(all(&*copy.projections), all(&*scan.projections));
+    assert_eq!(all(&*copy.flats[1].source), all(&*scan.flats[1].source));
+    for layout in [ScanLayout::Flyscan, ScanLayout::DxChange] {
+        let e = write_scan(&dir.path().join("three"), &scan, &again, &ScanWriteOptions::new(layout), &mut |_| Ok(()));
+        assert!(e.unwrap_err().to_string().contains("90"));
+        assert!(!dir.path().join("three").exists());
+    }
+    // Stopped half way: nothing is left.
+    let mut stop = |_| Err(Error::interrupted());
+    let e = write_scan(&dir.path().join("four.h5"), &scan, &again, &ScanWriteOptions::new(ScanLayout::NxTomo), &mut stop);
+    assert_eq!(e.unwrap_err().fault(), crate::Fault::Interrupted);
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[test]
+fn types_are_widened_without_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mixed.h5");
+    let mut spec = spec(DType::U16);
+    spec.flats = vec![RefSpec { frames: 1, position: 0.0, dtype: DType::F32, averaged: true }];
+    write(&path, &spec, &ScanWriteOptions::new(ScanLayout::NxTomo)).unwrap();
+    let scan = scan_of(open(&path, &OpenOptions::default()).unwrap());
+    assert_eq!(scan.projections.dtype(), DType::F32);
+    let want = DType::U16.convert_lossless(&frames(Part::Projections, 0, 181, spec.shape, DType::U16), DType::F32);
+    assert_eq!(Some(all(&*scan.projections)), want);
+    assert_eq!(all(&*scan.flats[0].source), frames(Part::Flats(0), 0, 1, spec.shape, DType::F32));
+
+    // A Flyscan folder keeps an average as it is.
+    let folder = dir.path().join("mixed");
+    write(&folder, &spec, &ScanWriteOptions::new(ScanLayout::Flyscan)).unwrap();
+    let scan = scan_of(open(&folder, &OpenOptions::default()).unwrap());
+    assert!(scan.flats[0].averaged && scan.flats[0].origin.ends_with("/ref_2d"));
+    assert_eq!(all(&*scan.flats[0].source), frames(Part::Flats(0), 0, 1, spec.shape, DType::F32));
+    assert_eq!(scan.projections.dtype(), DType::U16);
+}
+
+#[test]
+fn flyscan_means_are_means() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("m");
+    let spec = spec(DType::U16);
+    let files = write(&folder, &spec, &ScanWriteOptions::new(ScanLayout::Flyscan)).unwrap();
+    let names: Vec<_> = files.iter().map(|f| f.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(names, ["m.nxs", "pre_ref.nxs", "post_ref.nxs", "post_dark.nxs", "m.par"]);
+    let h5 = H5::open(&folder.join("pre_ref.nxs")).unwrap();
+    let mean = h5.read_f64("/ref_2d").unwrap();
+    let stack = h5.read_f64("/ref_0").unwrap();
+    let n = spec.shape.frame_len();
+    for p in 0..n {
+        let want = (0..5).map(|f| stack[f * n + p]).sum::<f64>() / 5.0;
+        assert!((mean[p] - want).abs() < 1e-3);
+    }
+}
+
+#[test]
+fn refusals() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = spec(DType::U16);
+    for layout in ScanLayout::ALL {
+        let path = dir.path().join(format!("{}_r.h5", layout.name()));
+        let o = ScanWriteOptions::new(layout);
+        // Incomplete: refused at the end, nothing left.
+        let mut w = ScanWriter::create(&path, &spec, &o).unwrap();
+        w.put(Part::Projections, 0, &frames(Part::Projections, 0, 2, spec.shape, DType::U16)).unwrap();
+        // Out of order, too short, not announced.
+        let two = frames(Part::Projections, 0, 2, spec.shape, DType::U16);
+        assert!(w.put(Part::Projections, 0, &two).is_err());
+        assert!(w.put(Part::Projections, 2, &two[1..]).is_err());
+        assert!(w.put(Part::Flats(9), 0, &two).is_err());
+        assert!(w.finish().unwrap_err().to_string().contains("incomplete"));
+        assert!(!path.exists());
+        write(&path, &spec, &o).unwrap();
+        assert!(ScanWriter::create(&path, &spec, &o).is_err());
+        let again = ScanWriteOptions { overwrite: true, ..o };
+        write(&path, &spec, &again).unwrap();
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+    let mut bad = spec.clone();
+    bad.angles_rad.pop();
+    let mut none = spec.clone();
+    none.shape.frames = 0;
+    let mut huge = spec;
+    huge.shape.rows = usize::MAX / 4;
+    for s in [bad, none, huge] {
+        assert!(ScanWriter::create(&dir.path().join("x.h5"), &s, &ScanWriteOptions::new(ScanLayout::NxTomo)).is_err());
+    }
+}
+
+#[test]
+fn a_full_disk_is_the_systems_fault() {
+    // Only where the machine offers a device that is always full.
+    if !Path::new("/dev/full").exists() {
+        eprintln!("skipped: no /dev/full here");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    #[cfg(unix)]
+    {
+        // The library cannot create a file there; the point is that its errno survives.
+        let e = h5out::H5Out::create(&dir.path().join("missing/x.h5"), false).err().unwrap();
+        assert_eq!(e.fault(), crate::Fault::Caller);
+        let e = hdf5_metno::File::open(dir.path().join("none.h5")).unwrap_err();
+        let e = h5out::refused(&dir.path().join("none.h5"), "opening", e);
+        assert_eq!(e.fault(), crate::Fault::System);
+        assert!(std::error::Error::source(&e).is_some(), "{e}");
+    }
+}
