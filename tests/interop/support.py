@@ -84,6 +84,6 @@ def ours_writes(array, out, *options):
     array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     source.write_bytes(array.tobytes())
     dims = "x".join(str(n) for n in reversed(array.shape))
-    tomo("convert", source, out, "--format", "raw", "--dims", dims, "--type", array.dtype.name, "--quiet", *options)
+    tomo("convert", source, out, "--format", "raw", "--dims", dims, "--dtype", array.dtype.name, "--quiet", *options)
     source.unlink()
     return out

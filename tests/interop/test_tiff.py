@@ -80,7 +80,7 @@ def test_tifffile_reads_our_series(tmp_path, dtype):
 
 
 @pytest.mark.parametrize("compression", ["none", "deflate", "zstd"])
-@pytest.mark.parametrize("variant", ["series", "multipage", "bigtiff"])
+@pytest.mark.parametrize("variant", ["series", "multi", "bigtiff"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_tifffile_reads_our_variants(tmp_path, dtype, variant, compression):
     a = volume(dtype, (3, 37, 45))
