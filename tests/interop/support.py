@@ -50,7 +50,7 @@ def volume(dtype, shape=(3, 5, 7), seed=1):
     else:
         a = rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, size=shape, dtype=dtype, endpoint=True)
         odd = [np.iinfo(dtype).min, np.iinfo(dtype).max, 0, 1]
-    a.reshape(-1)[: len(odd)] = np.array(odd).astype(dtype)
+    a.reshape(-1)[: len(odd)] = np.array(odd, dtype=dtype)
     return a
 
 
