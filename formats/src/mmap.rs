@@ -5,7 +5,7 @@
 //! when mapping. On network and FUSE file systems [`Map::open_local`] returns `None` and the caller streams instead.
 
 use crate::io::ReadAt;
-use memmap2::{Advice, Mmap};
+use memmap2::Mmap;
 
 /// A read-only map of a whole file.
 #[derive(Debug)]
@@ -47,12 +47,10 @@ impl Map {
         let _ = range; // Windows trims a process's pages by itself
     }
 
-    /// Tells the system that the file will be read front to back.
+    /// Tells the system that the file will be read front to back. A hint: does nothing on Windows, which has none.
     pub fn advise_sequential(&self) {
         #[cfg(unix)]
-        let _ = self.0.advise(Advice::Sequential);
-        #[cfg(not(unix))]
-        let _ = Advice::Sequential;
+        let _ = self.0.advise(memmap2::Advice::Sequential);
     }
 }
 
