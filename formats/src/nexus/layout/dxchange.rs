@@ -6,10 +6,10 @@
 
 use super::angles;
 use super::common::*;
+use crate::Result;
 use crate::model::Angles;
 use crate::nexus::H5;
 use crate::registry::{OpenOptions, Opened};
-use crate::Result;
 
 /// Opens the file where it is DXchange with more than plain data.
 pub fn open(h5: &H5, options: &OpenOptions) -> Option<Result<Opened>> {
@@ -67,7 +67,8 @@ fn angles_of(h5: &H5, options: &OpenOptions, n: usize, notes: &mut Notes) -> Res
         notes.warn(format!("{path} is empty"));
     }
     let from = "/process/acquisition/rotation";
-    let (start, step) = (number(h5, &format!("{from}/rotation_start"), notes), number(h5, &format!("{from}/rotation_step"), notes));
+    let (start, step) =
+        (number(h5, &format!("{from}/rotation_start"), notes), number(h5, &format!("{from}/rotation_step"), notes));
     if let Some(step) = step.filter(|s| *s != 0.0) {
         let start = start.unwrap_or(0.0);
         notes.warn(format!("there are no angles: taken as {start} + i × {step} deg from {from}"));

@@ -31,7 +31,11 @@ impl Parts {
     pub fn reason(&self) -> String {
         let name = |p: &PathBuf| p.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let refs: Vec<_> = self.flats.iter().chain(&self.darks).map(|r| name(&r.0)).collect();
-        format!("Flyscan folder: {} with {}", name(&self.projections), if refs.is_empty() { "no references".into() } else { refs.join(", ") })
+        format!(
+            "Flyscan folder: {} with {}",
+            name(&self.projections),
+            if refs.is_empty() { "no references".into() } else { refs.join(", ") }
+        )
     }
 }
 
@@ -50,7 +54,8 @@ fn numbered(stem: &str) -> Option<(&str, u64, &str)> {
     let start = head.rfind(|c: char| !c.is_ascii_digit()).map_or(0, |i| i + 1);
     let number = head.get(start..)?.parse().ok()?;
     let is_run = !tail.is_empty() && tail.bytes().all(|b| b.is_ascii_digit());
-    (is_run && head[..start].to_ascii_lowercase().starts_with("flyscan")).then(|| (&head[..start], number, &stem[head.len()..]))
+    (is_run && head[..start].to_ascii_lowercase().starts_with("flyscan"))
+        .then(|| (&head[..start], number, &stem[head.len()..]))
 }
 
 /// A folder's own name, also for `.` and links.
@@ -78,7 +83,8 @@ pub fn parts_of(dir: &Path, entries: &[OsString]) -> Option<Parts> {
     }
     let stem_is = |p: &PathBuf, name: &str| p.file_stem().is_some_and(|s| s == name);
     let named = own.as_ref().and_then(|n| rest.iter().position(|p| stem_is(p, n)));
-    let runs: Vec<PathBuf> = rest.iter().filter(|p| p.file_stem().and_then(|s| s.to_str()).and_then(numbered).is_some()).cloned().collect();
+    let runs: Vec<PathBuf> =
+        rest.iter().filter(|p| p.file_stem().and_then(|s| s.to_str()).and_then(numbered).is_some()).cloned().collect();
     let known = named.is_some() || !flats.is_empty() || !darks.is_empty();
     let projections = match named {
         Some(i) => rest.remove(i),
@@ -97,7 +103,10 @@ pub fn parts_of(dir: &Path, entries: &[OsString]) -> Option<Parts> {
     }
     let stem = parts.projections.file_stem().and_then(|s| s.to_str()).unwrap_or_default().to_owned();
     pars.retain(|p| !p.file_stem().is_some_and(|s| s.to_string_lossy().ends_with("_slice")));
-    let par = pars.iter().position(|p| stem_is(p, &stem)).or_else(|| own.as_ref().and_then(|n| pars.iter().position(|p| stem_is(p, n))));
+    let par = pars
+        .iter()
+        .position(|p| stem_is(p, &stem))
+        .or_else(|| own.as_ref().and_then(|n| pars.iter().position(|p| stem_is(p, n))));
     parts.par = match par {
         Some(i) => Some(pars.swap_remove(i)),
         None if pars.len() == 1 => pars.pop(),
@@ -108,7 +117,9 @@ pub fn parts_of(dir: &Path, entries: &[OsString]) -> Option<Parts> {
 
 /// Flats and darks under the next two numbers.
 fn take_numbered(parts: &mut Parts) {
-    let Some((head, n, tail)) = parts.projections.file_stem().and_then(|s| s.to_str()).and_then(numbered) else { return };
+    let Some((head, n, tail)) = parts.projections.file_stem().and_then(|s| s.to_str()).and_then(numbered) else {
+        return;
+    };
     for (step, darks) in [(1, false), (2, true)] {
         let Some(next) = n.checked_add(step) else { return };
         let path = parts.projections.with_file_name(format!("{head}{next}{tail}.nxs"));
@@ -138,7 +149,8 @@ pub fn open(h5: &H5, options: &OpenOptions) -> Option<Result<Opened>> {
     let data = format!("{entry}/scan_data");
     let image = options.image_path.clone().or_else(|| image(h5, &data));
     let path = std::path::absolute(h5.path()).ok()?;
-    let entries = path.parent().and_then(|d| crate::registry::Candidate::look(d).ok()).map(|c| c.entries).unwrap_or_default();
+    let entries =
+        path.parent().and_then(|d| crate::registry::Candidate::look(d).ok()).map(|c| c.entries).unwrap_or_default();
     let dir = path.parent()?;
     let mut parts = Parts { projections: path.clone(), flats: vec![], darks: vec![], par: None, others: vec![] };
     match parts_of(dir, &entries) {
@@ -309,11 +321,20 @@ fn references(file: &Path, kind: Kind, position: f64, projections: usize, notes:
     let stacks: Vec<String> = found.iter().filter(|p| rank(p) == Some(3)).cloned().collect();
     found.retain(|p| rank(p) == Some(2));
     if stacks.len() > 1 {
-        notes.warn(format!("{} holds {} stacks ({}): the first is used", file.display(), stacks.len(), stacks.join(", ")));
+        notes.warn(format!(
+            "{} holds {} stacks ({}): the first is used",
+            file.display(),
+            stacks.len(),
+            stacks.join(", ")
+        ));
     }
     let raw = || entry(&h5).and_then(|e| image(&h5, &format!("{e}/scan_data")));
     let path = stacks.into_iter().next().or_else(|| found.into_iter().next()).or_else(raw).ok_or_else(|| {
-        Error::file(file, format!("no {} in this file", kind.name())).expected(format!("/{}0 or /{}2d", kind.prefix(), kind.prefix()))
+        Error::file(file, format!("no {} in this file", kind.name())).expected(format!(
+            "/{}0 or /{}2d",
+            kind.prefix(),
+            kind.prefix()
+        ))
     })?;
     let set = ref_set(&h5, &path, position)?;
     // A numbered neighbour as long as the scan itself is the next scan, not its references.
@@ -373,7 +394,9 @@ fn apply(par: &par::Known, scan: &mut Scan, notes: &mut Notes) {
     {
         let measured = ((b - a) / (scan.angles.rad.len() - 1) as f64).to_degrees();
         if step != 0.0 && (measured.abs() - step.abs()).abs() > 0.01 * step.abs() {
-            notes.warn(format!("the .par says {step} deg per projection, the angles say {measured:.6}: the angles are used"));
+            notes.warn(format!(
+                "the .par says {step} deg per projection, the angles say {measured:.6}: the angles are used"
+            ));
         }
     }
     for (name, value) in &par.motors {
@@ -429,7 +452,13 @@ mod par {
             take_logarithm: value("TAKE_LOGARITHM").map(|v| v == "YES" || v == "1"),
             half: value("OPTIONS").and_then(|o| {
                 let rest = o.split("avoidhalftomo").nth(1)?.to_owned();
-                if rest.contains("'F'") { Some(true) } else if rest.contains("'Y'") { Some(false) } else { None }
+                if rest.contains("'F'") {
+                    Some(true)
+                } else if rest.contains("'Y'") {
+                    Some(false)
+                } else {
+                    None
+                }
             }),
             motors,
         })
@@ -454,7 +483,8 @@ mod tests {
     fn folders_are_sorted_out() {
         let names = |n: &[&str]| n.iter().map(OsString::from).collect::<Vec<_>>();
         let dir = Path::new("/somewhere/that/is/not/1_00_");
-        let p = parts_of(dir, &names(&["1_00_.nxs", "1_00_.par", "1_00__slice.par", "post_dark.nxs", "pre_ref.nxs"])).unwrap();
+        let p = parts_of(dir, &names(&["1_00_.nxs", "1_00_.par", "1_00__slice.par", "post_dark.nxs", "pre_ref.nxs"]))
+            .unwrap();
         assert_eq!(p.projections, dir.join("1_00_.nxs"));
         assert_eq!(p.flats, [(dir.join("pre_ref.nxs"), false)]);
         assert_eq!(p.darks, [(dir.join("post_dark.nxs"), true)]);
@@ -463,7 +493,8 @@ mod tests {
         let p = parts_of(dir, &names(&["old.nxs", "post_ref.nxs"])).unwrap();
         assert_eq!(p.projections, dir.join("old.nxs"));
         // Raw numbering.
-        let p = parts_of(dir, &names(&["flyscan_17033-0001.nxs", "flyscan_17034-0001.nxs", "flyscan_17035-0001.nxs"])).unwrap();
+        let p = parts_of(dir, &names(&["flyscan_17033-0001.nxs", "flyscan_17034-0001.nxs", "flyscan_17035-0001.nxs"]))
+            .unwrap();
         assert_eq!((p.flats.len(), p.darks.len(), p.others.len()), (1, 1, 0));
         assert_eq!(p.darks[0].0, dir.join("flyscan_17035-0001.nxs"));
         // Nothing to go by.

@@ -155,7 +155,8 @@ fn a_scan_copies_between_layouts() {
     }
     // Stopped half way: nothing is left.
     let mut stop = |_| Err(Error::interrupted());
-    let e = write_scan(&dir.path().join("four.h5"), &scan, &again, &ScanWriteOptions::new(ScanLayout::NxTomo), &mut stop);
+    let e =
+        write_scan(&dir.path().join("four.h5"), &scan, &again, &ScanWriteOptions::new(ScanLayout::NxTomo), &mut stop);
     assert_eq!(e.unwrap_err().fault(), crate::Fault::Interrupted);
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "{left:?}");
