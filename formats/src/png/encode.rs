@@ -30,7 +30,13 @@ impl Pixels<'_> {
 ///
 /// # Errors
 /// `Caller` where the buffer does not fit the size or the size does not fit the format; `System` from writing.
-pub fn encode(to: &mut dyn Write, rows: usize, cols: usize, pixels: Pixels<'_>, pixel_um: Option<[f64; 2]>) -> Result<()> {
+pub fn encode(
+    to: &mut dyn Write,
+    rows: usize,
+    cols: usize,
+    pixels: Pixels<'_>,
+    pixel_um: Option<[f64; 2]>,
+) -> Result<()> {
     let fits = |n: usize| u32::try_from(n).ok().filter(|n| *n > 0 && *n <= i32::MAX as u32);
     let (Some(h), Some(w)) = (fits(rows), fits(cols)) else {
         return Err(Error::caller("a PNG picture must have between 1 and 2147483647 rows and columns")

@@ -138,7 +138,8 @@ mod tests {
         let many = vec![3u64; 1_000_000];
         for counts in [&[][..], &[0], &[u64::MAX, 1], &[5; 10], &many] {
             for (low, high) in [(0.0, 1.0), (-1e-9, 1e-9), (5.0, 5.0), (f64::NAN, 1.0), (0.0, f64::INFINITY)] {
-                let markers = [(0.0, "lower limit"), (0.5, "mean"), (0.51, "median"), (7.0, "outside"), (f64::NAN, "x")];
+                let markers =
+                    [(0.0, "lower limit"), (0.5, "mean"), (0.51, "median"), (7.0, "outside"), (f64::NAN, "x")];
                 let h = Histogram { counts, low, high, title: "a", unit: "1/cm", markers: &markers, size: (1, 1) };
                 assert_eq!(histogram(&h).pixels.len(), 320 * 240);
             }

@@ -82,14 +82,7 @@ pub struct Style<'a> {
 
 impl Default for Style<'_> {
     fn default() -> Self {
-        Style {
-            window: Window::default(),
-            pixel_um: None,
-            unit: "",
-            colour_bar: true,
-            scale_bar: true,
-            max_size: 2048,
-        }
+        Style { window: Window::default(), pixel_um: None, unit: "", colour_bar: true, scale_bar: true, max_size: 2048 }
     }
 }
 
@@ -427,7 +420,12 @@ mod tests {
             let s = Slice { values: &values, rows, cols, title: "some_long_file_name.vol, slice 12 of 2048" };
             let style = Style { pixel_um: Some([0.65; 2]), unit: "1/cm", max_size: 1000, ..Style::default() };
             let p = slice(&s, &style);
-            assert!(p.canvas.width.max(p.canvas.height) < 1700, "{rows} × {cols}: {} × {}", p.canvas.width, p.canvas.height);
+            assert!(
+                p.canvas.width.max(p.canvas.height) < 1700,
+                "{rows} × {cols}: {} × {}",
+                p.canvas.width,
+                p.canvas.height
+            );
             assert!(p.canvas.width.min(p.canvas.height) > 60, "{rows} × {cols}");
             assert_eq!(p.canvas.pixels.len(), p.canvas.width * p.canvas.height);
         }

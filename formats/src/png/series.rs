@@ -22,7 +22,9 @@ pub fn create(path: &Path, o: &CreateOptions) -> Result<Box<dyn SliceSink>> {
         return Err(Error::caller(format!("PNG holds 8 and 16 bits of grey, not {}", o.dtype.name()))
             .path(path)
             .expected("uint8 or uint16")
-            .hint("scale the volume to 8 or 16 bits with a window first (recad), or write .tif, which keeps the values"));
+            .hint(
+                "scale the volume to 8 or 16 bits with a window first (recad), or write .tif, which keeps the values",
+            ));
     }
     if let Some(v) = o.variant.as_deref().filter(|v| *v != "series") {
         return Err(Error::caller(format!("PNG has no variant '{v}'")).hint("known variant: series"));
@@ -148,7 +150,10 @@ struct One {
 
 impl SliceSink for One {
     fn put(&mut self, first: usize, slices: &[u8]) -> Result<()> {
-        if first != 0 || self.slice.is_some() || slices.len() != self.options.shape.frame_len() * self.options.dtype.size() {
+        if first != 0
+            || self.slice.is_some()
+            || slices.len() != self.options.shape.frame_len() * self.options.dtype.size()
+        {
             return Err(Error::caller("slices out of turn").path(&self.target));
         }
         self.slice = Some(encoded(&self.options, slices).map_err(|e| e.or_path(&self.target))?);

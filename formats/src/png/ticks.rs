@@ -9,7 +9,13 @@ pub fn round_down(x: f64) -> f64 {
     }
     let lead = x / power;
     // A hair of tolerance: 5.0 computed as 4.999… stays 5.
-    let lead = if lead >= 5.0 - 1e-9 { 5.0 } else if lead >= 2.0 - 1e-9 { 2.0 } else { 1.0 };
+    let lead = if lead >= 5.0 - 1e-9 {
+        5.0
+    } else if lead >= 2.0 - 1e-9 {
+        2.0
+    } else {
+        1.0
+    };
     lead * power
 }
 
@@ -33,6 +39,10 @@ pub fn ticks(low: f64, high: f64, want: usize) -> Ticks {
     // `round_down` may give up to 2.5 times too many: take the next round number then.
     while span / step > 1.5 * want.max(2) as f64 {
         step = round_down(step * 2.5);
+    }
+    // One number is no scale: take the next finer step.
+    while (high / step + 1e-9).floor() - (low / step - 1e-9).ceil() < 1.0 {
+        step = round_down(step * 0.5);
     }
     let largest = low.abs().max(high.abs());
     let power = if (1e-2..1e5).contains(&largest) { 0 } else { (largest.log10().floor() / 3.0).floor() as i32 * 3 };
@@ -87,15 +97,28 @@ mod tests {
             assert!((round_down(x) / want - 1.0).abs() < 1e-9, "{x}");
         }
         assert_eq!((length(0.5), length(200.0), length(5000.0)), ("500 nm".into(), "200 µm".into(), "5 mm".into()));
-        assert_eq!((short(0.0), short(-12.5), short(123_456.7), short(1e-9)), ("0".into(), "-12.5".into(), "123457".into(), "1.000e-9".into()));
+        assert_eq!(
+            (short(0.0), short(-12.5), short(123_456.7), short(1e-9)),
+            ("0".into(), "-12.5".into(), "123457".into(), "1.000e-9".into())
+        );
     }
 
     #[test]
     fn ticks_are_few_inside_and_distinct() {
-        for (low, high) in [(0.0, 1.0), (-49.4, 116.7), (0.0, 65535.0), (1e-7, 9e-7), (-3e9, 5e9), (99.999, 100.001), (5.0, 5.1), (0.0, 255.0)] {
+        for (low, high) in [
+            (0.0, 1.0),
+            (-49.4, 116.7),
+            (0.0, 65535.0),
+            (1e-7, 9e-7),
+            (-3e9, 5e9),
+            (99.999, 100.001),
+            (5.0, 5.1),
+            (0.0, 255.0),
+            (-999.9, 999.9),
+        ] {
             for want in [2, 5, 10] {
                 let t = ticks(low, high, want);
-                assert!(!t.marks.is_empty() && t.marks.len() <= 2 * want + 2, "{low} {high} {want}: {t:?}");
+                assert!(t.marks.len() >= 2 && t.marks.len() <= 2 * want + 2, "{low} {high} {want}: {t:?}");
                 assert!(t.marks.iter().all(|m| m.0 >= low - 1e-6 * (high - low) && m.0 <= high + 1e-6 * (high - low)));
                 assert!(t.marks.windows(2).all(|w| w[0].1 != w[1].1 && w[0].0 < w[1].0), "{t:?}");
                 assert!(t.marks.iter().all(|m| m.1.len() <= 9), "{t:?}");
