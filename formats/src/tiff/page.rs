@@ -209,7 +209,7 @@ impl Directory {
             4 => "mask",
             5 => "CMYK",
             6 => "YCbCr",
-            8 | 9 | 10 => "CIELab",
+            8..=10 => "CIELab",
             32803 => "colour filter array",
             32844 => "LogL",
             32845 => "LogLuv",
