@@ -21,6 +21,8 @@ pub(super) struct Description {
     pub dialect: &'static str,
     /// Number of images where the text announces them as one run behind the first directory.
     pub images: Option<u64>,
+    /// Channels, slices and time points of an ImageJ hyperstack.
+    pub hyper: [Option<u64>; 3],
     unit: String,
     unit_um: Option<f64>,
     spacing: Option<f64>,
@@ -58,6 +60,9 @@ impl Description {
             let number = || value.parse::<f64>().ok().filter(|v| v.is_finite());
             match key.trim() {
                 "images" => self.images = value.parse().ok(),
+                "channels" => self.hyper[0] = value.parse().ok(),
+                "slices" => self.hyper[1] = value.parse().ok(),
+                "frames" => self.hyper[2] = value.parse().ok(),
                 "unit" => {
                     self.unit = unescape(value);
                     self.unit_um = length_to_um(&self.unit);

@@ -103,6 +103,13 @@ impl Stack {
                 }
             }
         }
+        if let [c, z, t] = about.hyper.map(|n| n.unwrap_or(1))
+            && [c, z, t].iter().filter(|n| **n > 1).count() > 1
+        {
+            warnings.push(format!(
+                "a hyperstack of {c} channels × {z} slices × {t} times: planes follow each other as stored"
+            ));
+        }
         if first.stk_planes > 1 {
             warnings.push(format!("a MetaMorph stack of {} planes: only the first is read", first.stk_planes));
         }
