@@ -42,12 +42,7 @@ pub struct AxisOptions {
 impl AxisOptions {
     /// The middle half of the detector: for full-field scans.
     pub fn centred(cols: usize) -> Self {
-        AxisOptions {
-            min_px: 0.25 * cols as f64,
-            max_px: 0.75 * cols as f64,
-            bands: 8,
-            smooth_px: (cols / 16).max(5),
-        }
+        AxisOptions { min_px: 0.25 * cols as f64, max_px: 0.75 * cols as f64, bands: 8, smooth_px: (cols / 16).max(5) }
     }
 
     /// Anywhere on the detector that leaves an overlap of a twentieth: for extended-field scans.
@@ -128,10 +123,8 @@ pub fn find(pairs: &[Pair<'_>], rows: usize, cols: usize, options: &AxisOptions)
     }
     let search = Search::new(cols, options)?;
     let count = options.bands.clamp(1, rows);
-    let jobs: Vec<(&Pair<'_>, usize, usize)> = pairs
-        .iter()
-        .flat_map(|p| (0..count).map(move |b| (p, b * rows / count, (b + 1) * rows / count)))
-        .collect();
+    let jobs: Vec<(&Pair<'_>, usize, usize)> =
+        pairs.iter().flat_map(|p| (0..count).map(move |b| (p, b * rows / count, (b + 1) * rows / count))).collect();
     let parts: Vec<Option<Correlation>> = jobs.par_iter().map(|(p, a, b)| search.correlate(p, *a, *b)).collect();
     let nothing = || {
         Error::caller("the projections hold nothing to find the rotation axis by")
@@ -181,8 +174,7 @@ fn tilt(bands: &[(f64, f64, f64)]) -> Option<f64> {
     let n = bands.len() as f64;
     let mean = |f: fn(&(f64, f64, f64)) -> f64| bands.iter().map(f).sum::<f64>() / n;
     let (mr, ma) = (mean(|b| b.0), mean(|b| b.1));
-    let (sxy, sxx) =
-        bands.iter().fold((0.0, 0.0), |(p, q), b| (p + (b.0 - mr) * (b.1 - ma), q + (b.0 - mr).powi(2)));
+    let (sxy, sxx) = bands.iter().fold((0.0, 0.0), |(p, q), b| (p + (b.0 - mr) * (b.1 - ma), q + (b.0 - mr).powi(2)));
     let mut heights: Vec<f64> = bands.iter().map(|b| b.0).collect();
     heights.sort_by(f64::total_cmp);
     heights.dedup();
@@ -331,10 +323,8 @@ impl Search {
     fn prominence(&self, c: &Correlation, peak: &Peak) -> f64 {
         let (first, last) = self.shifts;
         let flank = self.smooth as i64 / 2;
-        let other = (first..=last)
-            .filter(|d| (d - peak.shift).abs() > flank)
-            .map(|d| self.at(c, d).1)
-            .fold(0.0, f64::max);
+        let other =
+            (first..=last).filter(|d| (d - peak.shift).abs() > flank).map(|d| self.at(c, d).1).fold(0.0, f64::max);
         1.0 - other / self.at(c, peak.shift).1
     }
 }
@@ -386,7 +376,8 @@ mod tests {
             camera.flat(i, 0.0, &mut counts).unwrap();
             Flat { position: 0.0, frame: counts.iter().map(|v| f32::from(*v)).collect(), current: None }
         };
-        let c = Corrector::new(size, (0..10).map(flat).collect(), Some(vec![100.0; size]), LogOptions::default()).unwrap();
+        let c =
+            Corrector::new(size, (0..10).map(flat).collect(), Some(vec![100.0; size]), LogOptions::default()).unwrap();
         let shot = |(k, angle): (usize, &f64)| {
             let mut exact = vec![0.0; size];
             p.project(view, *angle, 0, 2, &mut exact);
