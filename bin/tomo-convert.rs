@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! `tomo-convert`: the same as `tomo convert`.
+
+fn main() -> std::process::ExitCode {
+    tomokit::cli::single("convert")
+}

@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! `tomo-info`: the same as `tomo info`.
+
+fn main() -> std::process::ExitCode {
+    tomokit::cli::single("info")
+}

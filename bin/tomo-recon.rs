@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! `tomo-recon`: the same as `tomo recon`.
+
+fn main() -> std::process::ExitCode {
+    tomokit::cli::single("recon")
+}

@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! `tomo-simulate`: the same as `tomo simulate`.
+
+fn main() -> std::process::ExitCode {
+    tomokit::cli::single("simulate")
+}

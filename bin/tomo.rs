@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! `tomo`: every tool under one name.
+
+fn main() -> std::process::ExitCode {
+    tomokit::cli::umbrella()
+}

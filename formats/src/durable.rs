@@ -25,8 +25,32 @@ pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
     }
 }
 
-/// Checks that the folder an output goes to is there.
+/// Why Windows would not store a file under this name, or silently store it under another one.
+///
+/// Windows drops dots and blanks at the end (`a.vol.` replaces `a.vol`), writes `a:b` as a hidden stream of `a`, and
+/// opens a device for `con`, `nul` and their like, whatever their extension or case.
+pub fn windows_refuses(name: &str) -> Option<&'static str> {
+    const DEVICES: [&str; 6] = ["con", "prn", "aux", "nul", "conin$", "conout$"];
+    if name.ends_with(['.', ' ']) && !matches!(name, "." | "..") {
+        return Some("Windows drops a dot or blank at the end of a name");
+    }
+    if name.contains(|c: char| c < ' ' || "<>:\"/\\|?*".contains(c)) {
+        return Some("Windows allows none of < > : \" / \\ | ? * and no control characters in a name");
+    }
+    let stem = name.split('.').next().unwrap_or_default().trim_end().to_lowercase();
+    let port = stem.strip_prefix("com").or(stem.strip_prefix("lpt"));
+    let is_port =
+        port.is_some_and(|n| matches!(n, "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "¹" | "²" | "³"));
+    (is_port || DEVICES.contains(&stem.as_str())).then_some("Windows keeps this name for a device")
+}
+
+/// Checks that the folder an output goes to is there, and on Windows that the name means what it says.
 fn parent_of(path: &Path) -> Result<&Path> {
+    if cfg!(windows)
+        && let Some(why) = path.file_name().and_then(|n| windows_refuses(&n.to_string_lossy()))
+    {
+        return Err(Error::caller(why).path(path).hint("choose another name"));
+    }
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !parent.is_dir() {
         return Err(Error::caller("the folder for the output does not exist").path(parent).hint("create it first"));
@@ -259,6 +283,18 @@ mod tests {
         p.write_at(b"new", 0).unwrap();
         p.commit().unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"new");
+    }
+
+    #[test]
+    fn names_windows_would_change_are_known() {
+        for bad in ["a.vol.", "a ", "a:b", "q?", "CON", "nul.vol", "Com1.tif", "LPT¹", "a\tb", "con .txt"] {
+            assert!(windows_refuses(bad).is_some(), "{bad}");
+        }
+        for good in ["a.vol", "größe 漢.tif", ".hidden", "com", "com10.vol", "console.vol", "lpt0", "..", "."] {
+            assert!(windows_refuses(good).is_none(), "{good}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(PartFile::create(&dir.path().join("a:b.vol"), false).is_ok(), !cfg!(windows));
     }
 
     #[test]

@@ -17,10 +17,14 @@ impl ReadAt {
     /// Opens `path` for reading.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_owned();
-        let file = File::open(&path).on(&path, "opening")?;
+        let folder = || Error::caller("this is a folder, not a file").path(&path);
+        let file = match File::open(&path) {
+            Err(_) if path.is_dir() => return Err(folder()), // Windows opens no folder, and says "access denied"
+            r => r.on(&path, "opening")?,
+        };
         let meta = file.metadata().on(&path, "reading the size")?;
         if meta.is_dir() {
-            return Err(Error::caller("this is a folder, not a file").path(&path));
+            return Err(folder());
         }
         Ok(ReadAt { file, path, len: meta.len() })
     }
@@ -40,7 +44,8 @@ impl ReadAt {
         &self.path
     }
 
-    /// The handle itself, for maps and streams.
+    /// The handle itself, for maps, and for streams while nobody else reads: on Windows a positioned read moves the
+    /// cursor of the handle.
     pub fn file(&self) -> &File {
         &self.file
     }
@@ -112,7 +117,8 @@ pub fn allocated_bytes(path: &Path) -> Option<u64> {
     {
         use std::os::windows::ffi::OsStrExt;
         use windows_sys::Win32::Storage::FileSystem::GetCompressedFileSizeW;
-        let wide: Vec<u16> = path.as_os_str().encode_wide().chain([0]).collect();
+        // The canonical form (`\\?\…`) has no limit of 260 characters.
+        let wide: Vec<u16> = std::fs::canonicalize(path).ok()?.as_os_str().encode_wide().chain([0]).collect();
         let mut high = 0u32;
         // SAFETY: `wide` is a NUL-terminated UTF-16 string and `high` a valid place for the upper half.
         let low = unsafe { GetCompressedFileSizeW(wide.as_ptr(), &mut high) };

@@ -31,6 +31,7 @@ pub mod io;
 pub mod mmap;
 pub mod model;
 pub mod registry;
+pub mod series;
 pub mod sink;
 pub mod source;
 

@@ -5,7 +5,7 @@
 //! when mapping. On network and FUSE file systems [`Map::open_local`] returns `None` and the caller streams instead.
 
 use crate::io::ReadAt;
-use memmap2::{Advice, Mmap};
+use memmap2::Mmap;
 
 /// A read-only map of a whole file.
 #[derive(Debug)]
@@ -28,12 +28,29 @@ impl Map {
         &self.0
     }
 
-    /// Tells the system that the file will be read front to back.
+    /// Gives the pages of `range` (bytes) back to the system: they leave this process, not the file cache. Reading them
+    /// again is allowed and brings them back.
+    pub fn release(&self, range: std::ops::Range<usize>) {
+        #[cfg(unix)]
+        {
+            // Only pages that lie wholly inside: neighbours may be in use.
+            const PAGE: usize = 1 << 16;
+            let (start, end) = (range.start.next_multiple_of(PAGE), range.end.min(self.0.len()) / PAGE * PAGE);
+            if start < end {
+                // SAFETY: the map is read-only and backed by a file, so dropped pages are read again from it on the
+                // next access; no data can be lost.
+                let _ =
+                    unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = range; // Windows trims a process's pages by itself
+    }
+
+    /// Tells the system that the file will be read front to back. A hint: does nothing on Windows, which has none.
     pub fn advise_sequential(&self) {
         #[cfg(unix)]
-        let _ = self.0.advise(Advice::Sequential);
-        #[cfg(not(unix))]
-        let _ = Advice::Sequential;
+        let _ = self.0.advise(memmap2::Advice::Sequential);
     }
 }
 

@@ -61,6 +61,10 @@ pub trait FrameSource: Send + Sync {
         None
     }
 
+    /// Says that the bytes of these frames handed out by [`mapped`](Self::mapped) are no longer needed, so that a pass
+    /// over a map does not hold the whole file in the process.
+    fn release(&self, _frames: std::ops::Range<usize>) {}
+
     /// Reads a band of `rows` of some `frames`, all columns.
     fn read_rows(&self, frames: std::ops::Range<usize>, rows: std::ops::Range<usize>, out: &mut [u8]) -> Result<()> {
         self.read(&Region::of_rows(self.shape(), frames, rows), out)

@@ -1,23 +1,168 @@
-//! (vol: being written)
+//! PyHST2 volumes: headerless float32 `x.vol` with `x.vol.info`, `x.vol.xml` and `histogram_x.edf`.
+//!
+//! Reading is that of every headerless file ([`crate::raw::layout`]), with float32 as the usual type and a missing
+//! `.info` taken as the sign of an unfinished run. Writing gives PyHST2's own bytes; the `.info` comes last.
 
+pub mod stats;
+pub mod xml;
+
+use crate::durable::{PART, PartFile, write_small};
+use crate::io::with_suffix;
+use crate::model::{ByteOrder, VolumeStats};
+use crate::raw::flat::Flat;
+use crate::raw::info::c_exponent;
+use crate::raw::layout;
+use crate::raw::writer::FlatWriter;
 use crate::registry::*;
-use crate::{Error, Result};
-use std::path::Path;
+use crate::sink::{CreateOptions, SliceSink};
+use crate::{DType, Error, Result};
+use rayon::prelude::*;
+use stats::{Extent, Histogram};
+use std::path::{Path, PathBuf};
 
 /// The format's row.
 pub static SPEC: FormatSpec = FormatSpec {
     name: "vol",
-    title: "vol",
+    title: "PyHST2 volume (.vol with .vol.info and .vol.xml)",
     extensions: &["vol"],
-    reads: "",
-    writes: "",
+    reads: "float32 (also 8/16-bit), every .info and .xml dialect, any size, missing .info with --dims",
+    writes: "float32, PyHST2's own bytes: .vol, .vol.info, .vol.xml, histogram; .mhd, .nhdr, ImageJ macro",
     variants: &[],
-    probe: |_| None,
-    open,
-    create: None,
+    probe: |c| layout::probe(c, &["vol"], Some(DType::F32)),
+    open: |path, options| layout::open(path, options, "vol", Some(DType::F32)),
+    create: Some(create),
     tree: None,
 };
 
-fn open(path: &Path, _: &OpenOptions) -> Result<Opened> {
-    Err(Error::unsupported(path, "no reader yet"))
+fn create(path: &Path, options: &CreateOptions) -> Result<Box<dyn SliceSink>> {
+    Ok(Box::new(VolSink::create(path, options)?))
 }
+
+/// Where PyHST2 puts the histogram of `dir/x.vol`: `dir/histogram_x.edf`.
+pub fn histogram_path(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from("histogram_");
+    name.push(path.file_stem().unwrap_or_default());
+    name.push(".edf");
+    path.with_file_name(name)
+}
+
+/// The 1024 bytes before the counts.
+pub fn histogram_header(h: &Histogram) -> Vec<u8> {
+    let e = |v: f32| c_exponent(f64::from(v), 8);
+    let mut head = format!(
+        "{{\nHeaderID       = EH:000001:000000:000000 ;\nImage          = 1 ;\nByteOrder = LowByteFirst ;\n\
+         Size = {} ;\nDim_1 = 1 ;\nDim_2 = {} ;\nDataType = Signed64 ;\nMaxVal = {} ;\nMinVal = {} ;\n",
+        8 * h.counts.len(),
+        h.counts.len(),
+        e(h.extent.max),
+        e(h.extent.min)
+    )
+    .into_bytes();
+    head.resize(1022, b' ');
+    head.extend(b"}\n");
+    head
+}
+
+/// Writes the histogram as PyHST2 does.
+fn write_histogram(path: &Path, h: &Histogram) -> Result<PathBuf> {
+    let part = PartFile::create(path, true)?;
+    let mut bytes = histogram_header(h);
+    bytes.extend(h.counts.iter().flat_map(|n| n.to_le_bytes()));
+    part.write_at(&bytes, 0)?;
+    part.commit()
+}
+
+/// A `.vol` being written.
+struct VolSink {
+    writer: FlatWriter,
+    options: CreateOptions,
+    path: PathBuf,
+    /// Range of each slice, known for those of this run.
+    extents: Vec<Option<Extent>>,
+}
+
+impl VolSink {
+    fn create(path: &Path, options: &CreateOptions) -> Result<VolSink> {
+        if options.dtype != DType::F32 {
+            return Err(Error::unsupported(path, format!(".vol holds float32, not {}", options.dtype.name()))
+                .hint("write .raw instead, it keeps every type"));
+        }
+        let mut sidecars = vec![with_suffix(path, ".info"), with_suffix(path, ".xml"), histogram_path(path)];
+        if options.sidecars {
+            sidecars.extend(crate::sidecar::names(path, options.dtype));
+        }
+        let writer = FlatWriter::create(path, options, &sidecars)?;
+        let extents = vec![None; writer.stored()];
+        Ok(VolSink { writer, options: options.clone(), path: path.to_owned(), extents })
+    }
+}
+
+impl SliceSink for VolSink {
+    fn stored(&self) -> usize {
+        self.writer.stored()
+    }
+
+    fn put(&mut self, first: usize, slices: &[u8]) -> Result<()> {
+        self.writer.put(first, slices)?;
+        let one = self.writer.slice_bytes() as usize;
+        self.extents.par_extend(slices.par_chunks_exact(one).map(|s| {
+            Some(match bytemuck::try_cast_slice::<u8, f32>(s) {
+                Ok(values) => Extent::of(values),
+                Err(_) => s
+                    .as_chunks::<4>()
+                    .0
+                    .chunks(256)
+                    .map(|c| c.iter().map(|b| f32::from_ne_bytes(*b)).collect::<Vec<f32>>())
+                    .fold(Extent::default(), |e, v| e.merge(Extent::of(&v))),
+            })
+        }));
+        Ok(())
+    }
+
+    fn keep_partial(&mut self) {
+        self.writer.keep();
+    }
+
+    /// With `stats` the second pass over the data is saved and no histogram file is written.
+    fn finish(self: Box<Self>, stats: Option<&VolumeStats>) -> Result<Vec<PathBuf>> {
+        let VolSink { writer, options, path, extents } = *self;
+        writer.check_complete()?;
+        let histogram = match stats {
+            Some(_) => None,
+            None => {
+                let part = with_suffix(&path, PART);
+                let flat = Flat::open(&part, options.shape, options.dtype, ByteOrder::NATIVE, 0, true)?;
+                Some(stats::measure(&flat, &extents)?)
+            }
+        };
+        let stats = match (stats, &histogram) {
+            (Some(s), _) => *s,
+            (None, Some(h)) => h.stats(),
+            (None, None) => return Err(Error::caller("no statistics").path(&path)),
+        };
+        let (info, xml_path) = (with_suffix(&path, ".info"), with_suffix(&path, ".xml"));
+        let mut files = vec![writer.commit(&[&info, &xml_path])?];
+        if options.sidecars {
+            files.extend(crate::sidecar::write_all(&path, options.shape, options.dtype, &options.meta, true)?);
+        }
+        // An old histogram must not stand beside new data.
+        let histogram_file = histogram_path(&path);
+        match &histogram {
+            Some(h) => files.push(write_histogram(&histogram_file, h)?),
+            None if histogram_file.exists() => {
+                std::fs::remove_file(&histogram_file)
+                    .map_err(|e| Error::io(&histogram_file, "removing the old histogram", e))?;
+            }
+            None => {}
+        }
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let xml = xml::text(&name, options.shape, &options.meta, &stats);
+        files.push(write_small(&xml_path, xml.as_bytes(), true)?);
+        let text = xml::info_text(options.shape, &options.meta, &stats);
+        files.push(write_small(&info, text.as_bytes(), true)?);
+        Ok(files)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

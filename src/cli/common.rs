@@ -1,0 +1,205 @@
+//! Arguments shared by the tools, and the context they run in.
+
+use crate::cli::Exit;
+use crate::cli::progress::Bars;
+use crate::stream::{Budget, Cancel, parse_bytes};
+use clap::Args;
+use std::path::PathBuf;
+use tomokit_formats::{ByteOrder, DType, Error, OpenOptions, Result, Shape};
+
+/// How to run: the same for every tool.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Running")]
+pub struct RunArgs {
+    /// Threads to compute with [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Memory to stay within, for example 4G or 25% [default: half of what is free]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// Print the result as JSON on standard output
+    #[arg(long)]
+    json: bool,
+    /// No progress, no remarks; errors only
+    #[arg(long, short)]
+    quiet: bool,
+    /// Also write what happens to this file
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+}
+
+/// How to read what the files do not tell.
+#[derive(Args, Debug, Clone, Default)]
+#[command(next_help_heading = "Reading")]
+pub struct InputArgs {
+    /// Dimensions of a headerless file: columns x rows x slices, for example 2048x2048x1000
+    #[arg(long, value_name = "XxYxZ", value_parser = parse_dims)]
+    dims: Option<Shape>,
+    /// Type of a headerless file: uint8, uint16, float32, …
+    #[arg(long, value_name = "TYPE", value_parser = parse_dtype)]
+    dtype: Option<DType>,
+    /// A headerless file holds the most significant byte first
+    #[arg(long)]
+    big_endian: bool,
+    /// Bytes to skip at the start of a headerless file
+    #[arg(long, value_name = "BYTES", value_parser = |s: &str| parse_bytes(s).map_err(|e| e.to_string()))]
+    skip: Option<u64>,
+    /// Insist on this format instead of recognising it
+    #[arg(long, value_name = "NAME")]
+    format: Option<String>,
+    /// Dataset inside an HDF5 file (or write FILE.h5:/path)
+    #[arg(long, value_name = "PATH")]
+    dataset: Option<String>,
+    /// Projections of an HDF5 scan, where they are not found by themselves
+    #[arg(long, value_name = "PATH")]
+    image_path: Option<String>,
+    /// Angles of an HDF5 scan, where they are not found by themselves
+    #[arg(long, value_name = "PATH")]
+    angle_path: Option<String>,
+    /// Turn the rows of projections upside down
+    #[arg(long)]
+    flip_rows: bool,
+    /// Never map files into memory (network disks that come and go)
+    #[arg(long)]
+    no_mmap: bool,
+}
+
+impl InputArgs {
+    /// As options for the readers; decoded data may be cached within a small share of the budget.
+    pub fn options(&self, budget: Budget) -> OpenOptions {
+        OpenOptions {
+            shape: self.dims,
+            dtype: self.dtype,
+            byte_order: self.big_endian.then_some(ByteOrder::Big),
+            skip: self.skip,
+            dataset: self.dataset.clone(),
+            image_path: self.image_path.clone(),
+            angle_path: self.angle_path.clone(),
+            flip_rows: self.flip_rows,
+            format: self.format.clone(),
+            no_mmap: self.no_mmap,
+            cache_bytes: budget.share(0.1),
+        }
+    }
+}
+
+/// How to write.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Writing")]
+pub struct OutputArgs {
+    /// Format to write: vol, raw, tiff, nexus, edf, npy, png [default: by the extension]
+    #[arg(long, value_name = "FORMAT")]
+    pub to: Option<String>,
+    /// Kind of file where a format has several: series, bigtiff, imagej, multi
+    #[arg(long, value_name = "KIND")]
+    pub variant: Option<String>,
+    /// Compression: none, deflate, zstd (as far as the format has it)
+    #[arg(long, value_name = "NAME")]
+    pub compression: Option<String>,
+    /// Replace an output that exists
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Go on where an interrupted run stopped
+    #[arg(long)]
+    pub resume: bool,
+    /// Print what would be done and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Read the output back and compare every value
+    #[arg(long)]
+    pub verify: bool,
+    /// First number of per-slice files
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub start_number: usize,
+    /// No .mhd, .nhdr and ImageJ macro beside headerless volumes
+    #[arg(long)]
+    pub no_sidecars: bool,
+}
+
+fn parse_dims(text: &str) -> std::result::Result<Shape, String> {
+    let parts: Option<Vec<usize>> =
+        text.split(['x', 'X', '×', ',']).map(|p| p.trim().parse().ok().filter(|n| *n > 0)).collect();
+    match parts.as_deref() {
+        Some([x, y, z]) => Ok(Shape::new(*z, *y, *x)),
+        Some([x, y]) => Ok(Shape::new(1, *y, *x)),
+        _ => Err("write columns x rows x slices, for example 2048x2048x1000".into()),
+    }
+}
+
+fn parse_dtype(text: &str) -> std::result::Result<DType, String> {
+    DType::parse(text).ok_or_else(|| {
+        let known: Vec<_> = DType::ALL.iter().map(|d| d.name()).collect();
+        format!("unknown type; known: {}", known.join(", "))
+    })
+}
+
+/// Parses a type name for other argument structs.
+pub fn dtype_arg(text: &str) -> std::result::Result<DType, String> {
+    parse_dtype(text)
+}
+
+/// What a tool runs in.
+pub struct Context {
+    /// Memory to stay within.
+    pub budget: Budget,
+    /// Set by Ctrl-C.
+    pub cancel: Cancel,
+    /// The terminal's progress.
+    pub progress: Bars,
+    /// Print JSON.
+    pub json: bool,
+    /// Say nothing but errors.
+    pub quiet: bool,
+    tool: &'static str,
+}
+
+impl Context {
+    /// Sets up threads, budget, log file and the Ctrl-C handler.
+    pub fn new(args: &RunArgs, tool: &'static str) -> Result<Context> {
+        if let Some(path) = &args.log {
+            let file = std::fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)
+                .map_err(|e| Error::io(path, "opening the log file", e))?;
+            let _ = simplelog::WriteLogger::init(log::LevelFilter::Info, simplelog::Config::default(), file);
+            let given: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+            log::info!("tomokit {} {tool}: {}", env!("CARGO_PKG_VERSION"), given.join(" "));
+        }
+        if let Some(n) = args.threads {
+            if n == 0 {
+                return Err(Error::caller("--threads must be at least 1"));
+            }
+            let _ = rayon::ThreadPoolBuilder::new().num_threads(n).build_global();
+        }
+        let budget = match &args.memory {
+            Some(text) => Budget::parse(text)?,
+            None => Budget::of_this_machine(),
+        };
+        let cancel = Cancel::default();
+        let flag = cancel.clone();
+        // A second Ctrl-C does not wait for the current block. Unfinished outputs carry no final name either way.
+        let _ = ctrlc::set_handler(move || {
+            if flag.is_cancelled() {
+                std::process::exit(i32::from(Exit::Interrupted.code()));
+            }
+            flag.cancel();
+        });
+        Ok(Context { budget, cancel, progress: Bars::new(args.quiet), json: args.json, quiet: args.quiet, tool })
+    }
+
+    /// Last words to the log.
+    pub fn close(&self, exit: Exit) -> Exit {
+        log::info!("{} ends with exit code {}", self.tool, exit.code());
+        exit
+    }
+
+    /// Prints a warning unless quiet.
+    pub fn warn(&self, text: &str) {
+        if !self.quiet {
+            super::report::warn(text);
+        } else {
+            log::warn!("{text}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! `tomo convert`: any readable stack or volume to any writable one.
+
+use crate::cli::common::{Context, InputArgs, OutputArgs, dtype_arg};
+use crate::cli::{Exit, Tool, human, output, report};
+use crate::ops::convert::{Done, Plan, Request, execute, plan};
+use crate::ops::view::{Axis, Roi, SliceRange, ViewSpec};
+use clap::{Args, ValueEnum};
+use std::path::{Path, PathBuf};
+use tomokit_formats::registry::{self, Candidate};
+use tomokit_formats::{CreateOptions, DType, Error, Result, Shape};
+
+/// Arguments of `tomo convert`.
+#[derive(Args, Debug)]
+pub struct Convert {
+    /// What to read: a volume, a stack, a series folder, a scan, FILE.h5:/dataset, or a folder of these
+    #[arg(value_name = "SRC")]
+    input: PathBuf,
+    /// What to write; the extension names the format
+    #[arg(value_name = "DST")]
+    output: PathBuf,
+    /// Slices to keep: start:end or start:end:step, end exclusive
+    #[arg(long, value_name = "A:B:STEP", value_parser = SliceRange::parse)]
+    slices: Option<SliceRange>,
+    /// Region to keep, in columns, rows and slices of the input: x0:x1,y0:y1[,z0:z1]
+    #[arg(long, value_name = "X0:X1,Y0:Y1", value_parser = Roi::parse)]
+    roi: Option<Roi>,
+    /// Cut slices across this axis
+    #[arg(long, value_enum, default_value_t = AxisArg::Z)]
+    axis: AxisArg,
+    /// Average cubes of this edge
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    bin: usize,
+    /// Store as this type, where it holds every value exactly
+    #[arg(long = "type", value_name = "TYPE", value_parser = dtype_arg)]
+    to_type: Option<DType>,
+    #[command(flatten)]
+    writing: OutputArgs,
+    #[command(flatten)]
+    reading: InputArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum AxisArg {
+    Z,
+    Y,
+    X,
+}
+
+impl Tool for Convert {
+    const NAME: &'static str = "convert";
+    const ABOUT: &'static str = "Convert a volume, stack or series to another format, whole or in part";
+    const EXAMPLES: &'static str = "  tomo convert scan.vol slices/ --to tiff          one TIFF per slice
+  tomo convert scan.vol scan.tif                   one TIFF (BigTIFF where needed) for all slices
+  tomo convert scan.vol fiji.tif --variant imagej  one file that Fiji opens at any size
+  tomo convert scan.vol part.vol --slices 500:600 --roi 100:1900,100:1900
+  tomo convert scan.vol side/ --to tiff --axis y   cut sideways, without loading the volume
+  tomo convert rec.h5:/entry/data/data rec.vol --verify
+  tomo convert volumes/ tiffs/ --to tiff           every volume of a folder
+";
+
+    fn run(self, context: &Context) -> Result<Exit> {
+        if is_collection(&self.input, &self.reading)? {
+            return self.run_collection(context);
+        }
+        let request = self.request(self.input.clone(), self.output.clone(), context);
+        self.run_one(&request, context)
+    }
+}
+
+/// True for a folder that is no format by itself: its items are converted one by one.
+fn is_collection(input: &Path, reading: &InputArgs) -> Result<bool> {
+    let (path, _) = registry::split_dataset(input);
+    let _ = reading;
+    Ok(path.is_dir() && registry::claims(&Candidate::look(&path)?).is_empty())
+}
+
+impl Convert {
+    fn request(&self, input: PathBuf, output: PathBuf, context: &Context) -> Request {
+        let w = &self.writing;
+        let mut create = CreateOptions::new(Shape::new(0, 0, 0), DType::U8); // both are set by the plan
+        create.overwrite = w.overwrite;
+        create.resume = w.resume;
+        create.start_number = w.start_number;
+        create.compression = w.compression.clone();
+        create.variant = w.variant.clone();
+        create.sidecars = !w.no_sidecars;
+        Request {
+            input,
+            output,
+            open: self.reading.options(context.budget),
+            view: ViewSpec {
+                roi: self.roi.clone(),
+                axis: match self.axis {
+                    AxisArg::Z => Axis::Z,
+                    AxisArg::Y => Axis::Y,
+                    AxisArg::X => Axis::X,
+                },
+                slices: self.slices,
+                bin: self.bin,
+                dtype: self.to_type,
+            },
+            to: w.to.clone(),
+            create,
+            verify: w.verify,
+        }
+    }
+
+    fn run_one(&self, request: &Request, context: &Context) -> Result<Exit> {
+        let plan = plan(request, context.budget)?;
+        plan.warnings.iter().for_each(|w| context.warn(w));
+        if self.writing.dry_run {
+            match context.json {
+                true => output::json(&plan)?,
+                false => output::print(&plan_text(&plan))?,
+            }
+            return Ok(Exit::Done);
+        }
+        let done = execute(&plan, &context.progress, &context.cancel)?;
+        match context.json {
+            true => output::json(&done)?,
+            false if !context.quiet => output::print(&done_text(&plan, &done))?,
+            false => {}
+        }
+        Ok(Exit::Done)
+    }
+
+    /// Every recognised item of a folder into a folder; one failure does not stop the others.
+    fn run_collection(&self, context: &Context) -> Result<Exit> {
+        let Some(to) = &self.writing.to else {
+            return Err(Error::caller("a folder of volumes needs the output format").hint("add for example --to tiff"));
+        };
+        let spec = registry::by_name(to)?;
+        let mut exit = Exit::Done;
+        let mut found = 0;
+        let folder = Candidate::look(&self.input)?;
+        if !self.writing.dry_run {
+            std::fs::create_dir_all(&self.output).map_err(|e| Error::io(&self.output, "creating the folder", e))?;
+        }
+        for name in &folder.entries {
+            context.cancel.check()?;
+            let item = self.input.join(name);
+            let Ok(candidate) = Candidate::look(&item) else { continue };
+            let claims = registry::claims(&candidate);
+            // Sidecars and parameter files are no volumes of their own.
+            if claims.is_empty() || claims[0].0.name == "par" || is_sidecar(&item, &folder) {
+                continue;
+            }
+            found += 1;
+            let stem =
+                if candidate.is_dir { Path::new(name) } else { Path::new(Path::new(name).file_stem().unwrap_or(name)) };
+            let target = match spec.extensions.first() {
+                Some(ext) if spec.variants.first() != Some(&"series") => {
+                    tomokit_formats::io::with_suffix(&self.output.join(stem), &format!(".{ext}"))
+                }
+                _ => self.output.join(stem),
+            };
+            let request = self.request(item.clone(), target, context);
+            match self.run_one(&request, context) {
+                Ok(e) => exit = exit.merge(e),
+                Err(e) if e.fault() == tomokit_formats::Fault::Interrupted => return Err(e),
+                Err(e) => exit = exit.merge(report::report(&e.or_path(&item))),
+            }
+        }
+        if found == 0 {
+            return Err(Error::caller("nothing in this folder can be converted").path(&self.input));
+        }
+        Ok(exit)
+    }
+}
+
+/// `x.mhd`, `x.nhdr`, `x.vol.info` … beside the file they describe.
+fn is_sidecar(item: &Path, folder: &Candidate) -> bool {
+    let name = item.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let stem = item.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let lower = name.to_lowercase();
+    let describes = [".info", ".xml"].iter().any(|s| lower.ends_with(s))
+        || ([".mhd", ".nhdr"].iter().any(|s| lower.ends_with(s))
+            && folder.entries.iter().any(|e| {
+                let e = e.to_string_lossy();
+                e == stem || e == format!("{stem}.vol") || e == format!("{stem}.raw")
+            }));
+    describes || lower.starts_with("histogram_")
+}
+
+fn plan_text(p: &Plan) -> String {
+    let s = p.shape;
+    format!(
+        "would write {} ({}): {} slices of {} × {} pixels, {}, {}\n\
+         reads {} ({}; each value is fetched {:.2} times)\n\
+         in blocks of {} slices, {} of memory\n",
+        p.output.display(),
+        p.output_format,
+        s.frames,
+        s.cols,
+        s.rows,
+        p.dtype.name(),
+        human::bytes(p.bytes_written),
+        human::bytes(p.bytes_read),
+        p.input_format,
+        p.read_amplification,
+        p.block_slices,
+        human::bytes(p.memory_bytes),
+    )
+}
+
+fn done_text(p: &Plan, d: &Done) -> String {
+    let main = d.outputs.first().unwrap_or(&p.output);
+    let rate = d.bytes_written as f64 / d.seconds.max(1e-3);
+    let mut text = format!(
+        "{}: {} slices of {} × {} pixels, {}, {} in {} ({}/s, limited by {})",
+        main.display(),
+        p.shape.frames,
+        p.shape.cols,
+        p.shape.rows,
+        p.dtype.name(),
+        human::bytes(p.bytes_written),
+        human::duration(std::time::Duration::from_secs_f64(d.seconds)),
+        human::bytes(rate as u64),
+        d.limited_by,
+    );
+    if d.resumed > 0 {
+        text.push_str(&format!(", {} slices kept from before", d.resumed));
+    }
+    if d.verified {
+        text.push_str(", read back and equal");
+    }
+    text.push('\n');
+    text
+}

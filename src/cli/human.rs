@@ -1,0 +1,66 @@
+//! Numbers for people: bytes in GB with the exact count near by, times, rates.
+
+use std::time::Duration;
+
+/// `32.0 GB` (powers of 1000, as disks are sold).
+pub fn bytes(n: u64) -> String {
+    let mut v = n as f64;
+    for unit in ["B", "kB", "MB", "GB", "TB", "PB"] {
+        if v < 999.5 || unit == "PB" {
+            return match unit {
+                "B" => format!("{n} B"),
+                _ if v < 9.995 => format!("{v:.2} {unit}"),
+                _ if v < 99.95 => format!("{v:.1} {unit}"),
+                _ => format!("{v:.0} {unit}"),
+            };
+        }
+        v /= 1000.0;
+    }
+    unreachable!("the last unit returns")
+}
+
+/// `1 h 02 min`, `3 min 20 s`, `12.3 s`.
+pub fn duration(d: Duration) -> String {
+    let s = d.as_secs();
+    if s >= 3600 {
+        format!("{} h {:02} min", s / 3600, s % 3600 / 60)
+    } else if s >= 60 {
+        format!("{} min {:02} s", s / 60, s % 60)
+    } else {
+        format!("{:.1} s", d.as_secs_f64())
+    }
+}
+
+/// A float with up to six significant digits and no trailing zeros.
+pub fn number(v: f64) -> String {
+    if !v.is_finite() {
+        return format!("{v}");
+    }
+    if v == 0.0 {
+        return "0".into();
+    }
+    let digits = v.abs().log10().floor();
+    if !(-4.0..15.0).contains(&digits) {
+        return format!("{v:.5e}");
+    }
+    let decimals = (5.0 - digits).clamp(0.0, 12.0) as usize;
+    let text = format!("{v:.decimals$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms() {
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(34_359_738_368), "34.4 GB");
+        assert_eq!(bytes(999_999), "1.00 MB");
+        assert_eq!(duration(Duration::from_secs(3725)), "1 h 02 min");
+        assert_eq!(number(0.65), "0.65");
+        assert_eq!(number(-4.94218407e1), "-49.4218");
+        assert_eq!(number(1234567.0), "1234567");
+        assert_eq!(number(1.5e-7), "1.50000e-7");
+    }
+}

@@ -1,0 +1,116 @@
+//! The terminal: the only home of clap, indicatif and stdout. One file per tool, one row each in [`TOOLS`].
+//!
+//! `tomo NAME …` and `tomo-NAME …` are the same thing: both build the same command from the same row.
+
+mod common;
+mod convert;
+mod exit;
+mod human;
+mod info;
+mod output;
+mod progress;
+mod report;
+
+pub use exit::Exit;
+
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+use common::{Context, RunArgs};
+use std::ffi::OsString;
+use tomokit_formats::Result;
+
+/// A tool: its arguments are a clap struct, its work is `run`.
+trait Tool: Args {
+    /// Name after `tomo` or `tomo-`.
+    const NAME: &'static str;
+    /// One line for the list of tools.
+    const ABOUT: &'static str;
+    /// Examples shown at the end of `--help`.
+    const EXAMPLES: &'static str;
+
+    /// Does the work. Errors are reported by the caller with exit code 2.
+    fn run(self, context: &Context) -> Result<Exit>;
+}
+
+/// A row of the tools table.
+struct Row {
+    name: &'static str,
+    command: fn() -> Command,
+    run: fn(&ArgMatches) -> Exit,
+}
+
+const fn row<T: Tool>() -> Row {
+    Row { name: T::NAME, command: command_of::<T>, run: run_tool::<T> }
+}
+
+/// Every tool. Adding one is its own file plus a line here.
+static TOOLS: &[Row] = &[row::<info::Info>(), row::<convert::Convert>()];
+
+fn command_of<T: Tool>() -> Command {
+    // The tool's own arguments first, the shared ones last and under their own heading.
+    let command = T::augment_args(Command::new(T::NAME));
+    RunArgs::augment_args(command)
+        .about(T::ABOUT)
+        .long_about(None)
+        .after_help(format!("Examples:\n{}", T::EXAMPLES.trim_end()))
+        .version(env!("CARGO_PKG_VERSION"))
+}
+
+fn run_tool<T: Tool>(matches: &ArgMatches) -> Exit {
+    let parsed = RunArgs::from_arg_matches(matches).and_then(|r| T::from_arg_matches(matches).map(|t| (r, t)));
+    let (run, tool) = match parsed {
+        Ok(p) => p,
+        Err(e) => e.exit(),
+    };
+    let context = match Context::new(&run, T::NAME) {
+        Ok(c) => c,
+        Err(e) => return report::report(&e),
+    };
+    let exit = tool.run(&context).unwrap_or_else(|e| report::report(&e));
+    context.close(exit)
+}
+
+/// Main of the umbrella `tomo`.
+pub fn umbrella() -> std::process::ExitCode {
+    let mut command = Command::new("tomo")
+        .about("Synchrotron tomography data: read, reconstruct, convert, check, copy")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true);
+    for row in TOOLS {
+        command = command.subcommand((row.command)());
+    }
+    let matches = command.get_matches_from(arguments());
+    let Some((name, sub)) = matches.subcommand() else { return Exit::CouldNot.into() };
+    match TOOLS.iter().find(|r| r.name == name) {
+        Some(row) => (row.run)(sub).into(),
+        None => Exit::CouldNot.into(),
+    }
+}
+
+/// Main of the single tool `tomo-NAME`.
+pub fn single(name: &'static str) -> std::process::ExitCode {
+    let Some(row) = TOOLS.iter().find(|r| r.name == name) else { return Exit::CouldNot.into() };
+    let full: &'static str = Box::leak(format!("tomo-{name}").into_boxed_str());
+    let command = (row.command)().name(full).bin_name(full);
+    (row.run)(&command.get_matches_from(arguments())).into()
+}
+
+fn arguments() -> impl Iterator<Item = OsString> {
+    std::env::args_os()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tool_has_sound_arguments_examples_and_a_unique_name() {
+        for (i, row) in TOOLS.iter().enumerate() {
+            let mut command = (row.command)();
+            command.clone().debug_assert();
+            assert!(TOOLS[..i].iter().all(|r| r.name != row.name));
+            let help = command.render_long_help().to_string();
+            assert!(help.contains(&format!("tomo {}", row.name)), "{}: no example in the help", row.name);
+        }
+    }
+}

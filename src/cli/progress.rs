@@ -1,0 +1,74 @@
+//! Progress bars: bytes, rate and time left, on a terminal only.
+
+use crate::stream::Progress;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::Mutex;
+
+/// The listener behind every tool. Silent with `--quiet` or where stderr is no terminal.
+pub struct Bars {
+    visible: bool,
+    quiet: bool,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Bars {
+    /// Bars on stderr unless `quiet` or redirected.
+    pub fn new(quiet: bool) -> Self {
+        Bars { visible: !quiet && std::io::stderr().is_terminal(), quiet, bar: Mutex::new(None) }
+    }
+
+    fn with(&self, f: impl FnOnce(&mut Option<ProgressBar>)) {
+        f(&mut self.bar.lock().unwrap_or_else(|e| e.into_inner()));
+    }
+}
+
+impl Progress for Bars {
+    fn begin(&self, phase: &str, total_bytes: u64) {
+        log::info!("{phase}: {total_bytes} bytes");
+        if !self.visible {
+            return;
+        }
+        let style = if total_bytes > 0 {
+            "{msg:12} {bar:30} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left"
+        } else {
+            "{msg:12} {spinner} {decimal_bytes}  {decimal_bytes_per_sec}"
+        };
+        let bar = ProgressBar::with_draw_target(
+            (total_bytes > 0).then_some(total_bytes),
+            ProgressDrawTarget::stderr_with_hz(5),
+        );
+        if let Ok(s) = ProgressStyle::with_template(style) {
+            bar.set_style(s);
+        }
+        bar.set_message(phase.to_owned());
+        self.with(|b| *b = Some(bar));
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.with(|b| {
+            if let Some(b) = b {
+                b.inc(bytes);
+            }
+        });
+    }
+
+    fn note(&self, text: &str) {
+        log::info!("{text}");
+        if self.quiet {
+            return;
+        }
+        self.with(|b| match b {
+            Some(b) => b.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        });
+    }
+
+    fn end(&self) {
+        self.with(|b| {
+            if let Some(b) = b.take() {
+                b.finish_and_clear();
+            }
+        });
+    }
+}

@@ -1,0 +1,335 @@
+//! Copies any readable stack to any writable format, through a view (region, axis, slices, binning, wider type).
+//!
+//! Guarantees: memory stays within the budget whatever the volume's size; the output appears under its final name
+//! only when whole; with `verify` it has been read back and compared value by value. Lossy scaling is left to recad.
+
+use crate::ops::view::{Axis, View, ViewSpec, view};
+use crate::stream::{Budget, Cancel, Pool, Progress, Timings, run};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tomokit_formats::registry::{FormatSpec, open_volume, writer_for};
+use tomokit_formats::{CreateOptions, Error, FrameSource, OpenOptions, Region, Result, Shape, SliceSink, VolumeMeta};
+
+/// What to convert and how.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What to read.
+    pub input: PathBuf,
+    /// What to write.
+    pub output: PathBuf,
+    /// How to read it.
+    pub open: OpenOptions,
+    /// What part of it, and how cut.
+    pub view: ViewSpec,
+    /// Output format by name; by extension where absent.
+    pub to: Option<String>,
+    /// Writer options; shape, type and metadata are filled in by [`plan`].
+    pub create: CreateOptions,
+    /// Read the output back and compare.
+    pub verify: bool,
+}
+
+/// What a conversion will do, known before the first byte is moved.
+#[derive(Clone, Serialize)]
+pub struct Plan {
+    /// What is read.
+    pub input: PathBuf,
+    /// Format it was recognised as.
+    pub input_format: &'static str,
+    /// What is written.
+    pub output: PathBuf,
+    /// Format written.
+    pub output_format: &'static str,
+    /// Shape of the output: slices, rows, columns.
+    pub shape: Shape,
+    /// Type of the output.
+    pub dtype: tomokit_formats::DType,
+    /// Bytes of values read, counting every re-read the access pattern forces.
+    pub bytes_read: u64,
+    /// Values fetched per value wanted (1 = each stored value is fetched once).
+    pub read_amplification: f64,
+    /// Bytes of values written (before compression, without headers).
+    pub bytes_written: u64,
+    /// Slices per block.
+    pub block_slices: usize,
+    /// Peak memory of the buffers, bytes.
+    pub memory_bytes: u64,
+    /// Oddities of the input worth knowing.
+    pub warnings: Vec<String>,
+    #[serde(skip)]
+    view: View,
+    #[serde(skip)]
+    writer: &'static FormatSpec,
+    #[serde(skip)]
+    create: CreateOptions,
+    #[serde(skip)]
+    verify: bool,
+}
+
+/// What a conversion did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Done {
+    /// Final files or folders, the main one first.
+    pub outputs: Vec<PathBuf>,
+    /// Slices written by this run.
+    pub slices: usize,
+    /// Slices found from an earlier, interrupted run.
+    pub resumed: usize,
+    /// Bytes of values written by this run.
+    pub bytes_written: u64,
+    /// True where the output was read back and found equal.
+    pub verified: bool,
+    /// Wall time, seconds.
+    pub seconds: f64,
+    /// Stage that limited: read, compute or write.
+    pub limited_by: &'static str,
+}
+
+/// Opens the input and works out the output, refusing what cannot be done before anything is written.
+pub fn plan(request: &Request, budget: Budget) -> Result<Plan> {
+    let (volume, opened) = open_volume(&request.input, &request.open)?;
+    let writer = writer_for(&request.output, request.to.as_deref())?;
+    let v = view(volume.source.clone(), &request.view)?;
+    let (shape, dtype) = (v.source.shape(), v.source.dtype());
+    let values = shape.len()?;
+    if values == 0 {
+        return Err(Error::file(&request.input, "there is nothing in this stack").found(shape));
+    }
+    if same_file(&request.input, &request.output) {
+        return Err(Error::caller("input and output are the same").path(&request.output));
+    }
+    if request.verify && writer.reads.is_empty() {
+        return Err(Error::caller(format!("--verify is not possible: {} is never read back", writer.name)));
+    }
+    tomokit_formats::durable::refuse_existing(&request.output, request.create.overwrite)?;
+
+    let slice_bytes = shape.frame_len() * dtype.size();
+    // Two blocks live in the pipeline, one more while it is being cut, plus the view's scratch.
+    let per_slice = slice_bytes as f64 * (3.0 + v.scratch_per_byte);
+    let block_slices = budget.units(0.8, per_slice.ceil() as usize, shape.frames.min(max_block(&v, slice_bytes)));
+    if per_slice > budget.bytes as f64 {
+        return Err(Error::limit("one slice with its working space does not fit the memory budget")
+            .expected(format!("at most {} bytes", budget.bytes))
+            .found(format!("{} bytes", per_slice as u64))
+            .hint("raise --memory, or cut the volume with --roi"));
+    }
+    let amplification = amplification(&*v.source, block_slices);
+    let mut create = request.create.clone();
+    create.shape = shape;
+    create.dtype = dtype;
+    create.meta = meta_of_view(&volume.meta, &request.view, v.first_input_slice);
+    Ok(Plan {
+        input: request.input.clone(),
+        input_format: opened.format,
+        output: request.output.clone(),
+        output_format: writer.name,
+        shape,
+        dtype,
+        bytes_read: (values as f64
+            * volume.source.dtype().size() as f64
+            * amplification
+            * (request.view.bin.max(1).pow(3)) as f64) as u64,
+        read_amplification: amplification,
+        bytes_written: values * dtype.size() as u64,
+        block_slices,
+        memory_bytes: (per_slice * block_slices as f64) as u64,
+        warnings: opened.warnings,
+        view: v,
+        writer,
+        create,
+        verify: request.verify,
+    })
+}
+
+/// The largest useful block, in slices. 64 MiB keep any disk busy; more only costs memory, unless one fetch serves
+/// several slices (reslicing, chunks of many frames): then the budget alone decides.
+fn max_block(v: &View, slice_bytes: usize) -> usize {
+    let one_by_one = v.scratch_per_byte == 0.0 && v.source.access().unit.frames <= 1;
+    if one_by_one { ((64 << 20) / slice_bytes.max(1)).max(1) } else { usize::MAX }
+}
+
+/// Mean amplification over the blocks of a pass.
+fn amplification(source: &dyn FrameSource, block: usize) -> f64 {
+    let shape = source.shape();
+    let access = source.access();
+    let blocks = shape.frames.div_ceil(block);
+    // All inner blocks are alike in the long run; look at the first few.
+    let looked = blocks.min(64);
+    let sum: f64 = (0..looked)
+        .map(|b| {
+            let frames = b * block..((b + 1) * block).min(shape.frames);
+            access.amplification(shape, &Region::of_frames(shape, frames))
+        })
+        .sum();
+    sum / looked.max(1) as f64
+}
+
+/// Voxel size and origin after cropping, reslicing and binning.
+fn meta_of_view(meta: &VolumeMeta, spec: &ViewSpec, first_slice: usize) -> VolumeMeta {
+    let mut m = meta.clone();
+    let n = spec.bin.max(1) as f64;
+    let step = spec.slices.and_then(|s| s.step).unwrap_or(1) as f64;
+    m.voxel_um = m.voxel_um.map(|[z, y, x]| {
+        let [a, b, c] = match spec.axis {
+            Axis::Z => [z, y, x],
+            Axis::Y => [y, z, x],
+            Axis::X => [x, z, y],
+        };
+        [a * n * step, b * n, c * n]
+    });
+    // The origin is meaningful only while slices are those of the input.
+    m.origin_1based = match (spec.axis, spec.bin.max(1), m.origin_1based) {
+        (Axis::Z, 1, Some([x, y, z])) => {
+            let start = |i: usize| spec.roi.as_ref().and_then(|r| r.xyz[i].start).unwrap_or(0);
+            Some([x + start(0), y + start(1), z + first_slice])
+        }
+        _ => None,
+    };
+    // Recorded statistics belong to the whole input.
+    if spec.roi.is_some() || spec.slices.is_some() || spec.bin > 1 {
+        m.stats = None;
+    }
+    m
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    }
+}
+
+/// A block on its way: bytes of its own, or a place in the mapped input.
+enum Block {
+    Owned(Vec<u8>),
+    Mapped,
+}
+
+/// Carries a plan out.
+pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<Done> {
+    let create = plan.writer.create.ok_or_else(|| Error::caller("this format cannot be written"))?;
+    let mut sink = create(&plan.output, &plan.create)?;
+    let resumed = sink.stored();
+    let copied = copy(plan, &mut *sink, resumed, progress, cancel);
+    progress.end();
+    let timings = match copied {
+        Ok(t) => t,
+        Err(e) => {
+            // After Ctrl-C the finished part is worth keeping; after an error only if the user works with --resume.
+            let interrupted = e.fault() == tomokit_formats::Fault::Interrupted;
+            if interrupted || plan.create.resume {
+                sink.keep_partial();
+                if interrupted {
+                    progress.note("the slices written so far are kept as .part: go on with --resume, or delete them");
+                }
+            }
+            return Err(e);
+        }
+    };
+    let outputs = sink.finish(None)?;
+    let verified = plan.verify;
+    if verified {
+        let main = outputs.first().unwrap_or(&plan.output);
+        verify(plan, main, progress, cancel)?;
+    }
+    let slices = plan.shape.frames - resumed;
+    Ok(Done {
+        outputs,
+        slices,
+        resumed,
+        bytes_written: (slices * plan.shape.frame_len() * plan.dtype.size()) as u64,
+        verified,
+        seconds: timings.wall.as_secs_f64(),
+        limited_by: timings.limiting(),
+    })
+}
+
+fn blocks(first: usize, frames: usize, step: usize) -> impl Iterator<Item = std::ops::Range<usize>> + Send {
+    (first..frames).step_by(step).map(move |s| s..(s + step).min(frames))
+}
+
+fn copy(
+    plan: &Plan,
+    sink: &mut dyn SliceSink,
+    first: usize,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Timings> {
+    let source = &*plan.view.source;
+    let slice_bytes = plan.shape.frame_len() * plan.dtype.size();
+    progress.begin("converting", ((plan.shape.frames - first) * slice_bytes) as u64);
+    let pool = Pool::<Vec<u8>>::new();
+    // A block that is a plain copy need not be larger than what keeps disks busy.
+    let mapped = source.mapped(0..1).is_some();
+    let step = if mapped { ((32 << 20) / slice_bytes.max(1)).clamp(1, plan.block_slices) } else { plan.block_slices };
+    run(
+        blocks(first, plan.shape.frames, step),
+        0,
+        cancel,
+        |frames| {
+            if let Some(bytes) = source.mapped(frames.clone()) {
+                // Touch every page here, so that the disk is read while the previous block is written.
+                std::hint::black_box(bytes.iter().step_by(4096).fold(0u8, |a, b| a ^ b));
+                return Ok((frames, Block::Mapped));
+            }
+            let mut buffer = pool.take(Vec::new);
+            buffer.resize(frames.len() * slice_bytes, 0);
+            source.read(&Region::of_frames(plan.shape, frames.clone()), &mut buffer)?;
+            Ok((frames, Block::Owned(buffer)))
+        },
+        Ok,
+        |(frames, block)| {
+            let n = frames.len() * slice_bytes;
+            match block {
+                Block::Owned(buffer) => {
+                    sink.put(frames.start, &buffer)?;
+                    pool.give(buffer);
+                }
+                Block::Mapped => {
+                    let bytes = source.mapped(frames.clone()).ok_or_else(|| Error::caller("the map went away"))?;
+                    sink.put(frames.start, bytes)?;
+                    source.release(frames);
+                }
+            }
+            progress.advance(n as u64);
+            Ok(())
+        },
+    )
+}
+
+/// Reads the output back and compares every value with the view it was made from.
+fn verify(plan: &Plan, output: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<()> {
+    let options = OpenOptions { format: Some(plan.writer.name.to_owned()), ..Default::default() };
+    let (back, _) = open_volume(output, &options)?;
+    let back = back.source;
+    if back.shape() != plan.shape || back.dtype() != plan.dtype {
+        return Err(Error::file(output, "the output reads back with another shape or type")
+            .expected(format!("{} {}", plan.shape, plan.dtype.name()))
+            .found(format!("{} {}", back.shape(), back.dtype().name())));
+    }
+    let slice_bytes = plan.shape.frame_len() * plan.dtype.size();
+    progress.begin("verifying", (plan.shape.frames * slice_bytes) as u64);
+    let source: &Arc<dyn FrameSource> = &plan.view.source;
+    // Two buffers a block: half the slices.
+    let step = (plan.block_slices / 2).max(1);
+    let mut buffers = (Vec::new(), Vec::new());
+    for frames in blocks(0, plan.shape.frames, step) {
+        cancel.check()?;
+        let region = Region::of_frames(plan.shape, frames.clone());
+        buffers.0.resize(frames.len() * slice_bytes, 0);
+        buffers.1.resize(frames.len() * slice_bytes, 0);
+        let (a, b) = rayon::join(|| source.read(&region, &mut buffers.0), || back.read(&region, &mut buffers.1));
+        a?;
+        b?;
+        if buffers.0 != buffers.1 {
+            let at = buffers.0.iter().zip(&buffers.1).position(|(a, b)| a != b).unwrap_or(0);
+            let slice = frames.start + at / slice_bytes;
+            return Err(Error::file(output, format!("slice {slice} reads back differently from what was written"))
+                .hint("do not trust this disk: write the output to another one and compare again"));
+        }
+        progress.advance((frames.len() * slice_bytes) as u64);
+    }
+    progress.end();
+    Ok(())
+}

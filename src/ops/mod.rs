@@ -1,0 +1,5 @@
+//! What the tools do, without a terminal: `plan(args) -> Plan`, then `execute(plan, progress, cancel)`.
+
+pub mod convert;
+pub mod info;
+pub mod view;

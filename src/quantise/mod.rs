@@ -1,0 +1,5 @@
+//! Numbers about grey values: histograms, percentiles, limits. No files, no terminal.
+
+mod histogram;
+
+pub use histogram::{Histogram, Statistics};

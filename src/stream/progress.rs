@@ -1,0 +1,28 @@
+//! What an operation tells its caller while it runs. The terminal's bars are one listener; tests and libraries use
+//! [`Silent`].
+
+/// Receives progress. Calls come from several threads.
+pub trait Progress: Sync {
+    /// A phase begins: its name and the bytes it will move (0 = unknown).
+    fn begin(&self, phase: &str, total_bytes: u64);
+
+    /// `bytes` more are done in the current phase.
+    fn advance(&self, bytes: u64);
+
+    /// A remark worth a line that does not stop the work.
+    fn note(&self, text: &str);
+
+    /// The current phase is over.
+    fn end(&self);
+}
+
+/// Hears nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn begin(&self, _: &str, _: u64) {}
+    fn advance(&self, _: u64) {}
+    fn note(&self, _: &str) {}
+    fn end(&self) {}
+}

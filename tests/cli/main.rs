@@ -1,0 +1,7 @@
+//! The tools from outside: wiring, exit codes, one-line errors, nothing half-done under a final name.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod convert;
+mod frame;

@@ -1,0 +1,166 @@
+"""What goes wrong at a beamline: full disks, read-only folders, Ctrl-C, truncated files. Each time: one clear message,
+the right exit code, and nothing under the final name."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from support import BIN, ours_writes, refused, run, tomo, volume
+
+ROOT_USER = hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    """One small Flyscan scan for all tests of this file."""
+    path = tmp_path_factory.mktemp("scan") / "scan"
+    tomo("simulate", path, "--layout", "flyscan", "--size", "64", "--angles", "60", "--quiet")
+    return path
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 1 MiB, full after that."""
+    if not ROOT_USER:
+        pytest.skip("mounting a small file system needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def one_line(message):
+    """What a person reads first: one line, which says it all; a hint may follow."""
+    lines = [line for line in message.splitlines() if line.strip()]
+    assert 1 <= len(lines) <= 3, message
+    return lines[0]
+
+
+@pytest.mark.parametrize("name,options", [
+    ("out.vol", []), ("out.raw", []), ("out.npy", []), ("out.h5", []), ("out.edf", []),
+    ("out.tif", ["--variant", "multi"]), ("out.tif", ["--variant", "bigtiff"]), ("out.tif", ["--variant", "imagej"]),
+    ("series", ["--to", "tiff"]), ("series", ["--to", "png"]), ("series", ["--to", "edf"]),
+])
+def test_convert_onto_a_full_disk(tmp_path, small_disk, name, options):
+    rng = np.random.default_rng(5)  # noise: no compression can make it fit
+    source = ours_writes(rng.normal(size=(16, 256, 256)).astype("float32"), tmp_path / "source.npy")
+    vol = ours_writes(np.load(source), tmp_path / "source.vol")
+    message = refused("convert", vol, small_disk / name, "--quiet", *options)
+    assert "No space left" in message or "disk is full" in message or "does not fit" in message, message
+    one_line(message)
+    assert os.listdir(small_disk) == []
+
+
+@pytest.mark.parametrize("fill", [0, 1 << 19, (1 << 20) - 8192])
+def test_recon_onto_a_full_disk(scan, small_disk, fill):
+    (small_disk / "other").write_bytes(b"x" * fill)
+    message = refused("recon", scan, "-o", small_disk / "out.vol", "--quiet")  # 64³ float32 = 1 MiB and its sidecars
+    assert "No space left" in message or "disk is full" in message or "does not fit" in message, message
+    one_line(message)
+    assert os.listdir(small_disk) == ["other"]
+
+
+def test_a_read_only_folder(scan, tmp_path):
+    if not ROOT_USER:
+        target = tmp_path / "locked"
+        target.mkdir(mode=0o555)
+        message = refused("recon", scan, "-o", target / "out.vol", "--quiet")
+        assert "denied" in message
+        return
+    target = tmp_path / "locked"
+    target.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(target)], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+    try:
+        message = refused("recon", scan, "-o", target / "out.vol", "--quiet")
+        assert "ead-only" in message
+        one_line(message)
+    finally:
+        subprocess.run(["umount", str(target)], check=True)
+
+
+def test_an_existing_output_is_refused_and_left_alone(scan, tmp_path):
+    out = tmp_path / "out.vol"
+    out.write_bytes(b"precious")
+    assert "--overwrite" in refused("recon", scan, "-o", out, "--quiet")
+    assert out.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("tool", ["convert", "recon"])
+def test_interruption_leaves_nothing_under_the_final_name(tmp_path, tool, sign):
+    """Interrupted at several moments; at least one must hit a run at work, and a run that won the race is whole."""
+    source = tmp_path / "scan"
+    tomo("simulate", source, "--layout", "flyscan", "--size", "256", "--angles", "400", "--quiet", timeout=600)
+    if tool == "convert":
+        args = ["convert", source, "out.tif", "--variant", "multi", "--compression", "deflate"]
+    else:
+        args = ["recon", source, "-o", "out.vol"]
+    hits = 0
+    for wait in (0.02, 0.1, 0.3, 0.6, 1.0):
+        folder = tmp_path / f"after{wait}"
+        folder.mkdir()
+        p = subprocess.Popen([BIN / "tomo", *args, "--quiet"], cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        time.sleep(wait)
+        p.send_signal(sign)
+        _, message = p.communicate(timeout=60)
+        assert "panicked" not in message
+        main = folder / args[-1] if tool == "recon" else folder / "out.tif"
+        if p.returncode == 0:
+            assert main.exists()
+            break
+        # before our handler is in place the system's own answer counts: killed by the signal, nothing written
+        assert p.returncode in (130, -sign), message
+        hits += p.returncode == 130
+        left = [f for f in os.listdir(folder) if not f.endswith(".part")]
+        assert left == [], left
+        shutil.rmtree(folder)
+    assert hits, "no run was interrupted at work: make the input larger"
+
+
+@pytest.mark.parametrize("kind", ["vol", "mhd", "edf", "tif", "h5", "npy"])
+def test_truncated_inputs(tmp_path, kind):
+    a = volume("uint16", (3, 21, 33))
+    if kind == "mhd":
+        whole = ours_writes(a, tmp_path / "a.raw")
+        opened = next(tmp_path.glob("a*.mhd"))
+    else:
+        whole = ours_writes(a, tmp_path / f"a.{kind}", *(["--variant", "multi"] if kind == "tif" else []))
+        opened = whole
+    if whole.is_dir():
+        whole = opened = sorted(whole.iterdir())[0]
+    data = whole.read_bytes()
+    if kind == "npy" and run("info", opened).returncode != 0:
+        pytest.skip("we write .npy and do not read it")
+    step = max(1, len(data) // 40)
+    positions = sorted({*range(0, len(data), step), 1, 2, 7, len(data) - 1})
+    assert len(positions) > 30
+    for n in positions:
+        whole.write_bytes(data[:n])
+        message = refused("convert", opened, tmp_path / "out.raw", "--quiet")
+        one_line(message)
+        assert not list(tmp_path.glob("out*")), f"cut at {n}"
+
+
+def test_truncated_scans(tmp_path, scan):
+    """A scan whose file was cut by a broken copy is refused, whichever file it was."""
+    copy = tmp_path / "scan"
+    shutil.copytree(scan, copy)
+    nexus = sorted(copy.glob("*.nxs"))
+    assert len(nexus) >= 3, list(copy.iterdir())
+    for path in nexus:
+        data = path.read_bytes()
+        for part in (0.0, 0.01, 0.3, 0.7, 0.999):
+            path.write_bytes(data[: int(len(data) * part)])
+            refused("recon", copy, "-o", tmp_path / "out.vol", "--quiet")
+            assert not list(tmp_path.glob("out*"))
+        path.write_bytes(data)
+    tomo("recon", copy, "-o", tmp_path / "out.vol", "--quiet")

@@ -1,0 +1,108 @@
+//! What the integration tests share: running the tools, small files to run them on, and where the shared data is.
+#![allow(dead_code)] // each test binary uses its own part
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A finished run of a tool.
+pub struct Run {
+    /// Exit code (-1: killed by a signal).
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    /// Fails with everything the tool said unless it exited with `code`.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Run {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        self
+    }
+
+    /// An error is one line, optionally followed by one hint.
+    #[track_caller]
+    pub fn expect_one_error(self) -> Run {
+        let r = self.expect(2);
+        let lines: Vec<&str> = r.stderr.lines().filter(|l| !l.starts_with("warning: ")).collect();
+        assert!(lines[0].starts_with("error: "), "{}", r.stderr);
+        assert!(lines.len() == 1 || (lines.len() == 2 && lines[1].starts_with("  hint: ")), "{}", r.stderr);
+        r
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}", self.stdout))
+    }
+}
+
+fn finish(o: Output) -> Run {
+    Run {
+        code: o.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&o.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&o.stderr).into_owned(),
+    }
+}
+
+/// A command of the umbrella `tomo` in folder `dir`, not started yet.
+pub fn command<I: AsRef<std::ffi::OsStr>>(dir: &Path, args: &[I]) -> Command {
+    let mut c = Command::new(env!("CARGO_BIN_EXE_tomo"));
+    c.current_dir(dir).args(args);
+    c
+}
+
+/// Runs `tomo args…` in `dir`.
+pub fn tomo<I: AsRef<std::ffi::OsStr>>(dir: &Path, args: &[I]) -> Run {
+    finish(command(dir, args).output().expect("the tool starts"))
+}
+
+/// Runs another program of this package by path.
+pub fn program(path: &str, dir: &Path, args: &[&str]) -> Run {
+    finish(Command::new(path).current_dir(dir).args(args).output().expect("the tool starts"))
+}
+
+/// A path inside the shared real data, or `None` (with a printed reason) where it is not on this machine.
+pub fn shared(inside: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("TOMOKIT_SHARED")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"));
+    let path = root.join("data").join(inside);
+    if !path.exists() {
+        eprintln!("skipped: {inside} of the shared data is not here");
+        return None;
+    }
+    Some(path)
+}
+
+/// Deterministic, unremarkable floats.
+pub fn floats(n: usize) -> Vec<f32> {
+    (0..n as u64).map(|i| ((i * 2_654_435_761 % 10_007) as f32) / 10_007.0 - 0.25).collect()
+}
+
+/// The bytes of floats, little-endian.
+pub fn le(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+/// Reads a file of little-endian floats.
+pub fn read_floats(path: &Path) -> Vec<f32> {
+    let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    bytes.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect()
+}
+
+/// Every path below `dir`, relative, sorted.
+pub fn listing(dir: &Path) -> Vec<String> {
+    fn walk(root: &Path, dir: &Path, out: &mut Vec<String>) {
+        for e in std::fs::read_dir(dir).unwrap() {
+            let p = e.unwrap().path();
+            out.push(p.strip_prefix(root).unwrap().to_string_lossy().into_owned());
+            if p.is_dir() {
+                walk(root, &p, out);
+            }
+        }
+    }
+    let mut out = Vec::new();
+    walk(dir, dir, &mut out);
+    out.sort();
+    out
+}
