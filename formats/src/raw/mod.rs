@@ -30,3 +30,6 @@ pub static SPEC: FormatSpec = FormatSpec {
 fn create(path: &Path, options: &CreateOptions) -> Result<Box<dyn SliceSink>> {
     Ok(Box::new(writer::RawSink::create(path, options)?))
 }
+
+#[cfg(test)]
+mod tests;
