@@ -50,7 +50,9 @@ pub fn oddities(rad: &[f64]) -> Vec<String> {
     sorted.sort_by(f64::total_cmp);
     let median = sorted[sorted.len() / 2];
     if median == 0.0 {
-        out.push("most angles are equal to their neighbour: the stage did not move, or its position was not recorded".into());
+        out.push(
+            "most angles are equal to their neighbour: the stage did not move, or its position was not recorded".into(),
+        );
         return out;
     }
     let up = steps.iter().filter(|s| **s > 0.0).count() * 2 >= steps.len();

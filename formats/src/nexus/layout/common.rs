@@ -204,7 +204,9 @@ pub fn fit_angles(scan: &mut Scan, notes: &mut Notes) -> Result<()> {
     let from = scan.angles.origin.clone();
     if have > n {
         if have == n + 1 {
-            notes.warn(format!("{from} holds one angle more than there are projections ({have} and {n}): the last is left out"));
+            notes.warn(format!(
+                "{from} holds one angle more than there are projections ({have} and {n}): the last is left out"
+            ));
         } else {
             notes.warn(format!(
                 "{from} holds {have} angles for {n} projections: the first {n} are used; was the scan aborted?"
@@ -217,7 +219,9 @@ pub fn fit_angles(scan: &mut Scan, notes: &mut Notes) -> Result<()> {
             return Err(Error::file(scan.files.first().cloned().unwrap_or_default(), "there are no angles")
                 .hint("name the dataset of the angles with --angle-path"));
         }
-        notes.warn(format!("{from} holds {have} angles for {n} projections: the projections without an angle are left out"));
+        notes.warn(format!(
+            "{from} holds {have} angles for {n} projections: the projections without an angle are left out"
+        ));
         scan.projections = pick(&scan.projections, (0..have).collect());
         if let Some(c) = &mut scan.current {
             c.truncate(have);

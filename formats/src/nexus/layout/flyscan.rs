@@ -9,6 +9,7 @@ use super::angles::{self, is_angle_name};
 use super::common::*;
 use crate::model::{Angles, FieldOfView, RefSet};
 use crate::nexus::H5;
+use crate::par::Par;
 use crate::registry::{OpenOptions, Opened};
 use crate::{Error, Result, Scan};
 use std::ffi::OsString;
@@ -31,7 +32,11 @@ impl Parts {
     pub fn reason(&self) -> String {
         let name = |p: &PathBuf| p.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let refs: Vec<_> = self.flats.iter().chain(&self.darks).map(|r| name(&r.0)).collect();
-        format!("Flyscan folder: {} with {}", name(&self.projections), if refs.is_empty() { "no references".into() } else { refs.join(", ") })
+        format!(
+            "Flyscan folder: {} with {}",
+            name(&self.projections),
+            if refs.is_empty() { "no references".into() } else { refs.join(", ") }
+        )
     }
 }
 
@@ -50,7 +55,8 @@ fn numbered(stem: &str) -> Option<(&str, u64, &str)> {
     let start = head.rfind(|c: char| !c.is_ascii_digit()).map_or(0, |i| i + 1);
     let number = head.get(start..)?.parse().ok()?;
     let is_run = !tail.is_empty() && tail.bytes().all(|b| b.is_ascii_digit());
-    (is_run && head[..start].to_ascii_lowercase().starts_with("flyscan")).then(|| (&head[..start], number, &stem[head.len()..]))
+    (is_run && head[..start].to_ascii_lowercase().starts_with("flyscan"))
+        .then(|| (&head[..start], number, &stem[head.len()..]))
 }
 
 /// A folder's own name, also for `.` and links.
@@ -78,7 +84,8 @@ pub fn parts_of(dir: &Path, entries: &[OsString]) -> Option<Parts> {
     }
     let stem_is = |p: &PathBuf, name: &str| p.file_stem().is_some_and(|s| s == name);
     let named = own.as_ref().and_then(|n| rest.iter().position(|p| stem_is(p, n)));
-    let runs: Vec<PathBuf> = rest.iter().filter(|p| p.file_stem().and_then(|s| s.to_str()).and_then(numbered).is_some()).cloned().collect();
+    let runs: Vec<PathBuf> =
+        rest.iter().filter(|p| p.file_stem().and_then(|s| s.to_str()).and_then(numbered).is_some()).cloned().collect();
     let known = named.is_some() || !flats.is_empty() || !darks.is_empty();
     let projections = match named {
         Some(i) => rest.remove(i),
@@ -97,7 +104,10 @@ pub fn parts_of(dir: &Path, entries: &[OsString]) -> Option<Parts> {
     }
     let stem = parts.projections.file_stem().and_then(|s| s.to_str()).unwrap_or_default().to_owned();
     pars.retain(|p| !p.file_stem().is_some_and(|s| s.to_string_lossy().ends_with("_slice")));
-    let par = pars.iter().position(|p| stem_is(p, &stem)).or_else(|| own.as_ref().and_then(|n| pars.iter().position(|p| stem_is(p, n))));
+    let par = pars
+        .iter()
+        .position(|p| stem_is(p, &stem))
+        .or_else(|| own.as_ref().and_then(|n| pars.iter().position(|p| stem_is(p, n))));
     parts.par = match par {
         Some(i) => Some(pars.swap_remove(i)),
         None if pars.len() == 1 => pars.pop(),
@@ -108,7 +118,9 @@ pub fn parts_of(dir: &Path, entries: &[OsString]) -> Option<Parts> {
 
 /// Flats and darks under the next two numbers.
 fn take_numbered(parts: &mut Parts) {
-    let Some((head, n, tail)) = parts.projections.file_stem().and_then(|s| s.to_str()).and_then(numbered) else { return };
+    let Some((head, n, tail)) = parts.projections.file_stem().and_then(|s| s.to_str()).and_then(numbered) else {
+        return;
+    };
     for (step, darks) in [(1, false), (2, true)] {
         let Some(next) = n.checked_add(step) else { return };
         let path = parts.projections.with_file_name(format!("{head}{next}{tail}.nxs"));
@@ -138,7 +150,8 @@ pub fn open(h5: &H5, options: &OpenOptions) -> Option<Result<Opened>> {
     let data = format!("{entry}/scan_data");
     let image = options.image_path.clone().or_else(|| image(h5, &data));
     let path = std::path::absolute(h5.path()).ok()?;
-    let entries = path.parent().and_then(|d| crate::registry::Candidate::look(d).ok()).map(|c| c.entries).unwrap_or_default();
+    let entries =
+        path.parent().and_then(|d| crate::registry::Candidate::look(d).ok()).map(|c| c.entries).unwrap_or_default();
     let dir = path.parent()?;
     let mut parts = Parts { projections: path.clone(), flats: vec![], darks: vec![], par: None, others: vec![] };
     match parts_of(dir, &entries) {
@@ -228,7 +241,7 @@ fn read(h5: &H5, entry: &str, parts: &Parts, name: String, options: &OpenOptions
     let image = options.image_path.clone().or_else(|| image(h5, &data)).ok_or_else(|| no_images(h5))?;
     let projections = h5.stack(&image)?;
     let n = projections.shape().frames;
-    let par = parts.par.as_ref().and_then(|p| match par::read(p) {
+    let par = parts.par.as_ref().and_then(|p| match Par::read(p) {
         Ok(par) => Some(par),
         Err(e) => {
             notes.warn(format!("the .par cannot be read: {e}"));
@@ -309,11 +322,20 @@ fn references(file: &Path, kind: Kind, position: f64, projections: usize, notes:
     let stacks: Vec<String> = found.iter().filter(|p| rank(p) == Some(3)).cloned().collect();
     found.retain(|p| rank(p) == Some(2));
     if stacks.len() > 1 {
-        notes.warn(format!("{} holds {} stacks ({}): the first is used", file.display(), stacks.len(), stacks.join(", ")));
+        notes.warn(format!(
+            "{} holds {} stacks ({}): the first is used",
+            file.display(),
+            stacks.len(),
+            stacks.join(", ")
+        ));
     }
     let raw = || entry(&h5).and_then(|e| image(&h5, &format!("{e}/scan_data")));
     let path = stacks.into_iter().next().or_else(|| found.into_iter().next()).or_else(raw).ok_or_else(|| {
-        Error::file(file, format!("no {} in this file", kind.name())).expected(format!("/{}0 or /{}2d", kind.prefix(), kind.prefix()))
+        Error::file(file, format!("no {} in this file", kind.name())).expected(format!(
+            "/{}0 or /{}2d",
+            kind.prefix(),
+            kind.prefix()
+        ))
     })?;
     let set = ref_set(&h5, &path, position)?;
     // A numbered neighbour as long as the scan itself is the next scan, not its references.
@@ -328,7 +350,7 @@ fn angles_of(
     h5: &H5,
     data: &str,
     image: &str,
-    par: Option<&par::Known>,
+    par: Option<&Par>,
     n: usize,
     options: &OpenOptions,
     notes: &mut Notes,
@@ -339,100 +361,73 @@ fn angles_of(
         let rad = angles::to_rad(&values, unit.as_deref(), false, &mut notes.warnings);
         return Ok(Angles { rad, origin: origin(h5, &path) });
     }
-    let step = par.and_then(|p| p.step_deg).filter(|s| *s != 0.0).ok_or_else(|| {
-        Error::file(h5.path(), "no rotation angles beside the images, and no .par with ANGLE_BETWEEN_PROJECTIONS")
-            .hint("name their dataset with --angle-path")
-    })?;
+    let step =
+        par.and_then(|p| number(p, "ANGLE_BETWEEN_PROJECTIONS", notes)).filter(|s| *s != 0.0).ok_or_else(|| {
+            Error::file(h5.path(), "no rotation angles beside the images, and no .par with ANGLE_BETWEEN_PROJECTIONS")
+                .hint("name their dataset with --angle-path")
+        })?;
     notes.warn(format!("the file holds no angles: {step} deg per projection from the .par"));
     let rad = (0..n).map(|i| (step * i as f64).to_radians()).collect();
     Ok(Angles { rad, origin: "ANGLE_BETWEEN_PROJECTIONS".into() })
 }
 
+/// A number of the `.par`; one that cannot be read is noted.
+fn number(par: &Par, key: &str, notes: &mut Notes) -> Option<f64> {
+    par.f64(key).unwrap_or_else(|e| {
+        notes.warn(e.to_string());
+        None
+    })
+}
+
 /// What the `.par` adds to the scan, and where it disagrees with it.
-fn apply(par: &par::Known, scan: &mut Scan, notes: &mut Notes) {
+fn apply(par: &Par, scan: &mut Scan, notes: &mut Notes) {
     let shape = scan.projections.shape();
-    if let Some(h) = par.pixel_um {
-        scan.pixel_um = Some([par.pixel_vertical_um.unwrap_or(h), h]);
-    }
+    let mut get = |key| number(par, key, notes);
+    let positive = |v: &f64| *v > 0.0;
+    let (h, v) = (get("IMAGE_PIXEL_SIZE_1").filter(positive), get("IMAGE_PIXEL_SIZE_2").filter(positive));
+    scan.pixel_um = h.map(|h| [v.unwrap_or(h), h]);
     // 0 is what PyHST2 assumes where the key says nothing.
-    scan.rotation_axis_px = par.axis_px.filter(|a| *a != 0.0);
-    scan.zero_clip = par.zero_clip;
-    scan.is_attenuation = par.take_logarithm == Some(false);
-    scan.field_of_view = par.half.map(|half| if half { FieldOfView::Half } else { FieldOfView::Full });
-    if let Some(told) = par.images.filter(|told| *told != shape.frames as i64) {
+    scan.rotation_axis_px = get("ROTATION_AXIS_POSITION").filter(|a| *a != 0.0);
+    scan.zero_clip = get("ZEROCLIPVALUE");
+    scan.is_attenuation = get("TAKE_LOGARITHM") == Some(0.0);
+    let images = get("NUM_FIRST_IMAGE").zip(get("NUM_LAST_IMAGE")).map(|(a, b)| b - a + 1.0);
+    let (cols, rows, step) = (get("NUM_IMAGE_1"), get("NUM_IMAGE_2"), get("ANGLE_BETWEEN_PROJECTIONS"));
+    let half = par.dict("OPTIONS").ok().flatten().unwrap_or_default().into_iter().find(|o| o.0 == "avoidhalftomo");
+    scan.field_of_view = half.and_then(|(_, word)| match word.as_str() {
+        "F" => Some(FieldOfView::Half),
+        "Y" => Some(FieldOfView::Full),
+        _ => None,
+    });
+    if let Some(told) = images.filter(|told| *told != shape.frames as f64) {
         notes.warn(format!("the .par says {told} projections, the file holds {}; was the scan aborted?", shape.frames));
     }
-    for (key, told, have) in [("NUM_IMAGE_1", par.cols, shape.cols), ("NUM_IMAGE_2", par.rows, shape.rows)] {
-        if let Some(told) = told.filter(|t| *t != have as i64) {
+    for (key, told, have) in [("NUM_IMAGE_1", cols, shape.cols), ("NUM_IMAGE_2", rows, shape.rows)] {
+        if let Some(told) = told.filter(|t| *t != have as f64) {
             notes.warn(format!("the .par says {key} = {told}, the images have {have}"));
         }
     }
-    if let Some(step) = par.step_deg
+    if let Some(step) = step
         && scan.angles.rad.len() > 1
         && let (Some(a), Some(b)) = (scan.angles.rad.first(), scan.angles.rad.last())
     {
         let measured = ((b - a) / (scan.angles.rad.len() - 1) as f64).to_degrees();
         if step != 0.0 && (measured.abs() - step.abs()).abs() > 0.01 * step.abs() {
-            notes.warn(format!("the .par says {step} deg per projection, the angles say {measured:.6}: the angles are used"));
+            notes.warn(format!(
+                "the .par says {step} deg per projection, the angles say {measured:.6}: the angles are used"
+            ));
         }
     }
-    for (name, value) in &par.motors {
-        notes.facts.add_unit(name, *value, "mm");
+    let mut motors = serde_json::Map::new();
+    for m in par.motors() {
+        match (m.name.as_str(), m.rest.as_str()) {
+            ("energy", "keV") | ("distance", "mm") => notes.facts.add_unit(&m.name, m.value, &m.rest),
+            _ => {
+                motors.insert(m.name.clone(), m.value.into());
+            }
+        }
     }
-}
-
-/// The few values of a `.par` a scan needs.
-mod par {
-    use crate::{Error, Result};
-    use std::path::Path;
-
-    /// What was found.
-    #[derive(Default, Debug)]
-    pub struct Known {
-        pub pixel_um: Option<f64>,
-        pub pixel_vertical_um: Option<f64>,
-        pub axis_px: Option<f64>,
-        pub step_deg: Option<f64>,
-        pub images: Option<i64>,
-        pub cols: Option<i64>,
-        pub rows: Option<i64>,
-        pub zero_clip: Option<f64>,
-        pub take_logarithm: Option<bool>,
-        pub half: Option<bool>,
-        pub motors: Vec<(String, f64)>,
-    }
-
-    pub fn read(path: &Path) -> Result<Known> {
-        let text = std::fs::read(path).map_err(|e| Error::io(path, "reading", e))?;
-        let text = String::from_utf8_lossy(&text);
-        let value = |key: &str| {
-            let line = text.lines().rev().find(|l| l.split('=').next().is_some_and(|k| k.trim() == key))?;
-            Some(line.split_once('=')?.1.split(['#', '!']).next()?.trim().to_owned())
-        };
-        let number = |key: &str| value(key)?.parse::<f64>().ok();
-        let (first, last) = (number("NUM_FIRST_IMAGE"), number("NUM_LAST_IMAGE"));
-        let motors = text
-            .lines()
-            .filter_map(|l| l.strip_prefix('#')?.split_once('='))
-            .filter_map(|(k, v)| Some((k.trim().to_owned(), v.split_whitespace().next()?.parse().ok()?)))
-            .filter(|(k, _): &(String, f64)| !k.is_empty() && !k.contains(char::is_whitespace))
-            .collect();
-        Ok(Known {
-            pixel_um: number("IMAGE_PIXEL_SIZE_1"),
-            pixel_vertical_um: number("IMAGE_PIXEL_SIZE_2"),
-            axis_px: number("ROTATION_AXIS_POSITION"),
-            step_deg: number("ANGLE_BETWEEN_PROJECTIONS"),
-            images: first.zip(last).map(|(a, b)| (b - a) as i64 + 1),
-            cols: number("NUM_IMAGE_1").map(|v| v as i64),
-            rows: number("NUM_IMAGE_2").map(|v| v as i64),
-            zero_clip: number("ZEROCLIPVALUE"),
-            take_logarithm: value("TAKE_LOGARITHM").map(|v| v == "YES" || v == "1"),
-            half: value("OPTIONS").and_then(|o| {
-                let rest = o.split("avoidhalftomo").nth(1)?.to_owned();
-                if rest.contains("'F'") { Some(true) } else if rest.contains("'Y'") { Some(false) } else { None }
-            }),
-            motors,
-        })
+    if !motors.is_empty() {
+        notes.facts.add("motors", motors);
     }
 }
 
@@ -454,7 +449,8 @@ mod tests {
     fn folders_are_sorted_out() {
         let names = |n: &[&str]| n.iter().map(OsString::from).collect::<Vec<_>>();
         let dir = Path::new("/somewhere/that/is/not/1_00_");
-        let p = parts_of(dir, &names(&["1_00_.nxs", "1_00_.par", "1_00__slice.par", "post_dark.nxs", "pre_ref.nxs"])).unwrap();
+        let p = parts_of(dir, &names(&["1_00_.nxs", "1_00_.par", "1_00__slice.par", "post_dark.nxs", "pre_ref.nxs"]))
+            .unwrap();
         assert_eq!(p.projections, dir.join("1_00_.nxs"));
         assert_eq!(p.flats, [(dir.join("pre_ref.nxs"), false)]);
         assert_eq!(p.darks, [(dir.join("post_dark.nxs"), true)]);
@@ -463,7 +459,8 @@ mod tests {
         let p = parts_of(dir, &names(&["old.nxs", "post_ref.nxs"])).unwrap();
         assert_eq!(p.projections, dir.join("old.nxs"));
         // Raw numbering.
-        let p = parts_of(dir, &names(&["flyscan_17033-0001.nxs", "flyscan_17034-0001.nxs", "flyscan_17035-0001.nxs"])).unwrap();
+        let p = parts_of(dir, &names(&["flyscan_17033-0001.nxs", "flyscan_17034-0001.nxs", "flyscan_17035-0001.nxs"]))
+            .unwrap();
         assert_eq!((p.flats.len(), p.darks.len(), p.others.len()), (1, 1, 0));
         assert_eq!(p.darks[0].0, dir.join("flyscan_17035-0001.nxs"));
         // Nothing to go by.

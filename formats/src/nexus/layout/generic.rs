@@ -104,7 +104,14 @@ fn told_axis(h5: &H5, group: &str, data: &str, angle: &str) -> Option<usize> {
     (0..3).find(|i| h5.attr_text(data, &format!("dim{i}")).is_some_and(|d| is_angle(&d)))
 }
 
-fn scan(h5: &H5, layout: &'static str, data: &str, angle: &str, options: &OpenOptions, sinograms: bool) -> Result<Opened> {
+fn scan(
+    h5: &H5,
+    layout: &'static str,
+    data: &str,
+    angle: &str,
+    options: &OpenOptions,
+    sinograms: bool,
+) -> Result<Opened> {
     let mut notes = Notes::of(h5);
     let mut stack = h5.stack(data)?;
     if sinograms {
@@ -124,8 +131,7 @@ fn scan(h5: &H5, layout: &'static str, data: &str, angle: &str, options: &OpenOp
 }
 
 fn unsure(h5: &H5, data: &str, angle: &str) -> Result<Opened> {
-    let mut opened =
-        Opened::volume("nexus", Volume { source: h5.stack(data)?, meta: VolumeMeta::default() });
+    let mut opened = Opened::volume("nexus", Volume { source: h5.stack(data)?, meta: VolumeMeta::default() });
     opened.warnings = h5.notes().to_vec();
     opened.warnings.push(format!(
         "{angle} is as long as the second dimension of {data}: sinograms, perhaps, but nothing says so; read as a volume"
@@ -166,7 +172,9 @@ fn neighbours(h5: &H5, options: &OpenOptions) -> Option<Result<Opened>> {
     };
     let (darks, flats) = (open_like(file(n.checked_sub(2)?, tail)?)?, open_like(file(n.checked_sub(1)?, tail)?)?);
     let frames = usize::try_from(shape[0]).ok()?;
-    let angles = |h: &H5| groups(h, "/entry", 3).iter().find_map(|g| angle_beside(h, g, Some(frames)).or_else(|| motor(h, g, frames)));
+    let angles = |h: &H5| {
+        groups(h, "/entry", 3).iter().find_map(|g| angle_beside(h, g, Some(frames)).or_else(|| motor(h, g, frames)))
+    };
     let master = file(n, "").and_then(|p| H5::open(&p).ok());
     let (holder, angle) = match (angles(h5), &master) {
         (Some(a), _) => (h5.clone(), a),

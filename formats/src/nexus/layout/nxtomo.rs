@@ -79,6 +79,10 @@ fn read_entry(h5: &H5, entry: &str, options: &OpenOptions, mut notes: Notes) -> 
             notes.warn(format!("{} is '{word}', neither Full nor Half", at("field_of_view")));
         }
     }
+    if let Some(half) = number(h5, &at("half_acquisition"), &mut notes) {
+        // The word for it since version 2.1 of ESRF's files.
+        scan.field_of_view = Some(if half == 0.0 { FieldOfView::Full } else { FieldOfView::Half });
+    }
     let cols = scan.projections.shape().cols;
     scan.rotation_axis_px = axis(h5, &detector, cols, scan.field_of_view, &mut notes);
     facts(h5, entry, &detector, &mut notes);
@@ -136,7 +140,9 @@ fn axis(h5: &H5, detector: &str, cols: usize, field: Option<FieldOfView>, notes:
     let relative = v + middle;
     let absolute_fits = (0.0..cols as f64).contains(&v);
     if !(0.0..cols as f64).contains(&relative) && absolute_fits {
-        notes.warn(format!("estimated_cor_from_motor = {v} would lie outside as a distance from the middle: taken as a column"));
+        notes.warn(format!(
+            "estimated_cor_from_motor = {v} would lie outside as a distance from the middle: taken as a column"
+        ));
         return Some(v);
     }
     notes.warn(format!(
@@ -147,7 +153,8 @@ fn axis(h5: &H5, detector: &str, cols: usize, field: Option<FieldOfView>, notes:
 
 fn facts(h5: &H5, entry: &str, detector: &str, notes: &mut Notes) {
     let at = |p: &str| format!("{entry}/{p}");
-    for (key, path) in [("title", "title"), ("sample", "sample/name"), ("start_time", "start_time"), ("end_time", "end_time")]
+    for (key, path) in
+        [("title", "title"), ("sample", "sample/name"), ("start_time", "start_time"), ("end_time", "end_time")]
     {
         if let Some(t) = text(h5, &at(path)) {
             notes.facts.add(key, t);
@@ -248,7 +255,9 @@ fn keyed_scan(h5: &H5, layout: &'static str, found: &Found, notes: &mut Notes) -
         }
     }
     if sorted.projections.is_empty() {
-        return Err(Error::file(h5.path(), "the image key marks no frame as a projection").found(format!("{frames} frames")));
+        return Err(
+            Error::file(h5.path(), "the image key marks no frame as a projection").found(format!("{frames} frames"))
+        );
     }
     notes.facts.add("frames", frames);
     let refs = |sets: Vec<Set>, path: &str, stack: &Arc<dyn FrameSource>| -> Vec<RefSet> {
@@ -291,9 +300,8 @@ fn keyed_scan(h5: &H5, layout: &'static str, found: &Found, notes: &mut Notes) -
 /// A list of angles in a group, of the wanted length where one is given.
 pub fn angle_beside(h5: &H5, group: &str, len: Option<usize>) -> Option<String> {
     let name = |p: &str| p.rsplit('/').next().unwrap_or_default().to_owned();
-    let fits = |p: &String| {
-        is_angle_name(&name(p)) && list_len(h5, p).is_some_and(|n| len.is_none_or(|l| l == n) && n > 1)
-    };
+    let fits =
+        |p: &String| is_angle_name(&name(p)) && list_len(h5, p).is_some_and(|n| len.is_none_or(|l| l == n) && n > 1);
     // A measured position is better than one that was asked for.
     let mut all: Vec<String> = datasets(h5, group).into_iter().filter(fits).collect();
     all.sort_by_key(|p| {

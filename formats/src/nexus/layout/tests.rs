@@ -98,7 +98,10 @@ fn nxtomo_keys_angles_and_metadata() {
         assert_eq!(scan.rotation_axis_px, Some(2.5));
         assert_eq!(facts.get("energy"), Some(&27.0.into()));
         assert_eq!(facts.get("distance"), Some(&50.0.into()));
-        assert!(has(&warnings, "1 frame(s) taken again") && has(&warnings, "1 frame(s) marked invalid"), "{warnings:?}");
+        assert!(
+            has(&warnings, "1 frame(s) taken again") && has(&warnings, "1 frame(s) marked invalid"),
+            "{warnings:?}"
+        );
     }
 }
 
@@ -300,7 +303,8 @@ fn flyscan_folder_file_and_missing_parts() {
     let (from_file, _) = read(&folder.join("1_00_.nxs"));
     assert_eq!((from_file.flats.len(), from_file.darks.len(), from_file.pixel_um), (2, 1, scan.pixel_um));
     let facts = open(&folder, &plain()).unwrap().facts;
-    assert_eq!(facts.get("tomo1tx"), Some(&(-1.25).into()));
+    assert_eq!(facts.get("motors"), Some(&serde_json::json!({"tomo1tx": -1.25, "tomo1tz": 3.0})));
+    assert_eq!((facts.get("energy"), facts.get("distance")), (Some(&27.5.into()), Some(&52.0.into())));
 
     // Rows flipped: projections and references alike.
     let flipped = scan_of(open(&folder, &OpenOptions { flip_rows: true, ..plain() }).unwrap());
@@ -350,7 +354,7 @@ fn flyscan_par_and_angles() {
     for words in ["no angles", "20 projections", "NUM_IMAGE_2 = 5"] {
         assert!(has(&o.warnings, words), "{words}: {:?}", o.warnings);
     }
-    assert_eq!(o.facts.get("tomo1tx"), Some(&12.5.into()));
+    assert_eq!(o.facts.get("motors"), Some(&serde_json::json!({"tomo1tx": 12.5})));
     let scan = scan_of(o);
     assert_eq!((scan.pixel_um, scan.rotation_axis_px), (Some([0.65, 0.65]), Some(1.75)));
     assert!((scan.angles.rad[8].to_degrees() - 4.0).abs() < 1e-12);
@@ -456,11 +460,8 @@ fn stacks_beside_angles() {
     let h5 = H5::open(&build(Shape::new(3, 6, 4), &[], 5)).unwrap();
     assert!(open_file(&h5, &plain()).is_none());
     // The user knows better.
-    let o = OpenOptions {
-        image_path: Some("/a/b/data".into()),
-        angle_path: Some("/a/b/rotation_angle".into()),
-        ..plain()
-    };
+    let o =
+        OpenOptions { image_path: Some("/a/b/data".into()), angle_path: Some("/a/b/rotation_angle".into()), ..plain() };
     let scan = scan_of(open(&build(Shape::new(5, 6, 4), &[], 5), &o).unwrap());
     assert_eq!(scan.projections.shape().frames, 5);
 }

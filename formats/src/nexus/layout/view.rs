@@ -61,8 +61,7 @@ impl FrameSource for Sinograms {
     fn read(&self, region: &Region, out: &mut [u8]) -> Result<()> {
         region.check(self.shape(), self.dtype().size(), out.len())?;
         let (frames, rows) = (region.frames.len(), region.rows.len());
-        let stored =
-            Region { frames: region.rows.clone(), rows: region.frames.clone(), cols: region.cols.clone() };
+        let stored = Region { frames: region.rows.clone(), rows: region.frames.clone(), cols: region.cols.clone() };
         if frames <= 1 || rows <= 1 {
             return self.0.read(&stored, out); // the two orders are the same bytes
         }

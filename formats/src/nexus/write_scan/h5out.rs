@@ -245,7 +245,9 @@ fn unicode(text: &str) -> VarLenUnicode {
 pub(super) fn refused(path: &Path, what: &str, e: hdf5::Error) -> Error {
     let text = match &e {
         hdf5::Error::HDF5(stack) => match stack.clone().expand() {
-            Ok(s) => (0..s.len()).filter_map(|i| s.get(i)).map(|f| f.description().to_owned()).collect::<Vec<_>>().join("; "),
+            Ok(s) => {
+                (0..s.len()).filter_map(|i| s.get(i)).map(|f| f.description().to_owned()).collect::<Vec<_>>().join("; ")
+            }
             Err(_) => e.to_string(),
         },
         _ => e.to_string(),

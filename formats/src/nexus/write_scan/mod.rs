@@ -342,10 +342,18 @@ pub fn write_scan(
         let source: &dyn FrameSource = match part {
             Part::Projections => &*scan.projections,
             Part::Flats(i) => {
-                &*scan.flats.get(i).ok_or_else(|| Error::caller("the scan has fewer sets of flats than announced"))?.source
+                &*scan
+                    .flats
+                    .get(i)
+                    .ok_or_else(|| Error::caller("the scan has fewer sets of flats than announced"))?
+                    .source
             }
             Part::Darks(i) => {
-                &*scan.darks.get(i).ok_or_else(|| Error::caller("the scan has fewer sets of darks than announced"))?.source
+                &*scan
+                    .darks
+                    .get(i)
+                    .ok_or_else(|| Error::caller("the scan has fewer sets of darks than announced"))?
+                    .source
             }
         };
         let shape = source.shape();
