@@ -9,7 +9,6 @@ mod choose;
 mod chunks;
 mod filters;
 mod make;
-mod scans;
 mod spec;
 mod sys;
 #[cfg(test)]
@@ -23,7 +22,6 @@ mod write;
 pub use file::{H5, Link, LinkKind, ObjectKind};
 pub use info::{DatasetInfo, FilterInfo, Layout};
 pub use links::{Dangling, ExternalFile, VirtualSource};
-
 
 pub mod layout;
 pub mod write_scan;

@@ -3,7 +3,7 @@
 use super::choose::{Choice, census, choose, signal_of, voxel_um};
 use super::file::{H5, ObjectKind, SIGNATURE};
 use super::info::{DatasetInfo, Layout};
-use super::{scans, tree, write};
+use super::{layout, tree, write};
 use crate::model::{Facts, GreyScale, Volume, VolumeMeta};
 use crate::registry::{Candidate, Confidence, Content, FormatSpec, Hit, OpenOptions, Opened};
 use crate::{Error, Result};
@@ -27,7 +27,7 @@ pub static SPEC: FormatSpec = FormatSpec {
 
 fn probe(c: &Candidate) -> Option<Hit> {
     if c.is_dir {
-        return scans::probe_dir(c);
+        return layout::probe_dir(c);
     }
     let mut at = 0usize;
     while c.head.get(at..at + 8).is_some_and(|b| b != SIGNATURE) {
@@ -45,7 +45,7 @@ fn probe(c: &Candidate) -> Option<Hit> {
 
 fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
     if path.is_dir() {
-        return scans::open_dir(path, options);
+        return layout::open_dir(path, options);
     }
     let h5 = H5::open(path)?;
     if let Some(dataset) = &options.dataset {
@@ -63,7 +63,7 @@ fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
         opened.facts.add("chosen", "named by the user");
         return Ok(opened);
     }
-    if let Some(scan) = scans::open_file(&h5, options) {
+    if let Some(scan) = layout::open_file(&h5, options) {
         return scan;
     }
     let all = census(&h5);

@@ -1,13 +1,13 @@
 //! DXchange: `/exchange/{data, data_white, data_dark, theta}` (APS, TomoBank, Sirius, SLS, ALS).
 //!
-//! Accepted: `data_white_pre` and `data_white_post` (SLS), 2-D whites and darks, missing angles (start and step from
-//! `/process/acquisition`, else 0 to 180° as dxchange itself assumes), further groups `exchange_1` or `exchange1`
-//! (listed, not read). A file whose `/exchange` holds data alone is a volume.
+//! Accepted: `theta_white` and `theta_dark` (when each flat and dark was taken), `data_white_pre` and `data_white_post`
+//! (SLS), 2-D whites and darks, missing angles (start and step from `/process/acquisition`, else 0 to 180° as dxchange
+//! itself assumes), further groups `exchange_1` or `exchange1` (listed, not read). A file whose `/exchange` holds data alone is a volume.
 
 use super::angles;
 use super::common::*;
 use crate::Result;
-use crate::model::Angles;
+use crate::model::{Angles, RefPosition, RefSet};
 use crate::nexus::H5;
 use crate::registry::{OpenOptions, Opened};
 
@@ -49,7 +49,11 @@ fn read(h5: &H5, options: &OpenOptions) -> Result<Opened> {
             continue;
         }
         let set = ref_set(h5, &path, position)?;
-        if name.starts_with("data_white") { &mut scan.flats } else { &mut scan.darks }.push(set);
+        let sets = if name.starts_with("data_white") { &mut scan.flats } else { &mut scan.darks };
+        match taken_at(h5, &path, &set, &scan.angles, &mut notes) {
+            Some(split) => sets.extend(split),
+            None => sets.push(set),
+        }
     }
     metadata(h5, &mut scan, &mut notes);
     finish(scan, notes, options)
@@ -81,6 +85,45 @@ fn angles_of(h5: &H5, options: &OpenOptions, n: usize, notes: &mut Notes) -> Res
     notes.warn("there are no angles: taken as 0 to 180 deg in equal steps, both ends included");
     let rad = (0..n).map(|i| std::f64::consts::PI * i as f64 / (n.max(2) - 1) as f64).collect();
     Ok(Angles { rad, origin: "assumed 0..180".into() })
+}
+
+/// Sorts the frames of `data_white` by `theta_white`, the angle at which each was taken (`data_dark` alike): frames at
+/// the angle of projection i come before it, those beyond the last angle after all. `None` where there is no such list,
+/// or it has angles the scan does not.
+fn taken_at(h5: &H5, path: &str, set: &RefSet, scan: &Angles, notes: &mut Notes) -> Option<Vec<RefSet>> {
+    let theta = path.replace("/data_", "/theta_");
+    if list_len(h5, &theta)? != set.source.shape().frames || scan.rad.len() < 2 {
+        return None;
+    }
+    let unit = h5.attr_text(&theta, "units").or_else(|| h5.attr_text("/exchange/theta", "units"));
+    let rad = angles::to_rad(&h5.read_f64(&theta).ok()?, unit.as_deref(), false, &mut Vec::new());
+    let n = scan.rad.len();
+    let step = (scan.rad[n - 1] - scan.rad[0]) / (n - 1) as f64;
+    let position = |a: f64| {
+        if step != 0.0 && (a - scan.rad[n - 1]) / step > 0.5 {
+            return ((a - scan.rad[n - 1]) / step < 1.5).then_some(n);
+        }
+        let near = (0..n).min_by(|&i, &j| (scan.rad[i] - a).abs().total_cmp(&(scan.rad[j] - a).abs()))?;
+        ((scan.rad[near] - a).abs() <= step.abs() / 2.0).then_some(near)
+    };
+    let Some(positions) = rad.iter().map(|&a| position(a)).collect::<Option<Vec<usize>>>() else {
+        notes.warn(format!("{theta} has angles outside the scan: not used to tell when {path} was taken"));
+        return None;
+    };
+    let mut split: Vec<(usize, Vec<usize>)> = Vec::new();
+    for (frame, at) in positions.into_iter().enumerate() {
+        match split.iter_mut().find(|s| s.0 == at) {
+            Some(s) => s.1.push(frame),
+            None => split.push((at, vec![frame])),
+        }
+    }
+    let part = |(at, frames): (usize, Vec<usize>)| RefSet {
+        source: pick(&set.source, frames),
+        position: RefPosition(at as f64),
+        averaged: set.averaged,
+        origin: set.origin.clone(),
+    };
+    Some(split.into_iter().map(part).collect())
 }
 
 fn metadata(h5: &H5, scan: &mut crate::Scan, notes: &mut Notes) {

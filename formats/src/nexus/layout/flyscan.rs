@@ -9,6 +9,7 @@ use super::angles::{self, is_angle_name};
 use super::common::*;
 use crate::model::{Angles, FieldOfView, RefSet};
 use crate::nexus::H5;
+use crate::par::Par;
 use crate::registry::{OpenOptions, Opened};
 use crate::{Error, Result, Scan};
 use std::ffi::OsString;
@@ -240,7 +241,7 @@ fn read(h5: &H5, entry: &str, parts: &Parts, name: String, options: &OpenOptions
     let image = options.image_path.clone().or_else(|| image(h5, &data)).ok_or_else(|| no_images(h5))?;
     let projections = h5.stack(&image)?;
     let n = projections.shape().frames;
-    let par = parts.par.as_ref().and_then(|p| match par::read(p) {
+    let par = parts.par.as_ref().and_then(|p| match Par::read(p) {
         Ok(par) => Some(par),
         Err(e) => {
             notes.warn(format!("the .par cannot be read: {e}"));
@@ -349,7 +350,7 @@ fn angles_of(
     h5: &H5,
     data: &str,
     image: &str,
-    par: Option<&par::Known>,
+    par: Option<&Par>,
     n: usize,
     options: &OpenOptions,
     notes: &mut Notes,
@@ -360,35 +361,52 @@ fn angles_of(
         let rad = angles::to_rad(&values, unit.as_deref(), false, &mut notes.warnings);
         return Ok(Angles { rad, origin: origin(h5, &path) });
     }
-    let step = par.and_then(|p| p.step_deg).filter(|s| *s != 0.0).ok_or_else(|| {
-        Error::file(h5.path(), "no rotation angles beside the images, and no .par with ANGLE_BETWEEN_PROJECTIONS")
-            .hint("name their dataset with --angle-path")
-    })?;
+    let step =
+        par.and_then(|p| number(p, "ANGLE_BETWEEN_PROJECTIONS", notes)).filter(|s| *s != 0.0).ok_or_else(|| {
+            Error::file(h5.path(), "no rotation angles beside the images, and no .par with ANGLE_BETWEEN_PROJECTIONS")
+                .hint("name their dataset with --angle-path")
+        })?;
     notes.warn(format!("the file holds no angles: {step} deg per projection from the .par"));
     let rad = (0..n).map(|i| (step * i as f64).to_radians()).collect();
     Ok(Angles { rad, origin: "ANGLE_BETWEEN_PROJECTIONS".into() })
 }
 
+/// A number of the `.par`; one that cannot be read is noted.
+fn number(par: &Par, key: &str, notes: &mut Notes) -> Option<f64> {
+    par.f64(key).unwrap_or_else(|e| {
+        notes.warn(e.to_string());
+        None
+    })
+}
+
 /// What the `.par` adds to the scan, and where it disagrees with it.
-fn apply(par: &par::Known, scan: &mut Scan, notes: &mut Notes) {
+fn apply(par: &Par, scan: &mut Scan, notes: &mut Notes) {
     let shape = scan.projections.shape();
-    if let Some(h) = par.pixel_um {
-        scan.pixel_um = Some([par.pixel_vertical_um.unwrap_or(h), h]);
-    }
+    let mut get = |key| number(par, key, notes);
+    let positive = |v: &f64| *v > 0.0;
+    let (h, v) = (get("IMAGE_PIXEL_SIZE_1").filter(positive), get("IMAGE_PIXEL_SIZE_2").filter(positive));
+    scan.pixel_um = h.map(|h| [v.unwrap_or(h), h]);
     // 0 is what PyHST2 assumes where the key says nothing.
-    scan.rotation_axis_px = par.axis_px.filter(|a| *a != 0.0);
-    scan.zero_clip = par.zero_clip;
-    scan.is_attenuation = par.take_logarithm == Some(false);
-    scan.field_of_view = par.half.map(|half| if half { FieldOfView::Half } else { FieldOfView::Full });
-    if let Some(told) = par.images.filter(|told| *told != shape.frames as i64) {
+    scan.rotation_axis_px = get("ROTATION_AXIS_POSITION").filter(|a| *a != 0.0);
+    scan.zero_clip = get("ZEROCLIPVALUE");
+    scan.is_attenuation = get("TAKE_LOGARITHM") == Some(0.0);
+    let images = get("NUM_FIRST_IMAGE").zip(get("NUM_LAST_IMAGE")).map(|(a, b)| b - a + 1.0);
+    let (cols, rows, step) = (get("NUM_IMAGE_1"), get("NUM_IMAGE_2"), get("ANGLE_BETWEEN_PROJECTIONS"));
+    let half = par.dict("OPTIONS").ok().flatten().unwrap_or_default().into_iter().find(|o| o.0 == "avoidhalftomo");
+    scan.field_of_view = half.and_then(|(_, word)| match word.as_str() {
+        "F" => Some(FieldOfView::Half),
+        "Y" => Some(FieldOfView::Full),
+        _ => None,
+    });
+    if let Some(told) = images.filter(|told| *told != shape.frames as f64) {
         notes.warn(format!("the .par says {told} projections, the file holds {}; was the scan aborted?", shape.frames));
     }
-    for (key, told, have) in [("NUM_IMAGE_1", par.cols, shape.cols), ("NUM_IMAGE_2", par.rows, shape.rows)] {
-        if let Some(told) = told.filter(|t| *t != have as i64) {
+    for (key, told, have) in [("NUM_IMAGE_1", cols, shape.cols), ("NUM_IMAGE_2", rows, shape.rows)] {
+        if let Some(told) = told.filter(|t| *t != have as f64) {
             notes.warn(format!("the .par says {key} = {told}, the images have {have}"));
         }
     }
-    if let Some(step) = par.step_deg
+    if let Some(step) = step
         && scan.angles.rad.len() > 1
         && let (Some(a), Some(b)) = (scan.angles.rad.first(), scan.angles.rad.last())
     {
@@ -399,69 +417,17 @@ fn apply(par: &par::Known, scan: &mut Scan, notes: &mut Notes) {
             ));
         }
     }
-    for (name, value) in &par.motors {
-        notes.facts.add_unit(name, *value, "mm");
+    let mut motors = serde_json::Map::new();
+    for m in par.motors() {
+        match (m.name.as_str(), m.rest.as_str()) {
+            ("energy", "keV") | ("distance", "mm") => notes.facts.add_unit(&m.name, m.value, &m.rest),
+            _ => {
+                motors.insert(m.name.clone(), m.value.into());
+            }
+        }
     }
-}
-
-/// The few values of a `.par` a scan needs.
-mod par {
-    use crate::{Error, Result};
-    use std::path::Path;
-
-    /// What was found.
-    #[derive(Default, Debug)]
-    pub struct Known {
-        pub pixel_um: Option<f64>,
-        pub pixel_vertical_um: Option<f64>,
-        pub axis_px: Option<f64>,
-        pub step_deg: Option<f64>,
-        pub images: Option<i64>,
-        pub cols: Option<i64>,
-        pub rows: Option<i64>,
-        pub zero_clip: Option<f64>,
-        pub take_logarithm: Option<bool>,
-        pub half: Option<bool>,
-        pub motors: Vec<(String, f64)>,
-    }
-
-    pub fn read(path: &Path) -> Result<Known> {
-        let text = std::fs::read(path).map_err(|e| Error::io(path, "reading", e))?;
-        let text = String::from_utf8_lossy(&text);
-        let value = |key: &str| {
-            let line = text.lines().rev().find(|l| l.split('=').next().is_some_and(|k| k.trim() == key))?;
-            Some(line.split_once('=')?.1.split(['#', '!']).next()?.trim().to_owned())
-        };
-        let number = |key: &str| value(key)?.parse::<f64>().ok();
-        let (first, last) = (number("NUM_FIRST_IMAGE"), number("NUM_LAST_IMAGE"));
-        let motors = text
-            .lines()
-            .filter_map(|l| l.strip_prefix('#')?.split_once('='))
-            .filter_map(|(k, v)| Some((k.trim().to_owned(), v.split_whitespace().next()?.parse().ok()?)))
-            .filter(|(k, _): &(String, f64)| !k.is_empty() && !k.contains(char::is_whitespace))
-            .collect();
-        Ok(Known {
-            pixel_um: number("IMAGE_PIXEL_SIZE_1"),
-            pixel_vertical_um: number("IMAGE_PIXEL_SIZE_2"),
-            axis_px: number("ROTATION_AXIS_POSITION"),
-            step_deg: number("ANGLE_BETWEEN_PROJECTIONS"),
-            images: first.zip(last).map(|(a, b)| (b - a) as i64 + 1),
-            cols: number("NUM_IMAGE_1").map(|v| v as i64),
-            rows: number("NUM_IMAGE_2").map(|v| v as i64),
-            zero_clip: number("ZEROCLIPVALUE"),
-            take_logarithm: value("TAKE_LOGARITHM").map(|v| v == "YES" || v == "1"),
-            half: value("OPTIONS").and_then(|o| {
-                let rest = o.split("avoidhalftomo").nth(1)?.to_owned();
-                if rest.contains("'F'") {
-                    Some(true)
-                } else if rest.contains("'Y'") {
-                    Some(false)
-                } else {
-                    None
-                }
-            }),
-            motors,
-        })
+    if !motors.is_empty() {
+        notes.facts.add("motors", motors);
     }
 }
 

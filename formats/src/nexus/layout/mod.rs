@@ -13,6 +13,8 @@ mod generic;
 mod keyed;
 mod nxtomo;
 #[cfg(test)]
+mod real;
+#[cfg(test)]
 mod tests;
 mod view;
 

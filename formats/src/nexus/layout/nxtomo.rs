@@ -79,6 +79,10 @@ fn read_entry(h5: &H5, entry: &str, options: &OpenOptions, mut notes: Notes) -> 
             notes.warn(format!("{} is '{word}', neither Full nor Half", at("field_of_view")));
         }
     }
+    if let Some(half) = number(h5, &at("half_acquisition"), &mut notes) {
+        // The word for it since version 2.1 of ESRF's files.
+        scan.field_of_view = Some(if half == 0.0 { FieldOfView::Full } else { FieldOfView::Half });
+    }
     let cols = scan.projections.shape().cols;
     scan.rotation_axis_px = axis(h5, &detector, cols, scan.field_of_view, &mut notes);
     facts(h5, entry, &detector, &mut notes);

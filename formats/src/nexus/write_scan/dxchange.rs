@@ -1,8 +1,8 @@
 //! DXchange as APS and TomoBank write it: `/exchange/{data, data_white, data_dark, theta}`.
 //!
-//! All darks go into one `data_dark`, in order of position. Flats go into one `data_white`, or, where they were taken
-//! both before and after, into `data_white_pre` and `data_white_post` (the SLS names), since the format has no other
-//! word for when a flat was taken. Flats taken in between are refused.
+//! All flats go into one `data_white`, all darks into one `data_dark`, in order of position, which is what every reader
+//! of the format expects. When they were taken is said by `theta_white` and `theta_dark`: the angle of the projection
+//! that came next, and for those after the last projection the angle of one more step.
 
 use super::h5out::H5Out;
 use super::place::{Places, Run, common};
@@ -27,68 +27,55 @@ fn by_position(sets: &[RefSpec], keep: impl Fn(f64) -> bool) -> Vec<usize> {
 impl File {
     /// Starts the file and writes everything but the frames.
     pub fn create(path: &Path, spec: &ScanSpec, options: &ScanWriteOptions) -> Result<File> {
-        let last = spec.shape.frames as f64;
-        if let Some(r) = spec.flats.iter().find(|r| r.position > 0.0 && r.position < last) {
-            return Err(Error::caller("DXchange cannot say that flats were taken during the scan")
-                .path(path)
-                .found(format!("flats after projection {}", r.position))
-                .hint("write NXtomo instead (--to nxtomo)"));
-        }
         let out = H5Out::create(path, options.overwrite)?;
         let mut file = File { places: Places::default(), out, shape: spec.shape };
         file.out.text("/implements", "exchange:measurement:process")?;
         file.out.group("/exchange")?;
         file.out.text("/exchange/title", &spec.name)?;
-        let (path, e) = (path.to_owned(), "/exchange/data");
-        let stack = file.out.stack(e, spec.shape, spec.dtype, options.storage)?;
-        file.out.attr_text(e, "axes", "theta:y:x")?;
-        file.out.attr_text(e, "units", if spec.is_attenuation { "1" } else { "counts" })?;
+        let data = "/exchange/data";
+        let stack = file.out.stack(data, spec.shape, spec.dtype, options.storage)?;
+        file.out.attr_text(data, "axes", "theta:y:x")?;
+        file.out.attr_text(data, "units", if spec.is_attenuation { "1" } else { "counts" })?;
         let stack = file.places.stack(stack);
         file.places.part(Part::Projections, spec.dtype, stack, vec![Run { first: 0, at: 0 }]);
         file.out.numbers("/exchange/theta", &spec.angles_deg(), Some("deg"))?;
-
-        let (before, after) = (by_position(&spec.flats, |p| p <= 0.0), by_position(&spec.flats, |p| p > 0.0));
-        if before.is_empty() || after.is_empty() {
-            let all = by_position(&spec.flats, |_| true);
-            file.refs(&path, "/exchange/data_white", "theta_white:y:x", spec, &spec.flats, &all, Part::Flats, options)?;
-        } else {
-            for (name, pick) in [("/exchange/data_white_pre", before), ("/exchange/data_white_post", after)] {
-                file.refs(&path, name, "theta_white:y:x", spec, &spec.flats, &pick, Part::Flats, options)?;
-            }
-        }
-        let all = by_position(&spec.darks, |_| true);
-        file.refs(&path, "/exchange/data_dark", "theta_dark:y:x", spec, &spec.darks, &all, Part::Darks, options)?;
+        file.refs(path, "white", spec, &spec.flats, Part::Flats, options)?;
+        file.refs(path, "dark", spec, &spec.darks, Part::Darks, options)?;
         file.measurement(spec)?;
         Ok(file)
     }
 
-    #[allow(clippy::too_many_arguments)] // one call per dataset, every argument differs
+    /// One dataset for all flats or all darks.
     fn refs(
         &mut self,
         path: &Path,
-        name: &str,
-        axes: &str,
+        kind: &str,
         spec: &ScanSpec,
         sets: &[RefSpec],
-        pick: &[usize],
         part: fn(usize) -> Part,
         options: &ScanWriteOptions,
     ) -> Result<()> {
+        let mut pick: Vec<usize> = (0..sets.len()).collect();
+        pick.sort_by(|&a, &b| sets[a].position.total_cmp(&sets[b].position));
         if pick.is_empty() {
             return Ok(());
         }
-        let dtype = joint_type(path, sets, pick)?;
+        let name = format!("/exchange/data_{kind}");
+        let dtype = joint_type(path, sets, &pick)?;
         let frames = pick.iter().map(|&i| sets[i].frames).sum();
-        let stack = self.out.stack(name, Shape { frames, ..spec.shape }, dtype, options.storage)?;
-        self.out.attr_text(name, "axes", axes)?;
-        self.out.attr_text(name, "units", "counts")?;
+        let stack = self.out.stack(&name, Shape { frames, ..spec.shape }, dtype, options.storage)?;
+        self.out.attr_text(&name, "axes", &format!("theta_{kind}:y:x"))?;
+        self.out.attr_text(&name, "units", "counts")?;
         let stack = self.places.stack(stack);
-        let mut at = 0;
-        for &i in pick {
-            self.places.part(part(i), sets[i].dtype, stack, vec![Run { first: 0, at }]);
-            at += sets[i].frames;
+        let degrees = spec.angles_deg();
+        let beyond = degrees.last().copied().unwrap_or(0.0) + spec.step_deg();
+        let mut theta = Vec::new();
+        for &i in &pick {
+            self.places.part(part(i), sets[i].dtype, stack, vec![Run { first: 0, at: theta.len() }]);
+            let angle = degrees.get(sets[i].position.max(0.0) as usize).copied().unwrap_or(beyond);
+            theta.resize(theta.len() + sets[i].frames, angle);
         }
-        Ok(())
+        self.out.numbers(&format!("/exchange/theta_{kind}"), &theta, Some("deg"))
     }
 
     /// What the specification has a place for: sample name, pixel size, distance, energy, current.

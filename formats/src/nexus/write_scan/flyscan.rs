@@ -69,8 +69,8 @@ impl Folder {
         main.attr_text(ANGLE, "long_name", "rotation angle")?;
         let stack = main.stack(IMAGE, spec.shape, spec.dtype, options.storage)?;
         main.attr_text(IMAGE, "interpretation", "image")?;
-        main.attr_int(IMAGE, "signal", 1)?;
-        main.attr_int(IMAGE, "primary", 1)?;
+        main.attr_number(IMAGE, "signal", 1i32)?;
+        main.attr_number(IMAGE, "primary", 1i32)?;
         let mut folder = Folder {
             places: Places::default(),
             files: vec![main],

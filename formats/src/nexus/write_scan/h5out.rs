@@ -123,10 +123,10 @@ impl H5Out {
         a.write(ArrayView1::from(&values)).map_err(self.err(path))
     }
 
-    /// An integer attribute.
-    pub fn attr_int(&self, path: &str, name: &str, value: i32) -> Result<()> {
+    /// A numeric attribute.
+    pub fn attr_number<T: hdf5::H5Type>(&self, path: &str, name: &str, value: T) -> Result<()> {
         let at = self.location(path)?;
-        let a = at.new_attr::<i32>().create(name).map_err(self.err(path))?;
+        let a = at.new_attr::<T>().create(name).map_err(self.err(path))?;
         a.write_scalar(&value).map_err(self.err(path))
     }
 

@@ -11,7 +11,7 @@ pub(crate) mod h5out;
 mod nxtomo;
 mod place;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::model::{FieldOfView, RefSet};
 use crate::{DType, Error, FrameSource, Region, Result, Scan, Shape};

@@ -95,7 +95,8 @@ impl File {
         out.attr_text("/", "default", ENTRY.trim_start_matches('/'))?;
         out.class(ENTRY, "NXentry")?;
         out.attr_text(ENTRY, "default", "data")?;
-        out.attr_text(ENTRY, "version", "1.5")?;
+        // The version of ESRF's paths these are; a number, or nxtomo refuses the file.
+        out.attr_number(ENTRY, "version", 1.5f64)?;
         out.text(&at("definition"), "NXtomo")?;
         out.text(&at("title"), &spec.name)?;
         out.class(&at("instrument"), "NXinstrument")?;
@@ -107,11 +108,11 @@ impl File {
         let control: Vec<i8> = keys.iter().map(|k| *k as i8).collect();
         out.numbers(&at("instrument/detector/image_key_control"), &control, None)?;
         if let Some([v, h]) = spec.pixel_um {
-            out.number(&at("instrument/detector/x_pixel_size"), h * 1e-6, Some("m"))?;
-            out.number(&at("instrument/detector/y_pixel_size"), v * 1e-6, Some("m"))?;
+            out.number(&at("instrument/detector/x_pixel_size"), h / 1e6, Some("m"))?;
+            out.number(&at("instrument/detector/y_pixel_size"), v / 1e6, Some("m"))?;
         }
         if let Some(d) = spec.distance_mm {
-            out.number(&at("instrument/detector/distance"), d * 1e-3, Some("m"))?;
+            out.number(&at("instrument/detector/distance"), d / 1e3, Some("m"))?;
         }
         if let Some(x) = spec.rotation_axis_px {
             out.number(&at("instrument/detector/x_rotation_axis_pixel_position"), x, Some("pixel"))?;
