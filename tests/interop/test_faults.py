@@ -18,7 +18,7 @@ ROOT_USER = hasattr(os, "geteuid") and os.geteuid() == 0
 def scan(tmp_path_factory):
     """One small Flyscan scan for all tests of this file."""
     path = tmp_path_factory.mktemp("scan") / "scan"
-    tomo("simulate", path, "--layout", "flyscan", "--size", "64", "--angles", "60", "--quiet")
+    tomo("simulate", path, "--layout", "flyscan", "--size", "64", "--projections", "60", "--quiet")
     return path
 
 
@@ -45,7 +45,7 @@ def one_line(message):
 
 @pytest.mark.parametrize("name,options", [
     ("out.vol", []), ("out.raw", []), ("out.npy", []), ("out.h5", []), ("out.edf", []),
-    ("out.tif", ["--variant", "multi"]), ("out.tif", ["--variant", "bigtiff"]), ("out.tif", ["--variant", "imagej"]),
+    ("out.tif", ["--variant", "multipage"]), ("out.tif", ["--variant", "bigtiff"]), ("out.tif", ["--variant", "imagej"]),
     ("series", ["--to", "tiff"]), ("series", ["--to", "png"]), ("series", ["--to", "edf"]),
 ])
 def test_convert_onto_a_full_disk(tmp_path, small_disk, name, options):
@@ -98,9 +98,9 @@ def test_an_existing_output_is_refused_and_left_alone(scan, tmp_path):
 def test_interruption_leaves_nothing_under_the_final_name(tmp_path, tool, sign):
     """Interrupted at several moments; at least one must hit a run at work, and a run that won the race is whole."""
     source = tmp_path / "scan"
-    tomo("simulate", source, "--layout", "flyscan", "--size", "256", "--angles", "400", "--quiet", timeout=600)
+    tomo("simulate", source, "--layout", "flyscan", "--size", "256", "--projections", "400", "--quiet", timeout=600)
     if tool == "convert":
-        args = ["convert", source, "out.tif", "--variant", "multi", "--compression", "deflate"]
+        args = ["convert", source, "out.tif", "--variant", "multipage", "--compression", "deflate"]
     else:
         args = ["recon", source, "-o", "out.vol"]
     hits = 0
@@ -134,7 +134,7 @@ def test_truncated_inputs(tmp_path, kind):
         whole = ours_writes(a, tmp_path / "a.raw")
         opened = next(tmp_path.glob("a*.mhd"))
     else:
-        variant = {"tif": ["--variant", "multi"], "edf": ["--variant", "multi"]}
+        variant = {"tif": ["--variant", "multipage"], "edf": ["--variant", "multi"]}
         whole = opened = ours_writes(a, tmp_path / f"a.{kind}", *variant.get(kind, []))
     data = whole.read_bytes()
     step = max(1, len(data) // 40)
