@@ -3,6 +3,7 @@
 use crate::cli::common::{Context, InputArgs, OutputArgs, dtype_arg};
 use crate::cli::{Exit, Tool, human, output, report};
 use crate::ops::convert::{Done, Plan, Request, execute, plan};
+use crate::ops::picture::Window;
 use crate::ops::view::{Axis, Roi, SliceRange, ViewSpec};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -33,6 +34,9 @@ pub struct Convert {
     /// Store as this type, where it holds every value exactly
     #[arg(long = "type", value_name = "TYPE", value_parser = dtype_arg)]
     to_type: Option<DType>,
+    /// Draw pictures for .png: 'auto', or the values that become black and white
+    #[arg(long, value_name = "LOW,HIGH", value_parser = Window::parse, allow_hyphen_values = true)]
+    window: Option<Window>,
     #[command(flatten)]
     writing: OutputArgs,
     #[command(flatten)]
@@ -55,6 +59,7 @@ impl Tool for Convert {
   tomo convert scan.vol part.vol --slices 500:600 --roi 100:1900,100:1900
   tomo convert scan.vol side/ --to tiff --axis y   cut sideways, without loading the volume
   tomo convert rec.h5:/entry/data/data rec.vol --verify
+  tomo convert scan.vol pictures/ --to png --window auto
   tomo convert volumes/ tiffs/ --to tiff           every volume of a folder
 ";
 
@@ -96,6 +101,7 @@ impl Convert {
             },
             to: w.to.clone(),
             create,
+            window: self.window,
             verify: w.verify,
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod convert;
 pub mod info;
+pub mod picture;
 pub mod recon;
 pub mod simulate;
 pub mod view;
