@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tomokit_formats::registry::{FormatSpec, open_volume, writer_for};
 use tomokit_formats::{
-    CreateOptions, DType, Error, FrameSource, OpenOptions, Region, Result, Shape, SliceSink, VolumeMeta,
+    Content, CreateOptions, DType, Error, FrameSource, OpenOptions, Region, Result, Shape, SliceSink, VolumeMeta,
 };
 
 /// What to convert and how.
@@ -95,7 +95,14 @@ pub struct Done {
 
 /// Opens the input and works out the output, refusing what cannot be done before anything is written.
 pub fn plan(request: &Request, budget: Budget) -> Result<Plan> {
-    let (volume, opened) = open_volume(&request.input, &request.open)?;
+    let (volume, mut opened) = open_volume(&request.input, &request.open)?;
+    if matches!(opened.content, Content::Scan(_)) {
+        opened.warnings.push(
+            "this is a scan: only its projections are converted; --to nxtomo, dxchange or flyscan keeps flats, darks and \
+             angles"
+                .into(),
+        );
+    }
     let writer = writer_for(&request.output, request.to.as_deref())?;
     let v = view(volume.source.clone(), &request.view)?;
     let (shape, dtype) = (v.source.shape(), v.source.dtype());

@@ -1,6 +1,7 @@
 //! What the tools do, without a terminal: `plan(args) -> Plan`, then `execute(plan, progress, cancel)`.
 
 pub mod convert;
+pub mod convert_scan;
 pub mod info;
 pub mod picture;
 pub mod recon;
