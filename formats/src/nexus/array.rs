@@ -245,6 +245,14 @@ impl Array {
         Ok((self.info.shape.clone(), out))
     }
 
+    fn library_error(&self, e: &Failure) -> Error {
+        let err = e.on(self.h5.path(), format!("cannot read {}", self.info.path));
+        if e.says("plugin") || e.says("filter") {
+            return err.hint("a source of it needs a filter the HDF5 library does not have: set HDF5_PLUGIN_PATH to a folder with the plugin (for example that of the Python package hdf5plugin)");
+        }
+        err
+    }
+
     /// Reads a box of one frame, given by its leading indices, through the library.
     fn library_read(&self, d: &Id, lead: &[u64], region: &Region, out: &mut [u8]) -> Result<(), Failure> {
         let rank = self.rank();
@@ -406,8 +414,7 @@ impl FrameSource for Array {
             Store::Library(d) => {
                 let lead_dims = &self.info.shape[..self.rank().saturating_sub(2)];
                 for (frame, out) in region.frames.clone().zip(out.chunks_exact_mut(per_frame)) {
-                    self.library_read(d, &unfold(frame, lead_dims), region, out)
-                        .map_err(self.h5.fail(format!("cannot read {}", self.info.path)))?;
+                    self.library_read(d, &unfold(frame, lead_dims), region, out).map_err(|e| self.library_error(&e))?;
                 }
                 Ok(())
             }

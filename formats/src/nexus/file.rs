@@ -6,7 +6,7 @@
 
 use super::array::Array;
 use super::info::{self, DatasetInfo};
-use super::links::{self, Dangling};
+use super::links::{self, Dangling, Probe};
 use super::sys::versioned::{self, LinkInfo, get_link_info, iterate_links};
 use super::sys::{self, Failure, Id, check, cstr, locked, open_dataset, open_object};
 use super::types::describe;
@@ -24,9 +24,10 @@ use hdf5_metno_sys::h5l::H5Lget_val;
 use hdf5_metno_sys::h5o::H5Oopen;
 use hdf5_metno_sys::h5p::*;
 use hdf5_metno_sys::h5s::H5S_ALL;
+use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The eight bytes every HDF5 file starts with, at offset 0, 512, 1024, 2048, … (a user block may come first).
 pub const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
@@ -42,6 +43,8 @@ pub(super) struct Inner {
     pub(super) id: Id,
     path: PathBuf,
     notes: Vec<String>,
+    /// Virtual sources looked up so far: a scan may have thousands, and each must be opened to be sure of it.
+    probes: Mutex<HashMap<(PathBuf, String), Probe>>,
 }
 
 /// What a path leads to.
@@ -137,7 +140,7 @@ impl H5 {
                 Err(e) => Err(open_error(path, &e, file.len())),
             }
         })?;
-        Ok(H5(Arc::new(Inner { id, path: path.to_owned(), notes })))
+        Ok(H5(Arc::new(Inner { id, path: path.to_owned(), notes, probes: Mutex::default() })))
     }
 
     /// The path it was opened by.
@@ -148,6 +151,18 @@ impl H5 {
     /// What was odd when opening, one line each.
     pub fn notes(&self) -> &[String] {
         &self.0.notes
+    }
+
+    /// Looks up a virtual source once per open file.
+    pub(super) fn probe_source(&self, file: &Path, dataset: &str, look: fn(&Path, &str) -> Probe) -> Probe {
+        let key = (file.to_owned(), dataset.to_owned());
+        let known = || self.0.probes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(p) = known().get(&key) {
+            return p.clone();
+        }
+        let p = look(file, dataset);
+        known().insert(key, p.clone());
+        p
     }
 
     pub(super) fn id(&self) -> &Id {
@@ -312,13 +327,19 @@ impl H5 {
     /// A numeric dataset of two or more dimensions as frames × rows × columns: 2-D is one frame, leading dimensions of
     /// 4-D and more are folded into frames.
     pub fn stack(&self, path: &str) -> Result<Arc<dyn FrameSource>> {
+        self.stack_and_warnings(path).map(|s| s.0)
+    }
+
+    /// As [`H5::stack`], with what was odd about it: chunks never written, sources found by luck.
+    pub fn stack_and_warnings(&self, path: &str) -> Result<(Arc<dyn FrameSource>, Vec<String>)> {
         let array = Array::open(self, path)?;
         if array.rank() < 2 {
             return Err(Error::unsupported(self.path(), format!("{path} is no stack of images"))
                 .expected("two or more dimensions")
                 .found(format!("{} dimension(s)", array.rank())));
         }
-        Ok(Arc::new(array))
+        let warnings = array.warnings().to_vec();
+        Ok((Arc::new(array), warnings))
     }
 
     /// A numeric dataset of any rank, whole: its shape and its values, little-endian, C order.

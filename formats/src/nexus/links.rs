@@ -9,6 +9,7 @@ use super::sys::{self, Failure, Id, bytes_by_call, check, open_dataset};
 use super::values::extent;
 use crate::{Error, Result};
 use hdf5_metno_sys::h5::hsize_t;
+use hdf5_metno_sys::h5d::H5Dget_space;
 use hdf5_metno_sys::h5f::H5Fget_name;
 use hdf5_metno_sys::h5p::*;
 use hdf5_metno_sys::h5s::*;
@@ -55,14 +56,41 @@ impl VirtualSource {
     }
 }
 
-/// A box in n dimensions.
+/// A box in n dimensions, perhaps with gaps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hyperbox {
     /// First element along each dimension.
     pub start: Vec<u64>,
-    /// Size along each dimension.
+    /// Number of elements along each dimension.
     pub size: Vec<u64>,
+    /// Distance of neighbours along each dimension, 1 = no gaps.
+    pub step: Vec<u64>,
 }
+
+impl Hyperbox {
+    /// All of an extent.
+    pub fn whole(dims: &[u64]) -> Hyperbox {
+        Hyperbox { start: vec![0; dims.len()], size: dims.to_vec(), step: vec![1; dims.len()] }
+    }
+
+    /// One beyond the last element along dimension `k`.
+    pub fn end(&self, k: usize) -> u64 {
+        match self.size[k] {
+            0 => self.start[k],
+            n => (n - 1).saturating_mul(self.step[k]).saturating_add(self.start[k]).saturating_add(1),
+        }
+    }
+}
+
+/// What a dataspace selects.
+enum Selected {
+    Everything,
+    Box(Hyperbox),
+    Odd,
+}
+
+/// A source as found: its dimensions, or why it cannot be used.
+pub(super) type Probe = std::result::Result<Vec<u64>, String>;
 
 /// A file of raw values belonging to a dataset.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,7 +184,6 @@ pub(super) fn virtual_sources(h5: &H5, d: &Id, plist: &Id) -> Result<Vec<Virtual
     // SAFETY (this function): `plist` is an open dataset-creation list of a virtual dataset, `i` below its count.
     check(unsafe { H5Pget_virtual_count(plist.raw(), &mut n) })?;
     let mut out = Vec::new();
-    let mut seen: std::collections::HashMap<(PathBuf, String), Option<String>> = Default::default();
     for i in 0..n {
         let file = bytes_by_call(|p, n| unsafe { H5Pget_virtual_filename(plist.raw(), i, p, n) })?;
         let name = bytes_by_call(|p, n| unsafe { H5Pget_virtual_dsetname(plist.raw(), i, p, n) })?;
@@ -166,45 +193,61 @@ pub(super) fn virtual_sources(h5: &H5, d: &Id, plist: &Id) -> Result<Vec<Virtual
         };
         let stored = sys::path_from_bytes(&file);
         let dataset = crate::model::units::text_lossy(&name);
-        let mut source = VirtualSource {
-            dataset: dataset.clone(),
-            resolved: None,
-            only_in_cwd: false,
-            problem: None,
-            target: one_box(&vspace)?,
-            origin: one_box(&sspace)?,
-            file: stored.clone(),
+        let target = match selected(&vspace)? {
+            Selected::Everything => extent(&vspace)?.map(|d| Hyperbox::whole(&d)),
+            Selected::Box(b) => Some(b),
+            Selected::Odd => None,
         };
-        if file.as_slice() == b"." {
-            source.resolved = Some(holder.clone());
-            if !h5.exists(&dataset) {
-                source.problem = Some(format!("no dataset {dataset} in this file"));
-            }
-            out.push(source);
-            continue;
-        }
         // `%b` stands for the block number (`%%` for a percent sign): the first block must be there.
         let pattern = contains_block(&file) || contains_block(&name);
         let (first_file, first_name) = if pattern {
             (sys::path_from_bytes(&block_name(&file, 0)), crate::model::units::text_lossy(&block_name(&name, 0)))
         } else {
-            (stored, dataset)
+            (stored.clone(), dataset.clone())
         };
-        let found = resolve_file(&holder, &first_file);
-        source.only_in_cwd = found.only_in_cwd;
-        source.problem = match &found.path {
-            None => Some(format!("the file {} is missing", first_file.display())),
-            Some(p) => {
-                seen.entry((p.clone(), first_name.clone())).or_insert_with(|| probe_source(p, &first_name)).clone()
-            }
+        let found = if file.as_slice() == b"." {
+            Found { path: Some(holder.clone()), only_in_cwd: false }
+        } else {
+            resolve_file(&holder, &first_file)
         };
-        source.resolved = found.path;
-        if pattern {
-            source.origin = None;
-        }
-        out.push(source);
+        let probe = match &found.path {
+            None => Err(format!("the file {} is missing", first_file.display())),
+            Some(p) => h5.probe_source(p, &first_name, probe_source),
+        };
+        let selection = selected(&sspace)?;
+        let probe = probe.and_then(|dims| fits(&dims, &selection, target.as_ref(), pattern).map(|()| dims));
+        // "All of the source" is stored without its extent: only the source itself knows.
+        let origin = match (selection, &probe) {
+            _ if pattern => None,
+            (Selected::Everything, Ok(dims)) => Some(Hyperbox::whole(dims)),
+            (Selected::Box(b), _) => Some(b),
+            _ => None,
+        };
+        out.push(VirtualSource {
+            file: stored,
+            dataset,
+            resolved: found.path,
+            only_in_cwd: found.only_in_cwd,
+            problem: probe.err(),
+            target,
+            origin,
+        });
     }
     Ok(out)
+}
+
+/// A source must hold all that is taken from it: the library would give fill values for the rest, or fail in riddles.
+fn fits(dims: &[u64], taken: &Selected, target: Option<&Hyperbox>, pattern: bool) -> std::result::Result<(), String> {
+    let product = |d: &[u64]| d.iter().fold(1u64, |n, &d| n.saturating_mul(d));
+    let smaller = |what: String| Err(format!("it is smaller than what is taken from it (it has {dims:?}, {what})"));
+    match (taken, target) {
+        _ if pattern => Ok(()),
+        (Selected::Everything, Some(t)) if product(dims) != product(&t.size) => smaller(format!("fills {:?}", t.size)),
+        (Selected::Box(b), _) if b.size.len() != dims.len() || (0..dims.len()).any(|k| b.end(k) > dims[k]) => {
+            smaller(format!("{:?} from {:?}", b.size, b.start))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn contains_block(name: &[u8]) -> bool {
@@ -233,52 +276,54 @@ pub(super) fn block_name(pattern: &[u8], n: u64) -> Vec<u8> {
     out
 }
 
-fn probe_source(file: &Path, dataset: &str) -> Option<String> {
-    match H5::open(file) {
-        Err(e) => Some(e.to_string()),
-        Ok(h5) => match h5.kind(dataset) {
-            Some(ObjectKind::Dataset) => None,
-            Some(_) => Some(format!("{dataset} is no dataset")),
-            None => Some(format!("no dataset {dataset} in that file")),
-        },
+fn probe_source(file: &Path, dataset: &str) -> Probe {
+    let h5 = H5::open(file).map_err(|e| e.to_string())?;
+    match h5.kind(dataset) {
+        Some(ObjectKind::Dataset) => {}
+        Some(_) => return Err(format!("{dataset} is no dataset")),
+        None => return Err(format!("no dataset {dataset} in that file")),
     }
+    sys::locked(|| {
+        let d = open_dataset(h5.id(), dataset)?;
+        // SAFETY: `d` is an open dataset; the handle returned is ours.
+        let space = Id::new(unsafe { H5Dget_space(d.raw()) })?;
+        Ok(extent(&space)?.unwrap_or_default())
+    })
+    .map_err(|e: Failure| e.cause().to_owned())
 }
 
-/// The selection of a dataspace as one box: everything, or a hyperslab of one block.
-fn one_box(space: &Id) -> Result<Option<Hyperbox>, Failure> {
-    let Some(dims) = extent(space)? else { return Ok(None) };
-    let rank = dims.len();
+/// The selection of a dataspace, where it is one regular box. Call under the lock.
+fn selected(space: &Id) -> Result<Selected, Failure> {
+    let rank = extent(space)?.unwrap_or_default().len();
     // SAFETY: `space` is open; the arrays hold the library's greatest rank.
     unsafe {
         match H5Sget_select_type(space.raw()) {
-            H5S_sel_type::H5S_SEL_ALL => Ok(Some(Hyperbox { start: vec![0; rank], size: dims })),
-            H5S_sel_type::H5S_SEL_HYPERSLABS => {
-                if H5Sis_regular_hyperslab(space.raw()) <= 0 {
-                    return Ok(None);
-                }
-                let (mut start, mut stride, mut count, mut block) =
-                    ([0 as hsize_t; 32], [0 as hsize_t; 32], [0 as hsize_t; 32], [0 as hsize_t; 32]);
-                check(H5Sget_regular_hyperslab(
-                    space.raw(),
-                    start.as_mut_ptr(),
-                    stride.as_mut_ptr(),
-                    count.as_mut_ptr(),
-                    block.as_mut_ptr(),
-                ))?;
-                let mut size = Vec::with_capacity(rank);
-                for k in 0..rank {
-                    match (count[k], stride[k] == block[k]) {
-                        (hsize_t::MAX, _) => return Ok(None), // unlimited
-                        _ if block[k] == hsize_t::MAX => return Ok(None),
-                        (1, _) => size.push(block[k]),
-                        (n, true) => size.push(n.saturating_mul(block[k])),
-                        _ => return Ok(None),
-                    }
-                }
-                Ok(Some(Hyperbox { start: start[..rank].to_vec(), size }))
-            }
-            _ => Ok(None),
+            H5S_sel_type::H5S_SEL_ALL => return Ok(Selected::Everything),
+            H5S_sel_type::H5S_SEL_HYPERSLABS if H5Sis_regular_hyperslab(space.raw()) > 0 => {}
+            _ => return Ok(Selected::Odd),
         }
+        let (mut start, mut stride, mut count, mut block) =
+            ([0 as hsize_t; 32], [0 as hsize_t; 32], [0 as hsize_t; 32], [0 as hsize_t; 32]);
+        check(H5Sget_regular_hyperslab(
+            space.raw(),
+            start.as_mut_ptr(),
+            stride.as_mut_ptr(),
+            count.as_mut_ptr(),
+            block.as_mut_ptr(),
+        ))?;
+        let (mut size, mut step) = (Vec::with_capacity(rank), Vec::with_capacity(rank));
+        for k in 0..rank {
+            let (n, distance) = match (count[k], block[k]) {
+                (hsize_t::MAX, _) | (_, hsize_t::MAX) => return Ok(Selected::Odd), // unlimited
+                (1, b) => (b, 1),
+                (n, b) if stride[k] == b => (n.saturating_mul(b), 1),
+                (n, 1) if stride[k] > 0 => (n, stride[k]),
+                _ => return Ok(Selected::Odd),
+            };
+            size.push(n);
+            step.push(distance);
+        }
+        Ok(Selected::Box(Hyperbox { start: start[..rank].to_vec(), size, step }))
     }
 }
 

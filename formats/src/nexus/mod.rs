@@ -2,41 +2,27 @@
 
 pub mod file;
 pub mod info;
+pub mod layout;
 pub mod links;
+pub mod write_scan;
 
 mod array;
+mod choose;
 mod chunks;
 mod filters;
+mod make;
+mod spec;
 mod sys;
+#[cfg(test)]
+mod tests;
+mod tree;
 mod types;
 mod values;
 mod virtuals;
+mod write;
 
 pub use file::{H5, Link, LinkKind, ObjectKind};
 pub use info::{DatasetInfo, FilterInfo, Layout};
 pub use links::{Dangling, ExternalFile, VirtualSource};
 
-use crate::registry::*;
-use crate::{Error, Result};
-use std::path::Path;
-
-pub mod layout;
-pub mod write_scan;
-
-/// The format's row.
-pub static SPEC: FormatSpec = FormatSpec {
-    name: "nexus",
-    title: "NeXus / HDF5",
-    extensions: &["h5", "nxs", "hdf5", "hdf", "nx", "nexus", "he5", "nx5"],
-    reads: "",
-    writes: "",
-    variants: &[],
-    probe: |_| None,
-    open,
-    create: None,
-    tree: None,
-};
-
-fn open(path: &Path, _: &OpenOptions) -> Result<Opened> {
-    Err(Error::unsupported(path, "no reader yet"))
-}
+pub use spec::SPEC;

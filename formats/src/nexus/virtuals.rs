@@ -1,8 +1,9 @@
 //! Virtual datasets read part by part from their sources, by our own reader: parallel, with our filters, and with an
 //! error where the library would hand out fill values.
 //!
-//! Covers what acquisition writes: every part one box of the virtual dataset coming from one box of equal size of a
-//! source of the same type, rows and columns on rows and columns. Other selections are left to the library.
+//! Covers what acquisition writes: every part one box of the virtual dataset (frames perhaps with gaps) coming from one
+//! such box of equal size of a source of the same type, rows and columns on rows and columns. Other selections are left
+//! to the library.
 
 use super::array::{Array, padded, unfold};
 use super::links::{Hyperbox, VirtualSource, open_source};
@@ -48,7 +49,7 @@ fn pad(b: &Hyperbox) -> Hyperbox {
     let n = 2usize.saturating_sub(b.size.len());
     let mut start = vec![0; n];
     start.extend(&b.start);
-    Hyperbox { start, size: padded(&b.size) }
+    Hyperbox { start, size: padded(&b.size), step: padded(&b.step) }
 }
 
 impl Virtual {
@@ -59,7 +60,9 @@ impl Virtual {
             let (target, origin) = (pad(s.target.as_ref()?), pad(s.origin.as_ref()?));
             let (t, o) = (&target.size, &origin.size);
             let lead = |d: &[u64]| d[..d.len() - 2].iter().copied().filter(|n| *n != 1).collect::<Vec<_>>();
-            if t[t.len() - 2..] != o[o.len() - 2..] || lead(t) != lead(o) {
+            let dense = |b: &Hyperbox| b.step[b.step.len() - 2..] == [1, 1];
+            let same = t[t.len() - 2..] == o[o.len() - 2..] && lead(t) == lead(o);
+            if !same || !dense(&target) || !dense(&origin) || target.size.len() != padded(dims).len() {
                 return None;
             }
             parts.push(Part { source: s.clone(), target, origin });
@@ -98,8 +101,7 @@ impl Virtual {
                 .found(array.dtype().name()));
         }
         let have = padded(&array.info.shape);
-        let fits = have.len() == p.origin.size.len()
-            && have.iter().zip(p.origin.start.iter().zip(&p.origin.size)).all(|(n, (s, c))| s.saturating_add(*c) <= *n);
+        let fits = have.len() == p.origin.size.len() && have.iter().enumerate().all(|(k, n)| p.origin.end(k) <= *n);
         if !fits {
             return Err(Error::file(
                 h5.path(),
@@ -171,12 +173,12 @@ impl Virtual {
         let array = self.array(i, p)?;
         let (t, o) = (&p.target, &p.origin);
         let on = o.size.len() - 2;
-        let mut moving = (0..lead.len()).filter(|&k| t.size[k] != 1).map(|k| lead[k] - t.start[k]);
+        let mut moving = (0..lead.len()).filter(|&k| t.size[k] != 1).map(|k| (lead[k] - t.start[k]) / t.step[k]);
         let have = padded(&array.info.shape);
         let mut index = 0u64;
         for k in 0..on {
             let inside = if o.size[k] == 1 { 0 } else { moving.next().unwrap_or(0) };
-            index = index * have[k] + o.start[k] + inside;
+            index = index * have[k] + o.start[k] + inside * o.step[k];
         }
         Ok(index as usize)
     }
@@ -223,12 +225,13 @@ fn frames_of<'a>(want: Range<usize>, b: &'a Hyperbox, lead_dims: &'a [u64]) -> i
     let range = match lead_dims.len() {
         0 => want,
         1 => {
-            let end = b.start[0].saturating_add(b.size[0]).min(want.end as u64) as usize;
+            let end = b.end(0).min(want.end as u64) as usize;
             (b.start[0] as usize).max(want.start)..end
         }
         _ => want,
     };
     range.filter(move |&f| {
-        unfold(f, lead_dims).iter().zip(b.start.iter().zip(&b.size)).all(|(i, (s, n))| i >= s && i - s < *n)
+        let inside = |(k, i): (usize, u64)| i >= b.start[k] && i < b.end(k) && (i - b.start[k]) % b.step[k] == 0;
+        unfold(f, lead_dims).into_iter().enumerate().all(inside)
     })
 }

@@ -72,11 +72,6 @@ impl Pipeline {
         steps.iter().all(|f| ours(f.id)).then(|| Pipeline { steps: steps.to_vec(), chunk_bytes, element })
     }
 
-    /// True where chunks are stored as they are.
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
-    }
-
     /// True where at least one filter applies to a chunk with this mask.
     pub fn applies(&self, mask: u32) -> bool {
         self.active(mask).next().is_some()

@@ -38,5 +38,9 @@ pub(super) fn open_dir(path: &Path, options: &OpenOptions) -> Result<Opened> {
 pub(super) fn open_file(h5: &H5, options: &OpenOptions) -> Option<Result<Opened>> {
     let open: [fn(&H5, &OpenOptions) -> Option<Result<Opened>>; 4] =
         [nxtomo::open, dxchange::open, flyscan::open, generic::open];
-    open.iter().find_map(|f| f(h5, options)).map(|r| r.map_err(|e| e.or_path(h5.path())))
+    let mut opened = open.iter().find_map(|f| f(h5, options))?.map_err(|e| e.or_path(h5.path()));
+    if let Ok(o) = &mut opened {
+        super::spec::missing(h5, o);
+    }
+    Some(opened)
 }
