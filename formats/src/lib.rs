@@ -47,6 +47,7 @@ pub mod vol;
 
 pub use error::{Error, Fault, Result};
 pub use model::{ByteOrder, DType, Region, Scan, Shape, Volume, VolumeMeta};
+pub use nexus::write_scan as scan_out;
 pub use registry::{Content, FormatSpec, OpenOptions, Opened};
 pub use sink::{CreateOptions, SliceSink};
 pub use source::{Access, FrameSource};

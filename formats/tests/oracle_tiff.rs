@@ -141,7 +141,8 @@ fn boxes_equal_pages() {
             Ok((v, _)) => v,
             Err(e) => {
                 let e = e.to_string();
-                let why = ["colour", "compression", "bits", "strip", "never written", "larger than", "loop", "photometric"];
+                let why =
+                    ["colour", "compression", "bits", "strip", "never written", "larger than", "loop", "photometric"];
                 let why = why.iter().find(|w| e.contains(**w)).unwrap_or_else(|| panic!("{name}: {e}"));
                 *refused.entry((*why).into()).or_default() += 1;
                 continue;

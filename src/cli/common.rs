@@ -5,7 +5,7 @@ use crate::cli::progress::Bars;
 use crate::stream::{Budget, Cancel, parse_bytes};
 use clap::Args;
 use std::path::PathBuf;
-use tomokit_formats::{ByteOrder, DType, Error, OpenOptions, Result, Shape};
+use tomokit_formats::{ByteOrder, CreateOptions, DType, Error, OpenOptions, Result, Shape};
 
 /// How to run: the same for every tool.
 #[derive(Args, Debug, Clone)]
@@ -114,6 +114,21 @@ pub struct OutputArgs {
     /// No .mhd, .nhdr and ImageJ macro beside headerless volumes
     #[arg(long)]
     pub no_sidecars: bool,
+}
+
+impl OutputArgs {
+    /// As options for the writers; shape, type and metadata are the caller's.
+    pub fn create(&self, base: CreateOptions) -> CreateOptions {
+        CreateOptions {
+            overwrite: self.overwrite,
+            resume: self.resume,
+            start_number: self.start_number,
+            compression: self.compression.clone(),
+            variant: self.variant.clone(),
+            sidecars: !self.no_sidecars,
+            ..base
+        }
+    }
 }
 
 fn parse_dims(text: &str) -> std::result::Result<Shape, String> {

@@ -77,13 +77,8 @@ fn is_collection(input: &Path, reading: &InputArgs) -> Result<bool> {
 impl Convert {
     fn request(&self, input: PathBuf, output: PathBuf, context: &Context) -> Request {
         let w = &self.writing;
-        let mut create = CreateOptions::new(Shape::new(0, 0, 0), DType::U8); // both are set by the plan
-        create.overwrite = w.overwrite;
-        create.resume = w.resume;
-        create.start_number = w.start_number;
-        create.compression = w.compression.clone();
-        create.variant = w.variant.clone();
-        create.sidecars = !w.no_sidecars;
+        // Shape and type are set by the plan.
+        let create = w.create(CreateOptions::new(Shape::new(0, 0, 0), DType::U8));
         Request {
             input,
             output,

@@ -97,7 +97,9 @@ fn text(r: &Report, why: bool, indent: usize) -> String {
     if let Some(s) = &r.scan {
         scan(&mut out, s);
     }
-    for f in &r.facts.0 {
+    // Shown above already, in words.
+    const SHOWN: [&str; 6] = ["voxel_size", "voxel_um", "stats_recorded", "bytes", "bytes_on_disk", "grey_scale"];
+    for f in r.facts.0.iter().filter(|f| !SHOWN.contains(&f.key.as_str())) {
         let value = match &f.value {
             serde_json::Value::String(s) => s.clone(),
             serde_json::Value::Number(n) if n.is_f64() => human::number(n.as_f64().unwrap_or(f64::NAN)),

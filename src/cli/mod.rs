@@ -9,7 +9,9 @@ mod human;
 mod info;
 mod output;
 mod progress;
+mod recon;
 mod report;
+mod simulate;
 
 pub use exit::Exit;
 
@@ -43,7 +45,8 @@ const fn row<T: Tool>() -> Row {
 }
 
 /// Every tool. Adding one is its own file plus a line here.
-static TOOLS: &[Row] = &[row::<info::Info>(), row::<convert::Convert>()];
+static TOOLS: &[Row] =
+    &[row::<info::Info>(), row::<convert::Convert>(), row::<recon::Recon>(), row::<simulate::Simulate>()];
 
 fn command_of<T: Tool>() -> Command {
     // The tool's own arguments first, the shared ones last and under their own heading.

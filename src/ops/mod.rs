@@ -2,4 +2,6 @@
 
 pub mod convert;
 pub mod info;
+pub mod recon;
+pub mod simulate;
 pub mod view;

@@ -277,7 +277,7 @@ mod tests {
         let g = Geometry::new(200, Geometry::uniform_angles(300, PI), VIEW.rotation_axis_px);
         let mut sino = vec![0.0; 300 * 200];
         for (k, row) in sino.chunks_mut(200).enumerate() {
-            p.project(&VIEW, g.angles_rad[k], 3, 1, row);
+            p.project(&VIEW, g.angles_rad[k], 3, 3, row);
         }
         let o = Options { unit: Unit::PerCm, pixel_size_um: Some(VIEW.pixel_size_um), ..Options::default() };
         let plan = FbpPlan::new(&g, &o).unwrap();
@@ -285,17 +285,26 @@ mod tests {
         let mut scratch = plan.scratch().unwrap();
         plan.execute(Sinograms::by_slice(&sino, 1, 300, 200), &mut slice, &mut scratch).unwrap();
         p.rasterise(9, 3, 200, g.axis_voxel(), 3, &mut truth);
-        let seen = |i: usize| slice[i] != 0.0;
-        let (mut d, mut t, mut m, mut mt) = (0.0, 0.0, 0.0, 0.0);
-        for i in (0..40_000).filter(|i| seen(*i)) {
-            d += f64::from(slice[i] - truth[i]).powi(2);
-            t += f64::from(truth[i]).powi(2);
-            m += f64::from(slice[i]);
-            mt += f64::from(truth[i]);
-        }
-        let (rms, scale) = ((d / t).sqrt(), m / mt - 1.0);
-        // The difference sits on the sharp edges; a flipped or turned slice is far outside.
-        assert!(rms < 0.2 && scale.abs() < 2e-3, "rms {rms}, scale {scale}");
+        // Correlation with the truth, and with the truth turned upside down, over the seen voxels.
+        let correlation = |flip: bool| {
+            let (mut st, mut ss, mut tt) = (0.0, 0.0, 0.0);
+            for (i, v) in slice.iter().enumerate().filter(|(_, v)| **v != 0.0) {
+                let t = f64::from(truth[if flip { (199 - i / 200) * 200 + i % 200 } else { i }]) - 2.0;
+                let v = f64::from(*v) - 2.0;
+                st += v * t;
+                ss += v * v;
+                tt += t * t;
+            }
+            st / (ss * tt).sqrt()
+        };
+        // What is missing to 1 sits on the sharp edges of the skull.
+        assert!(correlation(false) > 0.96 && correlation(true) < 0.95, "{} {}", correlation(false), correlation(true));
+        let (m, mt) = slice
+            .iter()
+            .zip(&truth)
+            .filter(|(v, _)| **v != 0.0)
+            .fold((0.0, 0.0), |(m, mt), (v, t)| (m + f64::from(*v), mt + f64::from(*t)));
+        assert!((m / mt - 1.0).abs() < 5e-3, "scale {}", m / mt);
         // In the grey interior away from edges the values are right to a per cent of the bulk.
         let j = g.axis_voxel();
         let at = |x: f64, y: f64| slice[((j.1 - y) as usize) * 200 + (j.0 + x) as usize];

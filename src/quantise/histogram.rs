@@ -71,6 +71,10 @@ impl Histogram {
         for (i, &c) in self.counts.iter().enumerate() {
             if c > 0 && below + c > want {
                 let (a, b) = self.bin_range(i);
+                // Exact zeros are common and must read as such.
+                if a <= 0.0 && b >= 0.0 {
+                    return Some(0.0);
+                }
                 // Linear within the bin.
                 let f = (want - below) as f64 / c as f64;
                 return Some(if a.is_finite() && b.is_finite() { a + f * (b - a) } else { a });

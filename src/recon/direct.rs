@@ -151,7 +151,13 @@ fn kernel<const L: usize, const FMA: bool>(d: &Direct, q: &[f32], tile: &Tile, a
                     let f = pos - i as f32;
                     let i = base.saturating_add(i);
                     // Outside the stored columns: exactly on a zero guard.
-                    *w = if i < 0 { 0.0 } else if i > last { 1.0 } else { f };
+                    *w = if i < 0 {
+                        0.0
+                    } else if i > last {
+                        1.0
+                    } else {
+                        f
+                    };
                     *at = (first + i.clamp(0, last) as u32) * L as u32;
                 }
             }

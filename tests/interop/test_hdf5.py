@@ -146,7 +146,7 @@ def default_data(f):
 
 
 def test_h5py_reads_our_nxtomo_scan(tmp_path):
-    tomo("simulate", tmp_path / "scan.nx", "--layout", "nxtomo", "--size", "32", "--angles", "24", "--quiet")
+    tomo("simulate", tmp_path / "scan.nx", "--layout", "nxtomo", "--size", "32", "--projections", "24", "--quiet")
     with h5py.File(tmp_path / "scan.nx") as f:
         entries = [k for k in f if f[k].attrs.get("NX_class") in ("NXentry", b"NXentry")]
         assert len(entries) == 1

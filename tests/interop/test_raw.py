@@ -18,9 +18,8 @@ def test_we_read_headerless_bytes(tmp_path, dtype, order):
     same(ours_reads(tmp_path / "a.raw", tmp_path, *how), a)
 
 
-@pytest.mark.parametrize("name", ["a.vol", "a.raw"])
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_the_sidecars_we_write_open_in_itk_and_nrrd(tmp_path, dtype, name):
+@pytest.mark.parametrize("name,dtype", [("a.vol", "float32"), *(("a.raw", d) for d in TYPES)])
+def test_the_sidecars_we_write_open_in_itk_and_nrrd(tmp_path, name, dtype):
     a = volume(dtype)
     out = ours_writes(a, tmp_path / name)
     same(np.fromfile(out, a.dtype.newbyteorder("<")).reshape(a.shape), a)

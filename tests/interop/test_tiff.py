@@ -80,11 +80,12 @@ def test_tifffile_reads_our_series(tmp_path, dtype):
 
 
 @pytest.mark.parametrize("compression", ["none", "deflate", "zstd"])
-@pytest.mark.parametrize("variant", ["series", "multi", "bigtiff"])
+@pytest.mark.parametrize("variant", ["series", "multipage", "bigtiff"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_tifffile_reads_our_variants(tmp_path, dtype, variant, compression):
     a = volume(dtype, (3, 37, 45))
-    out = ours_writes(a, tmp_path / "out.tif", "--variant", variant, "--compression", compression)
+    name = "slices" if variant == "series" else "out.tif"
+    out = ours_writes(a, tmp_path / name, "--to", "tiff", "--variant", variant, "--compression", compression)
     found = np.stack([tifffile.imread(f) for f in sorted(out.iterdir())]) if out.is_dir() else tifffile.imread(out)
     same(found, a)
     if not out.is_dir():

@@ -106,3 +106,35 @@ pub fn listing(dir: &Path) -> Vec<String> {
     out.sort();
     out
 }
+
+/// Reads a little-endian float32 `.npy` (version 1, C order): shape and values.
+pub fn read_npy(path: &Path) -> (Vec<usize>, Vec<f32>) {
+    let b = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    assert_eq!(&b[..7], b"\x93NUMPY\x01");
+    let end = 10 + u16::from_le_bytes([b[8], b[9]]) as usize;
+    let head = String::from_utf8_lossy(&b[10..end]);
+    assert!(head.contains("'<f4'") && head.contains("'fortran_order': False"), "{head}");
+    let inside = head.split('(').nth(1).and_then(|s| s.split(')').next()).unwrap();
+    let shape = inside.split(',').filter_map(|s| s.trim().parse().ok()).collect();
+    (shape, b[end..].chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect())
+}
+
+/// Pearson correlation and the slope of the least-squares line `b ≈ slope × a + offset`.
+pub fn correlation(pairs: impl Iterator<Item = (f32, f32)> + Clone) -> (f64, f64) {
+    let (mut n, mut ma, mut mb) = (0.0, 0.0, 0.0);
+    for (a, b) in pairs.clone() {
+        n += 1.0;
+        ma += f64::from(a);
+        mb += f64::from(b);
+    }
+    assert!(n > 100.0, "nothing to compare");
+    (ma, mb) = (ma / n, mb / n);
+    let (mut aa, mut bb, mut ab) = (0.0, 0.0, 0.0);
+    for (a, b) in pairs {
+        let (a, b) = (f64::from(a) - ma, f64::from(b) - mb);
+        aa += a * a;
+        bb += b * b;
+        ab += a * b;
+    }
+    (ab / (aa * bb).sqrt(), ab / aa)
+}

@@ -169,6 +169,15 @@ pub fn choose(c: &Candidate, warnings: &mut Vec<String>) -> Result<(String, Vec<
     for (other, f) in &all {
         warnings.push(format!("{} files with another stem are left out: '{other}'", f.len()));
     }
+    let loose = c
+        .entries
+        .iter()
+        .map(|n| n.to_string_lossy())
+        .filter(|n| edf_stem(n).is_some_and(|s| scan::role(s) == scan::Role::Image && split_number(s).is_none()));
+    let loose: Vec<_> = loose.collect();
+    if let Some(first) = loose.first() {
+        warnings.push(format!("{} EDF files without a number are left out: {first}", loose.len()));
+    }
     Ok((key, files))
 }
 

@@ -241,7 +241,12 @@ pub fn open(c: &Candidate, _: &OpenOptions) -> Result<Opened> {
         name: name.into_owned(),
         layout: "edf",
         projections,
-        projections_origin: format!("{}…edf, numbers {}..{}", c.path.join(&prefix).display(), numbers.0, numbers.1),
+        projections_origin: format!(
+            "{}NNNN.edf, NNNN = {} to {}",
+            c.path.join(&prefix).display(),
+            numbers.0,
+            numbers.1
+        ),
         flats,
         darks,
         angles,

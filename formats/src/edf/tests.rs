@@ -613,6 +613,9 @@ fn series_of_compressed_files() {
     }
     let (v, o) = crate::registry::open_volume(d.0.path(), &OpenOptions::default()).unwrap();
     assert!(o.warnings.is_empty(), "{:?}", o.warnings);
+    d.put("loose.edf", &block(BASE, 512, &u16s(12, 1)));
+    let o = crate::registry::open(d.0.path(), &OpenOptions::default()).unwrap();
+    assert!(o.warnings.len() == 1 && o.warnings[0].contains("loose.edf"), "{:?}", o.warnings);
     assert!(v.source.access().decoded);
     let mut out = vec![0u8; 2 * 8];
     v.source.read(&Region { frames: 1..3, rows: 2..3, cols: 0..4 }, &mut out).unwrap();

@@ -221,7 +221,10 @@ struct NpySink {
 impl SliceSink for NpySink {
     fn put(&mut self, first: usize, slices: &[u8]) -> Result<()> {
         let count = (slices.len() as u64 / self.slice_bytes) as usize;
-        if first != self.next || slices.len() as u64 % self.slice_bytes != 0 || count > self.shape.frames - self.next {
+        if first != self.next
+            || !(slices.len() as u64).is_multiple_of(self.slice_bytes)
+            || count > self.shape.frames - self.next
+        {
             return Err(Error::caller("slices must come whole and in order")
                 .path(self.part.target())
                 .expected(format!("slice {} of {}, {} bytes each", self.next, self.shape, self.slice_bytes))

@@ -155,3 +155,45 @@ fn pyhst_tooth() {
     assert_eq!(s.zero_clip, Some(1e-3));
     assert!(frame(&*s.projections, 180).iter().any(|v| *v > 0));
 }
+
+#[test]
+fn hdf5_input_as_at_soleil() {
+    use hdf5_metno::File;
+    if crate::nexus::SPEC.reads.is_empty() {
+        eprintln!("skipped: this build does not open HDF5 files");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let shape = [4usize, 2, 3];
+    let f = File::create(d.join("scan.nxs")).unwrap();
+    let g = f.create_group("flyscan_0003").unwrap().create_group("scan_data").unwrap();
+    let stack: Vec<u16> = (0..24).collect();
+    let image = g.new_dataset::<u16>().shape(shape).create("orca_image").unwrap();
+    image.write_raw(&stack).unwrap();
+    drop((image, g, f));
+    for (file, name, value) in
+        [("pre_ref.nxs", "ref_2d", 50f32), ("post_ref.nxs", "ref_2d", 60.0), ("post_dark.nxs", "dark_2d", 5.0)]
+    {
+        let f = File::create(d.join(file)).unwrap();
+        f.new_dataset::<f32>().shape([2usize, 3]).create(name).unwrap().write_raw(&[value; 6]).unwrap();
+    }
+    let text = "FILE_PREFIX = scan.nxs\nPROJ_DS_NAME = \"/flyscan_0003/scan_data/orca_image\"\nNUM_FIRST_IMAGE = 0\n\
+        NUM_LAST_IMAGE = 3\nCORRECT_FLATFIELD = YES\nFLATFIELD_CHANGING = YES\nFF_PREFIX = [\"pre_ref.nxs\", 'post_ref.nxs']\n\
+        FF_DS_NAME = ref_2d\nFF_NUM_FIRST_IMAGE = 0\nFF_NUM_LAST_IMAGE = 4\nFF_FILE_INTERVAL = 4\nSUBTRACT_BACKGROUND = YES\n\
+        BACKGROUND_FILE = post_dark.nxs\nBACKGROUND_DS_NAME = dark_2d\nANGLE_BETWEEN_PROJECTIONS = 45\n";
+    let (s, w) = scan(&d.join("x.par"), text).unwrap();
+    assert_eq!(w, Vec::<String>::new());
+    assert_eq!(frame(&*s.projections, 3), [18, 19, 20, 21, 22, 23]);
+    assert_eq!(s.flats.iter().map(|f| f.position.0).collect::<Vec<_>>(), [0.0, 4.0]);
+    let mut out = [0f32; 6];
+    s.flats[1].source.read_f32(&s.flats[1].source.shape().full(), &mut Vec::new(), &mut out).unwrap();
+    assert_eq!(out, [60.0; 6]);
+    assert!(s.darks[0].origin.ends_with("post_dark.nxs:dark_2d"));
+    for (from, to, word) in
+        [("orca_image", "orca", "orca"), ("= 3\n", "= 4\n", "no frame 4"), ("post_ref.nxs", "lost.nxs", "lost.nxs")]
+    {
+        let e = scan(&d.join("x.par"), &text.replacen(from, to, 1)).err().unwrap();
+        assert!(e.to_string().contains(word) || e.advice().is_some_and(|a| a.contains(word)), "{e}");
+    }
+}

@@ -1,23 +1,56 @@
-//! (png: being written)
+//! PNG: integer slices as a folder of grey pictures, and pictures to look at (slices with bars, histograms, montages).
+//!
+//! | part | what |
+//! |---|---|
+//! | [`encode`] | pixels to files |
+//! | [`canvas`], [`ticks`] | boxes, lines, text; round numbers |
+//! | [`render`] | slices and montages with colour bar, scale bar, title |
+//! | [`plot`] | histograms |
+//! | [`series`] | the writer for volumes |
+//!
+//! PNG pictures are not read back: they are for people and for other programs.
+
+pub mod canvas;
+pub mod encode;
+pub mod plot;
+pub mod render;
+pub mod series;
+pub mod ticks;
+
+pub use encode::{encode_gray8, encode_gray16, encode_rgb};
+pub use plot::{Histogram, histogram};
+pub use render::{Picture, Slice, Style, Window, montage, slice};
 
 use crate::registry::*;
 use crate::{Error, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The format's row.
 pub static SPEC: FormatSpec = FormatSpec {
     name: "png",
-    title: "png",
+    title: "PNG pictures",
     extensions: &["png"],
     reads: "",
-    writes: "",
-    variants: &[],
-    probe: |_| None,
+    writes: "folder of grey slices, 8 and 16 bits",
+    variants: &["series"],
+    probe,
     open,
-    create: None,
+    create: Some(series::create),
     tree: None,
 };
 
+fn probe(c: &Candidate) -> Option<Hit> {
+    c.head.starts_with(b"\x89PNG\r\n\x1a\n").then(|| Hit::new(Confidence::Marker, "PNG signature")).flatten()
+}
+
 fn open(path: &Path, _: &OpenOptions) -> Result<Opened> {
-    Err(Error::unsupported(path, "no reader yet"))
+    Err(Error::unsupported(path, "PNG pictures are written, not read")
+        .hint("convert them to TIFF, which every imaging program can do"))
+}
+
+impl canvas::Canvas {
+    /// Writes the picture as a file.
+    pub fn save(&self, path: &Path, overwrite: bool) -> Result<PathBuf> {
+        encode_rgb(path, self.height, self.width, &self.pixels, overwrite)
+    }
 }

@@ -192,7 +192,7 @@ fn misfit(
         let frame = (shape.rows as u64).checked_mul(shape.cols as u64).and_then(|n| n.checked_mul(*size));
         if let Some(frame) = frame.filter(|f| *f > 0)
             && body > 0
-            && body % frame == 0
+            && body.is_multiple_of(frame)
         {
             fits.push(format!(
                 "{} slices of {} × {} with {size} bytes per value would fit",

@@ -120,7 +120,7 @@ impl FlatWriter {
         let target = self.part()?.target().to_owned();
         let count = slices.len() as u64 / self.slice_bytes;
         if first != self.next
-            || slices.len() as u64 % self.slice_bytes != 0
+            || !(slices.len() as u64).is_multiple_of(self.slice_bytes)
             || first as u64 + count > self.journal.shape.frames as u64
         {
             return Err(Error::caller("slices must come whole and in order")

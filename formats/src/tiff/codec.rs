@@ -185,14 +185,23 @@ pub fn undo_horizontal(bytes: &mut [u8], n: usize, samples: usize, size: usize, 
     macro_rules! sum {
         ($t:ty) => {{
             let mask = if bits as usize == size * 8 { <$t>::MAX } else { ((1u64 << bits) - 1) as $t };
-            let step = samples * size;
-            for row in bytes.chunks_exact_mut(n * step) {
-                for i in step / size..n * samples {
-                    let get = |r: &[u8], k: usize| {
-                        <$t>::from_ne_bytes(r[k * size..(k + 1) * size].try_into().expect("size of the type"))
-                    };
-                    let v = get(row, i).wrapping_add(get(row, i - samples)) & mask;
-                    row[i * size..(i + 1) * size].copy_from_slice(&v.to_ne_bytes());
+            let mut last = vec![0 as $t; samples];
+            for row in bytes.chunks_exact_mut(n * samples * size) {
+                last.fill(0);
+                let values = row.as_chunks_mut::<{ size_of::<$t>() }>().0;
+                if let [only] = &mut last[..] {
+                    let mut sum = *only;
+                    for v in values {
+                        sum = sum.wrapping_add(<$t>::from_ne_bytes(*v)) & mask;
+                        *v = sum.to_ne_bytes();
+                    }
+                    continue;
+                }
+                for pixel in values.chunks_exact_mut(samples) {
+                    for (v, sum) in pixel.iter_mut().zip(&mut last) {
+                        *sum = sum.wrapping_add(<$t>::from_ne_bytes(*v)) & mask;
+                        *v = sum.to_ne_bytes();
+                    }
                 }
             }
         }};
@@ -233,43 +242,62 @@ pub fn apply_horizontal(bytes: &mut [u8], n: usize, size: usize) {
 /// Undoes the floating-point predictor (Adobe TIFF note 3): per row the bytes are stored by significance, most
 /// significant first, and differenced. The result is in native order.
 pub fn undo_float(bytes: &mut [u8], n: usize, samples: usize, size: usize) {
-    let (values, row_bytes) = (n * samples, n * samples * size);
-    if row_bytes == 0 {
+    match size {
+        2 => undo_float_of::<2>(bytes, n * samples, samples),
+        4 => undo_float_of::<4>(bytes, n * samples, samples),
+        _ => undo_float_of::<8>(bytes, n * samples, samples),
+    }
+}
+
+fn undo_float_of<const S: usize>(bytes: &mut [u8], values: usize, samples: usize) {
+    if values == 0 {
         return;
     }
-    let mut plain = vec![0u8; row_bytes];
-    for row in bytes.chunks_exact_mut(row_bytes) {
-        for i in samples..row_bytes {
-            row[i] = row[i].wrapping_add(row[i - samples]);
-        }
-        for k in 0..size {
-            let at = if ByteOrder::NATIVE == ByteOrder::Little { size - 1 - k } else { k };
-            for (j, b) in row[k * values..(k + 1) * values].iter().enumerate() {
-                plain[j * size + at] = *b;
+    let mut plain = vec![[0u8; S]; values];
+    for row in bytes.chunks_exact_mut(values * S) {
+        if samples == 1 {
+            let mut sum = 0u8;
+            for b in row.iter_mut() {
+                sum = sum.wrapping_add(*b);
+                *b = sum;
+            }
+        } else {
+            for i in samples..row.len() {
+                row[i] = row[i].wrapping_add(row[i - samples]);
             }
         }
-        row.copy_from_slice(&plain);
+        for (k, plane) in row.chunks_exact(values).enumerate() {
+            let at = if ByteOrder::NATIVE == ByteOrder::Little { S - 1 - k } else { k };
+            plain.iter_mut().zip(plane).for_each(|(v, b)| v[at] = *b);
+        }
+        row.copy_from_slice(plain.as_flattened());
     }
 }
 
 /// Applies the floating-point predictor to native-order rows: the inverse of [`undo_float`] for one sample.
 pub fn apply_float(bytes: &mut [u8], n: usize, size: usize) {
-    let row_bytes = n * size;
-    if row_bytes == 0 {
+    match size {
+        2 => apply_float_of::<2>(bytes, n),
+        4 => apply_float_of::<4>(bytes, n),
+        _ => apply_float_of::<8>(bytes, n),
+    }
+}
+
+fn apply_float_of<const S: usize>(bytes: &mut [u8], n: usize) {
+    if n == 0 {
         return;
     }
-    let mut sorted = vec![0u8; row_bytes];
-    for row in bytes.chunks_exact_mut(row_bytes) {
-        for k in 0..size {
-            let at = if ByteOrder::NATIVE == ByteOrder::Little { size - 1 - k } else { k };
-            for j in 0..n {
-                sorted[k * n + j] = row[j * size + at];
-            }
+    let mut sorted = vec![0u8; n * S];
+    for row in bytes.chunks_exact_mut(n * S) {
+        for (k, plane) in sorted.chunks_exact_mut(n).enumerate() {
+            let at = if ByteOrder::NATIVE == ByteOrder::Little { S - 1 - k } else { k };
+            plane.iter_mut().zip(row.as_chunks::<S>().0).for_each(|(b, v)| *b = v[at]);
         }
-        for i in (1..row_bytes).rev() {
-            sorted[i] = sorted[i].wrapping_sub(sorted[i - 1]);
+        let mut last = 0u8;
+        for (out, b) in row.iter_mut().zip(&sorted) {
+            *out = b.wrapping_sub(last);
+            last = *b;
         }
-        row.copy_from_slice(&sorted);
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Description {
     pub dialect: &'static str,
     /// Number of images where the text announces them as one run behind the first directory.
     pub images: Option<u64>,
+    /// Channels, slices and time points of an ImageJ hyperstack.
+    pub hyper: [Option<u64>; 3],
     unit: String,
     unit_um: Option<f64>,
     spacing: Option<f64>,
@@ -58,6 +60,9 @@ impl Description {
             let number = || value.parse::<f64>().ok().filter(|v| v.is_finite());
             match key.trim() {
                 "images" => self.images = value.parse().ok(),
+                "channels" => self.hyper[0] = value.parse().ok(),
+                "slices" => self.hyper[1] = value.parse().ok(),
+                "frames" => self.hyper[2] = value.parse().ok(),
                 "unit" => {
                     self.unit = unescape(value);
                     self.unit_um = length_to_um(&self.unit);
@@ -143,7 +148,9 @@ fn pixel_um(file: &File, page: &Directory, about: &Description) -> Option<[f64; 
         (Some(u), 1) => u,
         _ => return None,
     };
-    Some([unit / y, unit / x])
+    // Rationals of 32-bit numbers carry nine digits; the rest is noise of the division.
+    let clean = |v: f64| format!("{v:.8e}").parse().unwrap_or(v);
+    Some([clean(unit / y), clean(unit / x)])
 }
 
 /// Pixels per unit, vertical then horizontal.
@@ -302,7 +309,7 @@ mod tests {
 
     #[test]
     fn rationals_are_close() {
-        for v in [1.0 / 0.65, 1.0 / 3.1415926, 1e4 / 0.162, 72.0, 1e-6, 4e9, 1.0 / 0.07] {
+        for v in [1.0 / 0.65, 1.0 / 3.0517, 1e4 / 0.162, 72.0, 1e-6, 4e9, 1.0 / 0.07] {
             let [n, d] = rational(v).unwrap();
             assert!((f64::from(n) / f64::from(d) / v - 1.0).abs() < 1e-9, "{v} {n}/{d}");
         }

@@ -209,7 +209,7 @@ impl Directory {
             4 => "mask",
             5 => "CMYK",
             6 => "YCbCr",
-            8 | 9 | 10 => "CIELab",
+            8..=10 => "CIELab",
             32803 => "colour filter array",
             32844 => "LogL",
             32845 => "LogLuv",
@@ -433,15 +433,19 @@ impl Directory {
                 .found(format!("{stored} bytes stored"))
                 .hint("the file is truncated or damaged"));
         }
+        // The output grows behind the decoding, so that a damaged first strip ends it before memory is taken.
         let (pixel, mut out) = (dtype.size() * self.chunk_samples(), Vec::new());
-        out.try_reserve_exact(total as usize).map_err(|_| too_large())?;
-        out.resize(total as usize, 0);
         let row_out = self.cols * pixel;
         for (k, chunk) in chunks.into_iter().enumerate() {
             let (plane, rest) = (k / (across * down), k % (across * down));
             let (r0, c0) = (rest / across * self.chunk_rows, rest % across * self.chunk_cols);
             let (rows, cols) = (self.chunk_rows.min(self.rows - r0), self.chunk_cols.min(self.cols - c0));
             let bytes = self.decode_chunk(file, order, chunk, rest / across)?;
+            let need = (plane * self.rows + r0 + rows) * row_out;
+            if out.len() < need {
+                out.try_reserve(need - out.len()).map_err(|_| too_large())?;
+                out.resize(need, 0);
+            }
             for (r, src) in bytes.chunks_exact(self.chunk_cols * pixel).take(rows).enumerate() {
                 let to = (plane * self.rows + r0 + r) * row_out + c0 * pixel;
                 out[to..to + cols * pixel].copy_from_slice(&src[..cols * pixel]);

@@ -103,6 +103,13 @@ impl Stack {
                 }
             }
         }
+        if let [c, z, t] = about.hyper.map(|n| n.unwrap_or(1))
+            && [c, z, t].iter().filter(|n| **n > 1).count() > 1
+        {
+            warnings.push(format!(
+                "a hyperstack of {c} channels × {z} slices × {t} times: planes follow each other as stored"
+            ));
+        }
         if first.stk_planes > 1 {
             warnings.push(format!("a MetaMorph stack of {} planes: only the first is read", first.stk_planes));
         }
@@ -264,7 +271,7 @@ impl FrameSource for Stack {
         let run = |(f, plain, rows, piece): (usize, Option<u64>, Range<usize>, &mut [u8])| match (&self.layout, plain) {
             (_, Some(at)) => self.read_plain(at, &rows, cols, piece),
             (Layout::Pages(p), None) => self.read_band(&p[f].0, &rows, cols, piece),
-            (Layout::Run(_), None) => unreachable!("a run is plain"),
+            (Layout::Run(_), None) => Err(Error::caller(format!("there is no frame {f}")).path(self.file.path())),
         };
         if self.access.decoded && jobs.len() > 1 {
             jobs.into_par_iter().try_for_each(run)
@@ -287,5 +294,17 @@ impl FrameSource for Stack {
         }
         let end = start.checked_add(bytes.checked_mul(frames.len() as u64)?)?;
         (start.is_multiple_of(size as u64)).then(|| map.bytes().get(start as usize..end as usize)).flatten()
+    }
+
+    fn release(&self, frames: Range<usize>) {
+        // Frames of a page layout need not be in line: each gives back its own run.
+        if let Some(map) = &self.map {
+            for f in frames {
+                if let Some(at) = self.plain_at(f) {
+                    let at = at as usize;
+                    map.release(at..at.saturating_add(self.frame_bytes() as usize));
+                }
+            }
+        }
     }
 }

@@ -64,7 +64,7 @@ fn round_trip_of_every_type_variant_and_compression() {
     for dtype in DType::ALL {
         let data = values(shape, dtype);
         for variant in write::VARIANTS {
-            for compression in ["none", "deflate", "zstd", "deflate:12", "zstd:1"] {
+            for compression in ["none", "deflate:4", "zstd"] {
                 let mut o = CreateOptions::new(shape, dtype);
                 o.variant = Some((*variant).into());
                 o.compression = Some(compression.into());
@@ -107,7 +107,32 @@ fn round_trip_of_every_type_variant_and_compression() {
             }
         }
     }
-    assert_eq!(seen, 11 * 3 * 5 + 4);
+    assert_eq!(seen, 11 * 3 * 3 + 4);
+}
+
+#[test]
+fn names_decide_the_variant() {
+    let dir = tempfile::tempdir().unwrap();
+    let o = CreateOptions::new(Shape::new(2, 3, 4), DType::U8);
+    let data = values(o.shape, o.dtype);
+    let make = |name: &str, variant: Option<&str>| {
+        let o = CreateOptions { variant: variant.map(Into::into), ..o.clone() };
+        write_all(&dir.path().join(name), &o, &data).unwrap().swap_remove(0)
+    };
+    let at = |name: &str| dir.path().join(name);
+    assert_eq!(make("a.tif", None), at("a.tif"));
+    assert!(!File::open(at("a.tif")).unwrap().is_big());
+    assert_eq!(make("b.TIFF", Some("bigtiff")), at("b.TIFF"));
+    assert!(File::open(at("b.TIFF")).unwrap().is_big());
+    assert_eq!(make("c", None), at("c"));
+    assert!(at("c/c_0000.tif").is_file() && at("c/c_0001.tif").is_file());
+    assert_eq!(make("d/", None), at("d"));
+    assert_eq!(make("e.tif", Some("series")), at("e"));
+    assert!(at("e/e_0001.tif").is_file());
+    assert_eq!(make("f", Some("imagej")), at("f.tif"));
+    let bad = CreateOptions { compression: Some("lzw".into()), ..o.clone() };
+    let e = (SPEC.create.unwrap())(&at("g.tif"), &bad).err().unwrap();
+    assert!(e.to_string().contains("lzw") && e.advice().is_some(), "{e}");
 }
 
 /// The `tiff` crate reads our files, too: a second opinion on directories, strips and predictors.

@@ -77,7 +77,7 @@ pub(super) fn create(path: &Path, options: &CreateOptions) -> Result<Box<dyn Sli
 fn slices_of(pages: &Pages, next: usize, first: usize, bytes: &[u8]) -> Result<usize> {
     let page = pages.page_bytes();
     let n = bytes.len() / page;
-    if first != next || bytes.len() % page != 0 || n > pages.shape.frames - next {
+    if first != next || !bytes.len().is_multiple_of(page) || n > pages.shape.frames - next {
         return Err(Error::caller("slices must arrive whole and in order")
             .expected(format!("slice {next} of {}", pages.shape.frames))
             .found(format!("slice {first}, {} bytes", bytes.len())));
@@ -204,10 +204,12 @@ impl SliceSink for SeriesSink {
     fn put(&mut self, first: usize, slices: &[u8]) -> Result<()> {
         let n = slices_of(&self.pages, self.next, first, slices)?;
         let page = self.pages.page_bytes();
-        if n == 1 {
-            self.write(first, slices)?;
+        let write = |(i, s): (usize, &[u8])| self.write(first + i, s);
+        if self.pages.packing == Packing::None {
+            // Plain bytes: several threads writing are slower than one where cores or the disk are busy (measured).
+            slices.chunks(page).enumerate().try_for_each(write)?;
         } else {
-            slices.par_chunks(page).enumerate().try_for_each(|(i, s)| self.write(first + i, s))?;
+            slices.par_chunks(page).enumerate().try_for_each(write)?;
         }
         self.next += n;
         Ok(())

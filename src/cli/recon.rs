@@ -1,0 +1,315 @@
+//! `tomo recon`: from a scan to a volume.
+
+use crate::cli::common::{Context, InputArgs, OutputArgs};
+use crate::cli::{Exit, Tool, human, output};
+use crate::correct::Combine;
+use crate::ops::recon::{AxisChoice, Done, FieldChoice, Plan, Request, execute, plan};
+use crate::ops::view::{Roi, SliceRange};
+use crate::recon::{Filter, Padding, Unit};
+use clap::{Args, ValueEnum};
+use std::path::{Path, PathBuf};
+use tomokit_formats::{CreateOptions, DType, Error, Result, Shape};
+
+/// Arguments of `tomo recon`.
+#[derive(Args, Debug)]
+pub struct Recon {
+    /// Scan: a SOLEIL scan folder or .nxs, an NXtomo or DXchange file, a PyHST2 .par, an EDF or TIFF scan folder
+    #[arg(value_name = "SCAN")]
+    scan: PathBuf,
+    /// Volume to write; the extension names the format
+    #[arg(long, short, value_name = "VOLUME")]
+    output: PathBuf,
+    /// Rotation axis: a column (0 = centre of the first), 'find', or 'auto' (recorded, else found)
+    #[arg(long, value_name = "PX", default_value = "auto", value_parser = parse_axis, allow_hyphen_values = true)]
+    axis: AxisChoice,
+    /// Detector rows to reconstruct: start:end or start:end:step, end exclusive
+    #[arg(long, value_name = "A:B:STEP", value_parser = SliceRange::parse)]
+    slices: Option<SliceRange>,
+    /// Part of every slice, in voxels: x0:x1,y0:y1
+    #[arg(long, value_name = "X0:X1,Y0:Y1", value_parser = Roi::parse)]
+    roi: Option<Roi>,
+    #[command(flatten)]
+    geometry: GeometryArgs,
+    #[command(flatten)]
+    numbers: NumberArgs,
+    #[command(flatten)]
+    writing: OutputArgs,
+    #[command(flatten)]
+    reading: InputArgs,
+}
+
+/// What the scan may not say.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Geometry")]
+struct GeometryArgs {
+    /// Angular range to assume, degrees: projection k of N is at k × RANGE / N
+    #[arg(long, value_name = "DEG", allow_hyphen_values = true)]
+    range: Option<f64>,
+    /// Text file with one angle per projection, degrees
+    #[arg(long, value_name = "FILE", conflicts_with = "range")]
+    angles: Option<PathBuf>,
+    /// Turn the slices by this angle, degrees
+    #[arg(long, value_name = "DEG", default_value_t = 0.0, allow_hyphen_values = true)]
+    angle_offset: f64,
+    /// Detector pixel size, µm
+    #[arg(long, value_name = "UM")]
+    pixel_size: Option<f64>,
+    /// Edge of the square slices, voxels
+    #[arg(long, value_name = "N")]
+    size: Option<usize>,
+    /// Keep the detector's frame instead of putting the axis in the middle
+    #[arg(long)]
+    detector_frame: bool,
+    /// Field of view: extended = 360° with the axis near one edge
+    #[arg(long, value_enum, default_value_t = FieldArg::Auto)]
+    field: FieldArg,
+    /// Width of the hand-over between opposite projections of an extended field, columns (PENTEZONE)
+    #[arg(long, value_name = "PX")]
+    overlap: Option<f64>,
+}
+
+/// Numerical choices.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Numbers")]
+struct NumberArgs {
+    /// Filter: ramp, shepp-logan, cosine, hann, hamming, parzen, butterworth, none
+    #[arg(long, value_name = "NAME", default_value = "ramp", value_parser = parse_filter)]
+    filter: Filter,
+    /// Cut-off of the filter, fraction of the Nyquist frequency
+    #[arg(long, value_name = "F", default_value_t = 1.0)]
+    cutoff: f64,
+    /// Beyond the ends of the projections: their end values, or zeros
+    #[arg(long, value_enum, default_value_t = PadArg::Edge)]
+    padding: PadArg,
+    /// Unit of the values [default: 1/cm where the pixel size is known]
+    #[arg(long, value_enum)]
+    unit: Option<UnitArg>,
+    /// Keep what lies outside the region that every projection sees
+    #[arg(long)]
+    no_mask: bool,
+    /// Make the numerical choices of PyHST2 (its FBFILTER = 0)
+    #[arg(long)]
+    pyhst: bool,
+    /// How a series of flats becomes one
+    #[arg(long, value_enum, default_value_t = AverageArg::Median)]
+    flats: AverageArg,
+    /// How the darks become one
+    #[arg(long, value_enum, default_value_t = AverageArg::Mean)]
+    darks: AverageArg,
+    /// Raise smaller transmissions to this before the logarithm [default: the scan's own, else 1e-6]
+    #[arg(long, value_name = "T")]
+    clip: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FieldArg {
+    Auto,
+    Full,
+    Extended,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PadArg {
+    Edge,
+    Zero,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum UnitArg {
+    Pixel,
+    Cm,
+    M,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum AverageArg {
+    Median,
+    Mean,
+}
+
+impl From<AverageArg> for Combine {
+    fn from(a: AverageArg) -> Combine {
+        match a {
+            AverageArg::Median => Combine::Median,
+            AverageArg::Mean => Combine::Mean,
+        }
+    }
+}
+
+fn parse_axis(text: &str) -> std::result::Result<AxisChoice, String> {
+    match text {
+        "auto" => Ok(AxisChoice::RecordedOrFound),
+        "find" => Ok(AxisChoice::Find),
+        t => match t.parse::<f64>() {
+            Ok(v) if v.is_finite() => Ok(AxisChoice::At(v)),
+            _ => Err("write a column number, 'find' or 'auto'".into()),
+        },
+    }
+}
+
+fn parse_filter(text: &str) -> std::result::Result<Filter, String> {
+    Filter::ALL.iter().find(|(n, _)| *n == text).map(|(_, f)| *f).ok_or_else(|| {
+        let known: Vec<&str> = Filter::ALL.iter().map(|(n, _)| *n).collect();
+        format!("unknown filter; known: {}", known.join(", "))
+    })
+}
+
+/// One angle per line, degrees; `#` starts a comment; several numbers on a line are read in order.
+fn read_angles(path: &Path) -> Result<Vec<f64>> {
+    let text = tomokit_formats::io::read_small_text(path, 64 << 20)?;
+    let mut angles = Vec::new();
+    for (i, line) in text.lines().enumerate() {
+        let line = line.split('#').next().unwrap_or_default();
+        for word in line.split([' ', '\t', ',', ';']).filter(|w| !w.trim().is_empty()) {
+            let v = word.trim().parse::<f64>().ok().filter(|v| v.is_finite());
+            angles.push(v.ok_or_else(|| {
+                Error::file(path, format!("line {} holds no angle", i + 1)).expected("a number in degrees").found(word)
+            })?);
+        }
+    }
+    Ok(angles)
+}
+
+impl Tool for Recon {
+    const NAME: &'static str = "recon";
+    const ABOUT: &'static str = "Reconstruct a scan into a volume: flats, darks, logarithm, filtered backprojection";
+    const EXAMPLES: &'static str =
+        "  tomo recon scan1/ -o scan1.vol                     all slices, axis recorded or found
+  tomo recon scan1/ -o test.tif --slices 1000        one slice, to look at
+  tomo recon scan1/ -o scan1.vol --axis 1023.5       with this axis
+  tomo recon scan1.nxs -o rec.h5 --slices 500:600 --roi 200:1800,200:1800
+  tomo recon scan1/ -o scan1.vol --dry-run           what it would read, write and need
+";
+
+    fn run(self, context: &Context) -> Result<Exit> {
+        let request = self.request(context)?;
+        let plan = plan(&request, context.budget, &context.progress, &context.cancel)?;
+        plan.warnings.iter().for_each(|w| context.warn(w));
+        if self.writing.dry_run {
+            match context.json {
+                true => output::json(&plan)?,
+                false => output::print(&plan_text(&plan))?,
+            }
+            return Ok(Exit::Done);
+        }
+        let done = execute(&plan, &context.progress, &context.cancel)?;
+        done.warnings.iter().for_each(|w| context.warn(w));
+        match context.json {
+            true => output::json(&done)?,
+            false if !context.quiet => output::print(&done_text(&plan, &done))?,
+            false => {}
+        }
+        Ok(Exit::Done)
+    }
+}
+
+impl Recon {
+    fn request(&self, context: &Context) -> Result<Request> {
+        let (g, n) = (&self.geometry, &self.numbers);
+        let shape = Shape::new(0, 0, 0); // set by the plan, like the type
+        Ok(Request {
+            scan: self.scan.clone(),
+            output: self.output.clone(),
+            open: self.reading.options(context.budget),
+            to: self.writing.to.clone(),
+            create: self.writing.create(CreateOptions::new(shape, DType::F32)),
+            axis: self.axis,
+            slices: self.slices,
+            roi: self.roi.clone(),
+            range_deg: g.range,
+            angles_deg: g.angles.as_deref().map(read_angles).transpose()?,
+            angle_offset_deg: g.angle_offset,
+            pixel_um: g.pixel_size,
+            size: g.size,
+            detector_frame: g.detector_frame,
+            field: match g.field {
+                FieldArg::Auto => FieldChoice::Auto,
+                FieldArg::Full => FieldChoice::Full,
+                FieldArg::Extended => FieldChoice::Extended,
+            },
+            overlap_px: g.overlap,
+            filter: n.filter,
+            cutoff: n.cutoff,
+            padding: match n.padding {
+                PadArg::Edge => Padding::Edge,
+                PadArg::Zero => Padding::Zero,
+            },
+            unit: n.unit.map(|u| match u {
+                UnitArg::Pixel => Unit::PerPixel,
+                UnitArg::Cm => Unit::PerCm,
+                UnitArg::M => Unit::PerM,
+            }),
+            no_mask: n.no_mask,
+            pyhst: n.pyhst,
+            flats: n.flats.into(),
+            darks: n.darks.into(),
+            zero_clip: n.clip,
+            verify: self.writing.verify,
+        })
+    }
+}
+
+fn plan_text(p: &Plan) -> String {
+    let s = p.shape;
+    let mut t = format!(
+        "would reconstruct {} ({}): {} projections of {} × {} pixels, {}° covered\n",
+        p.scan.display(),
+        p.layout,
+        p.projections,
+        p.detector_cols,
+        p.detector_rows,
+        human::number(p.covered_deg)
+    );
+    t += &format!("axis at column {} ({})\n", human::number(p.rotation_axis_px), p.axis_origin);
+    t += &format!(
+        "into {} ({}): {} slices of {} × {} voxels, float32 in {}, {}\n",
+        p.output.display(),
+        p.output_format,
+        s.frames,
+        s.cols,
+        s.rows,
+        p.value_unit,
+        human::bytes(p.bytes_written)
+    );
+    t += &format!(
+        "reads {} in {} bands of {} rows; each stored value is fetched {:.2} times\n",
+        human::bytes(p.bytes_read),
+        p.bands,
+        p.band_rows,
+        p.read_amplification
+    );
+    t += &format!("memory {}\n", human::bytes(p.memory_bytes));
+    t
+}
+
+fn done_text(p: &Plan, d: &Done) -> String {
+    let s = p.shape;
+    let mut t = format!(
+        "{}: {} slices of {} × {} voxels in {}, axis {} ({})\n",
+        d.outputs.first().unwrap_or(&p.output).display(),
+        s.frames,
+        s.cols,
+        s.rows,
+        p.value_unit,
+        human::number(p.rotation_axis_px),
+        p.axis_origin
+    );
+    let per_second = d.slices as f64 / d.seconds.max(1e-3);
+    t += &format!(
+        "{} in {}: {} slices/s, limited by {}\n",
+        human::bytes(p.bytes_written),
+        human::duration(std::time::Duration::from_secs_f64(d.seconds)),
+        human::number((per_second * 10.0).round() / 10.0),
+        d.limited_by
+    );
+    let c = &d.counts;
+    t += &format!(
+        "transmission: {} of {} values clipped ({:.4} %), {} without a usable flat, {} NaN\n",
+        c.clipped,
+        c.total,
+        c.clipped as f64 * 100.0 / c.total.max(1) as f64,
+        c.dead,
+        c.nan
+    );
+    t
+}

@@ -1,0 +1,117 @@
+//! Finds the rotation axis of a scan: reads a few opposite projections, corrects them, and asks `recon::axis`.
+
+use super::{FieldChoice, Request, run::corrected_frames};
+use crate::recon::axis::{AxisEstimate, AxisOptions, Pair, find, opposite_pairs};
+use crate::stream::{Cancel, Progress};
+use serde::Serialize;
+use tomokit_formats::model::FieldOfView;
+use tomokit_formats::{Error, Result, Scan};
+
+/// Pairs of opposite projections looked at.
+const PAIRS: usize = 4;
+/// Values of one corrected frame kept at most: 64 MiB of float32. Taller detectors are cut to their middle rows.
+const FRAME_VALUES: usize = 16 << 20;
+
+/// An axis with how sure it is.
+#[derive(Clone, Debug, Serialize)]
+pub struct AxisFound {
+    /// Column, 0 = centre of the first.
+    pub axis_px: f64,
+    /// Scatter between bands of rows, columns.
+    pub spread_px: f64,
+    /// 0…1; above 0.7 good, below 0.3 to be looked at.
+    pub confidence: f64,
+    /// Tilt of the axis against the columns, degrees.
+    pub tilt_deg: Option<f64>,
+    /// Pairs used.
+    pub pairs: usize,
+    /// What a person should look at.
+    pub warnings: Vec<String>,
+}
+
+impl AxisFound {
+    /// `found from 4 opposite pairs, ± 0.05 px, confidence 0.93`.
+    pub fn describe(&self) -> String {
+        format!(
+            "found from {} opposite pairs, ± {:.2} px, confidence {:.2}",
+            self.pairs, self.spread_px, self.confidence
+        )
+    }
+}
+
+/// Finds the axis near the rows that are to be reconstructed.
+///
+/// # Errors
+/// `Caller` where the scan holds no opposite projections or the search fails: then the axis must be given.
+pub fn find_axis(
+    scan: &Scan,
+    rows: &[usize],
+    request: &Request,
+    zero_clip: f64,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<AxisFound> {
+    let shape = scan.projections.shape();
+    let pairs = opposite_pairs(&scan.angles.rad, PAIRS);
+    if pairs.is_empty() {
+        return Err(Error::caller("the axis cannot be found: no two projections are half a turn apart")
+            .path(&request.scan)
+            .found(format!("{:.1}° covered", scan.angles.covered_rad().to_degrees()))
+            .hint("give the axis with --axis COLUMN"));
+    }
+    let band = band_around(rows, shape.rows, (FRAME_VALUES / shape.cols).max(1));
+    let height = band.len();
+    let wanted: Vec<usize> = pairs.iter().flat_map(|p| [p.0, p.1]).collect();
+    progress.begin("finding axis", 0);
+    cancel.check()?;
+    let frames = corrected_frames(scan, &wanted, band, request.flats, request.darks, zero_clip)?;
+    let views: Vec<Pair<'_>> = frames.chunks_exact(2).map(|p| Pair { first: &p[0], opposite: &p[1] }).collect();
+    let full_turn = scan.angles.covered_rad() > 1.95 * std::f64::consts::PI;
+    let anywhere = request.field == FieldChoice::Extended
+        || (request.field == FieldChoice::Auto && (full_turn || scan.field_of_view == Some(FieldOfView::Half)));
+    let options = if anywhere { AxisOptions::anywhere(shape.cols) } else { AxisOptions::centred(shape.cols) };
+    let estimate = find(&views, height, shape.cols, &options);
+    progress.end();
+    let e: AxisEstimate = estimate.map_err(|e| e.or_path(&request.scan))?;
+    let mut warnings = Vec::new();
+    if e.confidence < 0.3 {
+        warnings.push(format!(
+            "the axis {:.2} is uncertain (confidence {:.2}, ± {:.2} px): look at a slice, or give it with --axis",
+            e.rotation_axis_px, e.confidence, e.spread_px
+        ));
+    }
+    if let Some(t) = e.tilt_deg.filter(|t| t.to_radians().abs() * shape.rows as f64 > 1.0) {
+        warnings.push(format!("the axis seems to lean by {t:.3}° against the detector's columns"));
+    }
+    Ok(AxisFound {
+        axis_px: e.rotation_axis_px,
+        spread_px: e.spread_px,
+        confidence: e.confidence,
+        tilt_deg: e.tilt_deg,
+        pairs: pairs.len(),
+        warnings,
+    })
+}
+
+/// Rows to look at: those asked for, widened to a useful height, at most `most`, as one range.
+fn band_around(rows: &[usize], all: usize, most: usize) -> std::ops::Range<usize> {
+    const USEFUL: usize = 256;
+    let (first, last) = (rows.first().copied().unwrap_or(0), rows.last().copied().unwrap_or(0));
+    let height = (last + 1 - first).max(USEFUL).min(most).min(all);
+    let middle = (first + last) / 2;
+    let start = middle.saturating_sub(height / 2).min(all - height);
+    start..start + height
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bands_stay_on_the_detector() {
+        assert_eq!(band_around(&[5], 10, 100), 0..10);
+        assert_eq!(band_around(&[1000], 2048, 9999), 872..1128);
+        assert_eq!(band_around(&[2047], 2048, 64), 1984..2048);
+        assert_eq!(band_around(&(0..2048).collect::<Vec<_>>(), 2048, 500), 773..1273);
+    }
+}

@@ -1,0 +1,106 @@
+//! Reconstruction of a scan into a volume: parallel-beam filtered backprojection, streamed in bands of detector rows.
+//!
+//! ```text
+//!  rows of all projections ─► flats, darks, −log ─► FbpPlan::execute ─► SliceSink
+//!        read (band n+1)         compute (band n)                        write (band n−1)
+//! ```
+//!
+//! One band is read once; its height comes from the memory budget. Slice z of the volume is detector row z.
+//! Guarantees: the same bytes for any band height and number of threads; nothing under the final name until whole;
+//! counts of clipped and missing values are part of the result.
+
+mod axis;
+mod bands;
+mod plan;
+mod provenance;
+mod run;
+
+pub use axis::{AxisFound, find_axis};
+pub use plan::{Plan, plan};
+pub use run::{Done, execute};
+
+use crate::correct::Combine;
+use crate::ops::view::{Roi, SliceRange};
+use crate::recon::{Filter, Padding, Unit};
+use serde::Serialize;
+use std::path::PathBuf;
+use tomokit_formats::{CreateOptions, OpenOptions};
+
+/// Where the rotation axis comes from.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub enum AxisChoice {
+    /// What the scan records, else found from opposite projections.
+    RecordedOrFound,
+    /// Found from opposite projections, whatever is recorded.
+    Find,
+    /// This column, 0 = centre of the first.
+    At(f64),
+}
+
+/// Full or extended field.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub enum FieldChoice {
+    /// By what the scan says, else by angular range and axis.
+    Auto,
+    /// Every projection shows the whole sample.
+    Full,
+    /// 360° with the axis near one edge.
+    Extended,
+}
+
+/// What to reconstruct and how.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Scan folder or file.
+    pub scan: PathBuf,
+    /// Volume to write.
+    pub output: PathBuf,
+    /// How to read the scan.
+    pub open: OpenOptions,
+    /// Output format by name; by extension where absent.
+    pub to: Option<String>,
+    /// Writer options; shape, type and metadata are filled in by [`plan()`].
+    pub create: CreateOptions,
+    /// Rotation axis.
+    pub axis: AxisChoice,
+    /// Detector rows to reconstruct.
+    pub slices: Option<SliceRange>,
+    /// Part of every slice, x and y.
+    pub roi: Option<Roi>,
+    /// Angular range in degrees to assume instead of what the scan says: angles `k × range / projections`.
+    pub range_deg: Option<f64>,
+    /// Angles in degrees instead of what the scan says, one per projection.
+    pub angles_deg: Option<Vec<f64>>,
+    /// Added to every angle, degrees.
+    pub angle_offset_deg: f64,
+    /// Detector pixel in µm instead of what the scan says.
+    pub pixel_um: Option<f64>,
+    /// Edge of the square slice in voxels; the detector's width (or the extended field's) where absent.
+    pub size: Option<usize>,
+    /// The slice keeps the detector's frame instead of having the axis in its middle.
+    pub detector_frame: bool,
+    /// Full or extended field.
+    pub field: FieldChoice,
+    /// Columns of the hand-over between opposite projections in an extended field; all of the overlap where absent.
+    pub overlap_px: Option<f64>,
+    /// Filter.
+    pub filter: Filter,
+    /// Cut-off of the filter's window, fraction of Nyquist.
+    pub cutoff: f64,
+    /// Beyond the ends of the projections.
+    pub padding: Padding,
+    /// Unit of the values; cm⁻¹ where the pixel size is known, else per pixel.
+    pub unit: Option<Unit>,
+    /// Keep voxels outside the region that every projection sees.
+    pub no_mask: bool,
+    /// Reproduce PyHST2's own numerical choices (FBFILTER = 0 on a CPU).
+    pub pyhst: bool,
+    /// How a set of flats becomes one.
+    pub flats: Combine,
+    /// How the darks become one.
+    pub darks: Combine,
+    /// Transmission below this is raised to it before the logarithm; the scan's own value or 1e-6 where absent.
+    pub zero_clip: Option<f64>,
+    /// Read the output back and compare its hash with what was written.
+    pub verify: bool,
+}

@@ -1,0 +1,54 @@
+//! The record beside a volume: what it was made from, with which choices, by which version, and what was counted.
+
+use super::plan::Plan;
+use super::run::Done;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::path::PathBuf;
+use tomokit_formats::{Error, Result, durable, io};
+
+/// Suffix of the record: `x.vol` gets `x.vol.recon.json`.
+const SUFFIX: &str = ".recon.json";
+
+/// Writes the record and returns where.
+pub(super) fn write(plan: &Plan, done: &Done) -> Result<PathBuf> {
+    let failed = |e| Error::caller("the record cannot be written as JSON").source(e);
+    let parameters = serde_json::to_value(plan).map_err(failed)?;
+    // Hash of the choices alone: two volumes with the same hash were made in the same way.
+    let text = serde_json::to_string(&parameters).map_err(failed)?;
+    let hash: String = Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+    let record = json!({
+        "software": format!("tomokit {}", env!("CARGO_PKG_VERSION")),
+        "finished": now(),
+        "inputs": inputs(plan),
+        "parameters": parameters,
+        "parameters_sha256": hash,
+        "result": serde_json::to_value(done).map_err(failed)?,
+    });
+    let text = serde_json::to_string_pretty(&record).map_err(failed)? + "\n";
+    // It belongs to the volume just written, so an older record gives way with it.
+    durable::write_small(&io::with_suffix(&plan.output, SUFFIX), text.as_bytes(), true)
+}
+
+/// Every file of the scan with its size and time of change.
+fn inputs(plan: &Plan) -> Vec<Value> {
+    let files = if plan.source.files.is_empty() { vec![plan.scan.clone()] } else { plan.source.files.clone() };
+    files
+        .iter()
+        .map(|f| {
+            let meta = std::fs::metadata(f).ok();
+            let modified = meta.as_ref().and_then(|m| m.modified().ok()).map(|t| stamp(t.into()));
+            json!({ "path": f, "bytes": meta.map(|m| m.len()), "modified": modified })
+        })
+        .collect()
+}
+
+fn now() -> String {
+    stamp(time::OffsetDateTime::now_utc())
+}
+
+/// RFC 3339, UTC, whole seconds.
+fn stamp(t: time::OffsetDateTime) -> String {
+    let t = t.replace_nanosecond(0).unwrap_or(t);
+    t.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
+}

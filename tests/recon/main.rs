@@ -1,0 +1,7 @@
+//! `tomo recon` from outside: real scans against other programs' reconstructions, simulated scans against the truth.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod real;
+mod simulated;
