@@ -2,7 +2,9 @@
 
 pub mod file;
 pub mod info;
+pub mod layout;
 pub mod links;
+pub mod write_scan;
 
 mod array;
 mod choose;
@@ -24,8 +26,5 @@ mod write;
 pub use file::{H5, Link, LinkKind, ObjectKind};
 pub use info::{DatasetInfo, FilterInfo, Layout};
 pub use links::{Dangling, ExternalFile, VirtualSource};
-
-pub mod layout;
-pub mod write_scan;
 
 pub use spec::SPEC;

@@ -151,6 +151,11 @@ fn list_facts(h5: &H5, datasets: &[DatasetInfo], cut: bool, opened: &mut Opened)
     if cut {
         opened.warnings.push("the file holds more objects than were looked at".into());
     }
+    missing(h5, opened);
+}
+
+/// Links and sources that lead nowhere: all as facts, the first ones as warnings.
+pub(super) fn missing(h5: &H5, opened: &mut Opened) {
     match h5.dangling() {
         Ok(list) => {
             if !list.is_empty() {

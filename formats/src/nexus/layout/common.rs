@@ -173,9 +173,16 @@ pub fn datasets(h5: &H5, group: &str) -> Vec<String> {
         .collect()
 }
 
+/// A stack of images; what is odd about it is noted.
+pub fn stack(h5: &H5, path: &str, notes: &mut Notes) -> Result<Arc<dyn FrameSource>> {
+    let (source, warnings) = h5.stack_and_warnings(path)?;
+    notes.warnings.extend(warnings);
+    Ok(source)
+}
+
 /// A set of flats or darks from a whole dataset.
-pub fn ref_set(h5: &H5, path: &str, position: f64) -> Result<RefSet> {
-    let source = h5.stack(path)?;
+pub fn ref_set(h5: &H5, path: &str, position: f64, notes: &mut Notes) -> Result<RefSet> {
+    let source = stack(h5, path, notes)?;
     let averaged = path.ends_with("_2d") || shape_of(h5, path).is_some_and(|s| s.len() == 2);
     Ok(RefSet { source, position: RefPosition(position), averaged, origin: origin(h5, path) })
 }

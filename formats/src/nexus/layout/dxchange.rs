@@ -21,7 +21,7 @@ pub fn open(h5: &H5, options: &OpenOptions) -> Option<Result<Opened>> {
 fn read(h5: &H5, options: &OpenOptions) -> Result<Opened> {
     let mut notes = Notes::of(h5);
     let data = options.image_path.clone().unwrap_or_else(|| "/exchange/data".into());
-    let projections = h5.stack(&data)?;
+    let projections = stack(h5, &data, &mut notes)?;
     let n = projections.shape().frames;
     let angles = angles_of(h5, options, n, &mut notes)?;
     let mut scan = bare(stem(h5), "dxchange", h5, projections, &data, angles);
@@ -48,7 +48,7 @@ fn read(h5: &H5, options: &OpenOptions) -> Result<Opened> {
             notes.warn(format!("{path} holds no frames"));
             continue;
         }
-        let set = ref_set(h5, &path, position)?;
+        let set = ref_set(h5, &path, position, &mut notes)?;
         let sets = if name.starts_with("data_white") { &mut scan.flats } else { &mut scan.darks };
         match taken_at(h5, &path, &set, &scan.angles, &mut notes) {
             Some(split) => sets.extend(split),

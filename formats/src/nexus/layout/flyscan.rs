@@ -239,7 +239,7 @@ fn read(h5: &H5, entry: &str, parts: &Parts, name: String, options: &OpenOptions
     let mut notes = Notes::of(h5);
     let data = format!("{entry}/scan_data");
     let image = options.image_path.clone().or_else(|| image(h5, &data)).ok_or_else(|| no_images(h5))?;
-    let projections = h5.stack(&image)?;
+    let projections = stack(h5, &image, &mut notes)?;
     let n = projections.shape().frames;
     let par = parts.par.as_ref().and_then(|p| match Par::read(p) {
         Ok(par) => Some(par),
@@ -337,7 +337,7 @@ fn references(file: &Path, kind: Kind, position: f64, projections: usize, notes:
             kind.prefix()
         ))
     })?;
-    let set = ref_set(&h5, &path, position)?;
+    let set = ref_set(&h5, &path, position, notes)?;
     // A numbered neighbour as long as the scan itself is the next scan, not its references.
     let frames = set.source.shape().frames;
     if frames >= projections.max(2) && numbered(&stem(&h5)).is_some() {

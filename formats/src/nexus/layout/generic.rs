@@ -113,16 +113,16 @@ fn scan(
     sinograms: bool,
 ) -> Result<Opened> {
     let mut notes = Notes::of(h5);
-    let mut stack = h5.stack(data)?;
+    let mut images = stack(h5, data, &mut notes)?;
     if sinograms {
         notes.warn(format!("{data} is stored as sinograms (rows × angles × columns): read as projections"));
-        stack = Arc::new(Sinograms(stack)) as Arc<dyn FrameSource>;
+        images = Arc::new(Sinograms(images)) as Arc<dyn FrameSource>;
     }
     let path = options.angle_path.as_deref().unwrap_or(angle);
     let values = h5.read_f64(path)?;
     let unit = h5.attr_text(path, "units");
     let rad = angles::to_rad(&values, unit.as_deref(), true, &mut notes.warnings);
-    let scan = bare(stem(h5), layout, h5, stack, data, Angles { rad, origin: origin(h5, path) });
+    let scan = bare(stem(h5), layout, h5, images, data, Angles { rad, origin: origin(h5, path) });
     if let Some(geometry) = h5.attr_text(data, "geom_type").filter(|g| !g.eq_ignore_ascii_case("parallel")) {
         notes.warn(format!("the file says the beam is a {geometry}: a parallel reconstruction will be wrong"));
         notes.facts.add("geometry", geometry);
@@ -186,10 +186,11 @@ fn neighbours(h5: &H5, options: &OpenOptions) -> Option<Result<Opened>> {
         let values = holder.read_f64(&angle)?;
         let rad = angles::to_rad(&values, holder.attr_text(&angle, "units").as_deref(), true, &mut notes.warnings);
         let at = Angles { rad, origin: origin(&holder, &angle) };
-        let mut scan = bare(stem.to_owned(), "maxiv", h5, h5.stack(&data)?, &data, at);
+        let images = stack(h5, &data, &mut notes)?;
+        let mut scan = bare(stem.to_owned(), "maxiv", h5, images, &data, at);
         notes.warn("flats and darks are taken from the two scans before this one, as is usual at MAX IV");
         for (set, (path, other)) in [(&mut scan.flats, flats), (&mut scan.darks, darks)] {
-            set.push(ref_set(&other, &data, 0.0)?);
+            set.push(ref_set(&other, &data, 0.0, &mut notes)?);
             scan.files.push(path);
         }
         finish(scan, notes, options)

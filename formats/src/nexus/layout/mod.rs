@@ -34,9 +34,15 @@ pub(super) fn open_dir(path: &Path, options: &OpenOptions) -> Result<Opened> {
     flyscan::open_dir(path, options)
 }
 
+/// How a layout opens a file: `None` where it is not its own.
+type Open = fn(&H5, &OpenOptions) -> Option<Result<Opened>>;
+
 /// Opens a file as a scan; `None` where no layout knows it, so that it is a volume or plain HDF5.
 pub(super) fn open_file(h5: &H5, options: &OpenOptions) -> Option<Result<Opened>> {
-    let open: [fn(&H5, &OpenOptions) -> Option<Result<Opened>>; 4] =
-        [nxtomo::open, dxchange::open, flyscan::open, generic::open];
-    open.iter().find_map(|f| f(h5, options)).map(|r| r.map_err(|e| e.or_path(h5.path())))
+    let open: [Open; 4] = [nxtomo::open, dxchange::open, flyscan::open, generic::open];
+    let mut opened = open.iter().find_map(|f| f(h5, options))?.map_err(|e| e.or_path(h5.path()));
+    if let Ok(o) = &mut opened {
+        super::spec::missing(h5, o);
+    }
+    Some(opened)
 }

@@ -223,7 +223,7 @@ impl Keyed {
 }
 
 fn keyed_scan(h5: &H5, layout: &'static str, found: &Found, notes: &mut Notes) -> Result<Keyed> {
-    let stack = h5.stack(&found.data)?;
+    let stack = stack(h5, &found.data, notes)?;
     let frames = stack.shape().frames;
     let mut keys = match &found.key {
         Some(path) => h5.read_f64(path)?,

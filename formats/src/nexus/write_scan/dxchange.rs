@@ -17,13 +17,6 @@ pub struct File {
     shape: Shape,
 }
 
-/// Sets that share a dataset: their numbers among the flats (or darks), in order of position.
-fn by_position(sets: &[RefSpec], keep: impl Fn(f64) -> bool) -> Vec<usize> {
-    let mut pick: Vec<usize> = (0..sets.len()).filter(|&i| keep(sets[i].position)).collect();
-    pick.sort_by(|&a, &b| sets[a].position.total_cmp(&sets[b].position));
-    pick
-}
-
 impl File {
     /// Starts the file and writes everything but the frames.
     pub fn create(path: &Path, spec: &ScanSpec, options: &ScanWriteOptions) -> Result<File> {

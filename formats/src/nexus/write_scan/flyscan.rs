@@ -81,21 +81,18 @@ impl Folder {
         };
         let stack = folder.places.stack(stack);
         folder.places.part(Part::Projections, spec.dtype, stack, vec![Run { first: 0, at: 0 }]);
-        let pick = |sets: &[RefSpec], keep: &dyn Fn(f64) -> bool| -> Vec<usize> {
+        let pick = |sets: &[RefSpec], keep: fn(f64) -> bool| -> Vec<usize> {
             (0..sets.len()).filter(|&i| keep(sets[i].position)).collect()
         };
-        let all: [(&str, &str, &str, &[RefSpec], Vec<usize>, fn(usize) -> Part); 3] = [
-            ("pre_ref.nxs", "/ref_0", "/ref_2d", &spec.flats, pick(&spec.flats, &|p| p <= 0.0), Part::Flats),
-            ("post_ref.nxs", "/ref_0", "/ref_2d", &spec.flats, pick(&spec.flats, &|p| p > 0.0), Part::Flats),
-            ("post_dark.nxs", "/dark_0", "/dark_2d", &spec.darks, pick(&spec.darks, &|_| true), Part::Darks),
-        ];
-        for (file, stack, mean, sets, pick, part) in all {
-            folder.refs(path, file, (stack, mean), sets, &pick, part, options)?;
-        }
+        let (before, after) = (pick(&spec.flats, |p| p <= 0.0), pick(&spec.flats, |p| p > 0.0));
+        let (flats, darks, all) = (("/ref_0", "/ref_2d"), ("/dark_0", "/dark_2d"), pick(&spec.darks, |_| true));
+        folder.refs(path, "pre_ref.nxs", flats, &spec.flats, &before, Part::Flats, options)?;
+        folder.refs(path, "post_ref.nxs", flats, &spec.flats, &after, Part::Flats, options)?;
+        folder.refs(path, "post_dark.nxs", darks, &spec.darks, &all, Part::Darks, options)?;
         Ok(folder)
     }
 
-    #[allow(clippy::too_many_arguments)] // one row of the table above
+    #[allow(clippy::too_many_arguments)] // one call per file, every argument differs
     fn refs(
         &mut self,
         path: &Path,
