@@ -123,9 +123,11 @@ impl Corrector {
                 None if !with_current => 1.0,
                 Some(c) if with_current && c.is_finite() && c > 0.0 => c,
                 c => {
-                    return Err(Error::caller("the machine current must be known and positive for all flats or for none")
-                        .found(c.map_or("none".into(), |c| c.to_string()))
-                        .hint("switch the normalisation by current off"));
+                    return Err(Error::caller(
+                        "the machine current must be known and positive for all flats or for none",
+                    )
+                    .found(c.map_or("none".into(), |c| c.to_string()))
+                    .hint("switch the normalisation by current off"));
                 }
             };
             let net: Vec<f32> = flat.frame.iter().zip(&dark).map(|(f, d)| (f - d) / current).collect();
@@ -203,7 +205,15 @@ impl Corrector {
         Ok(counts)
     }
 
-    fn block<const FLAT: bool>(&self, data: &mut [f32], dark: &[f32], lo: &[f32], hi: &[f32], w: f32, gain: f32) -> Counts {
+    fn block<const FLAT: bool>(
+        &self,
+        data: &mut [f32],
+        dark: &[f32],
+        lo: &[f32],
+        hi: &[f32],
+        w: f32,
+        gain: f32,
+    ) -> Counts {
         let o = &self.options;
         let (zero, one) = (o.zero_clip, o.one_clip.unwrap_or(f32::MAX));
         let bad = match o.bad {
@@ -225,7 +235,13 @@ impl Corrector {
             dead += u32::from(is_dead);
             low += u32::from(is_low);
             high += u32::from(is_high);
-            let t = if is_low { zero } else if is_high { one } else { t };
+            let t = if is_low {
+                zero
+            } else if is_high {
+                one
+            } else {
+                t
+            };
             *v = if is_bad { bad } else { t };
         }
         if o.log {
@@ -235,13 +251,7 @@ impl Corrector {
                 *v = if v.is_nan() { f32::NAN } else { p };
             }
         }
-        Counts {
-            values: 0,
-            low: low.into(),
-            high: high.into(),
-            not_finite: infinite.into(),
-            dead_flat: dead.into(),
-        }
+        Counts { values: 0, low: low.into(), high: high.into(), not_finite: infinite.into(), dead_flat: dead.into() }
     }
 }
 
@@ -263,7 +273,9 @@ mod tests {
     fn flats_are_interpolated_between_their_positions() {
         let flats = vec![flat(100.0, &[310.0, 410.0]), flat(0.0, &[110.0, 210.0])];
         let c = Corrector::new(2, flats, Some(vec![10.0, 10.0]), LogOptions::default()).unwrap();
-        for (pos, want) in [(-5.0, [100.0, 200.0]), (0.0, [100.0, 200.0]), (25.0, [150.0, 250.0]), (200.0, [300.0, 400.0])] {
+        for (pos, want) in
+            [(-5.0, [100.0, 200.0]), (0.0, [100.0, 200.0]), (25.0, [150.0, 250.0]), (200.0, [300.0, 400.0])]
+        {
             let mut v = [60.0f32, 60.0];
             let n = c.apply(pos, None, &mut v).unwrap();
             assert_eq!(n, Counts { values: 2, ..Counts::default() });

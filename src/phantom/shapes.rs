@@ -299,9 +299,11 @@ mod tests {
         };
         // What is missing to 1 sits on the sharp edges of the skull.
         assert!(correlation(false) > 0.96 && correlation(true) < 0.95, "{} {}", correlation(false), correlation(true));
-        let (m, mt) = slice.iter().zip(&truth).filter(|(v, _)| **v != 0.0).fold((0.0, 0.0), |(m, mt), (v, t)| {
-            (m + f64::from(*v), mt + f64::from(*t))
-        });
+        let (m, mt) = slice
+            .iter()
+            .zip(&truth)
+            .filter(|(v, _)| **v != 0.0)
+            .fold((0.0, 0.0), |(m, mt), (v, t)| (m + f64::from(*v), mt + f64::from(*t)));
         assert!((m / mt - 1.0).abs() < 5e-3, "scale {}", m / mt);
         // In the grey interior away from edges the values are right to a per cent of the bulk.
         let j = g.axis_voxel();

@@ -155,7 +155,10 @@ mod tests {
             }
             let h = Filter::Hann.response(len, 0.5);
             assert!(h[len / 4 + 1..].iter().all(|v| *v == 0.0));
-            assert!((h[len / 8] / r[len / 8] - Filter::Hann.window(2.0 * (len / 8) as f64 / (len / 4) as f64 / 2.0)).abs() < 0.2);
+            assert!(
+                (h[len / 8] / r[len / 8] - Filter::Hann.window(2.0 * (len / 8) as f64 / (len / 4) as f64 / 2.0)).abs()
+                    < 0.2
+            );
         }
         assert_eq!(Filter::RampPyhst.response(64, 1.0)[0], 0.0);
         assert_eq!(Filter::RampPyhst.fft_len(640, 2.0), 4096);

@@ -164,9 +164,12 @@ impl FbpPlan {
             let mut v = Vec::new();
             let n = usize::try_from(n).unwrap_or(usize::MAX);
             v.try_reserve_exact(n).map_err(|e| {
-                Error::limit(format!("{} MB of working memory are not to be had", self.scratch_bytes(batch, workers) >> 20))
-                    .hint("make a smaller region of the slice, or use a machine with more memory")
-                    .source(e)
+                Error::limit(format!(
+                    "{} MB of working memory are not to be had",
+                    self.scratch_bytes(batch, workers) >> 20
+                ))
+                .hint("make a smaller region of the slice, or use a machine with more memory")
+                .source(e)
             })?;
             v.resize(n, 0f32);
             Ok(v)
@@ -240,7 +243,15 @@ impl FbpPlan {
     }
 
     /// Filters slices `first..first + count` into `scratch.filtered`; unused lanes are zero.
-    fn filter_group(&self, d: &Direct, s: Sinograms<'_>, first: usize, count: usize, lanes: usize, scratch: &mut Scratch) {
+    fn filter_group(
+        &self,
+        d: &Direct,
+        s: Sinograms<'_>,
+        first: usize,
+        count: usize,
+        lanes: usize,
+        scratch: &mut Scratch,
+    ) {
         let n = self.geometry.angles_rad.len();
         let one = d.row() * lanes;
         let share = n.div_ceil(scratch.rows.len());

@@ -30,8 +30,7 @@ pub fn fbp(geometry: &Geometry, options: &Options, sinogram: &[f64]) -> Result<V
     let (cx, cy) = geometry.axis_voxel();
     let mut slice = vec![0.0; nx * ny];
     for k in 0..n {
-        let row: Vec<f64> =
-            (0..cols).map(|u| sinogram[k * cols + u] * geometry.overlap_weight(k, u as f64)).collect();
+        let row: Vec<f64> = (0..cols).map(|u| sinogram[k * cols + u] * geometry.overlap_weight(k, u as f64)).collect();
         let padded: Vec<f64> = (0..len).map(|p| value(geometry, options, &row, p as i64 - left as i64)).collect();
         let filtered: Vec<f64> =
             (0..len).map(|i| (0..len).map(|j| padded[j] * kernel[(i + len - j) % len]).sum()).collect();

@@ -179,8 +179,7 @@ fn same_bytes_for_any_threads_batch_layout_and_roi() {
         assert_eq!(all, pool.install(|| run(&plan, &sino, slices)), "{threads} threads");
     }
     for batch in [1, 3, 8] {
-        let parts: Vec<f32> =
-            sino.chunks(batch * 41 * 75).flat_map(|s| run(&plan, s, s.len() / (41 * 75))).collect();
+        let parts: Vec<f32> = sino.chunks(batch * 41 * 75).flat_map(|s| run(&plan, s, s.len() / (41 * 75))).collect();
         assert_eq!(all, parts, "batches of {batch}");
     }
     let mut frames = vec![0.0; sino.len()];
