@@ -258,7 +258,7 @@ impl Corrector {
 /// A net flat one can divide by: positive, finite, and not so small that the quotient overflows.
 #[inline(always)]
 fn usable(flat: f32) -> bool {
-    flat >= f32::MIN_POSITIVE && flat <= f32::MAX
+    (f32::MIN_POSITIVE..=f32::MAX).contains(&flat)
 }
 
 #[cfg(test)]

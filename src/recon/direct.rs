@@ -138,11 +138,12 @@ fn kernel<const L: usize, const FMA: bool>(d: &Direct, q: &[f32], tile: &Tile, a
             let y = d.axis.1 - (tile.y0 + r) as f64;
             let x = tile.x0 as f64 - d.axis.0;
             for (a, (ray, (at, weight))) in block.iter().zip(at.iter_mut().zip(&mut weight)).enumerate() {
-                positions(ray, x, y, (a * row) as u32, row as i32 - 2, d.quarter, at, weight);
+                let n = tile.x.end.min(TILE);
+                positions(ray, x, y, (a * row) as u32, row as i32 - 2, d.quarter, &mut at[..n], &mut weight[..n]);
             }
             let line = &mut acc[r * TILE..(r + 1) * TILE];
-            for (c, o) in line.iter_mut().enumerate().take(tile.x.end).skip(tile.x.start) {
-                let c = c % TILE;
+            for c in tile.x.start..tile.x.end.min(TILE) {
+                let o = &mut line[c];
                 let mut s0 = [0f32; L];
                 let mut s1 = [0f32; L];
                 for (at, weight) in at.iter().zip(&weight).take(block.len()) {
@@ -167,37 +168,28 @@ fn kernel<const L: usize, const FMA: bool>(d: &Direct, q: &[f32], tile: &Tile, a
 /// keeps every index inside its row.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-fn positions(
-    ray: &Ray,
-    x: f64,
-    y: f64,
-    first: u32,
-    last: i32,
-    quarter: bool,
-    at: &mut [u32; TILE],
-    weight: &mut [f32; TILE],
-) {
+fn positions(ray: &Ray, x: f64, y: f64, first: u32, last: i32, quarter: bool, at: &mut [u32], weight: &mut [f32]) {
+    // Added to a small number it leaves the nearest whole number in the low bits. A conversion would saturate, and is
+    // not put into vector registers.
+    const MAGIC: f32 = 12_582_912.0;
     // Whole and fraction apart: a f32 position in a wide row would be off by 1e-4 columns.
     let p = x * ray.cos + y * ray.sin + ray.offset;
     let whole = p.min(p + (TILE - 1) as f64 * ray.cos).floor();
     let (start, step, base) = ((p - whole) as f32, ray.cos as f32, whole as i32);
-    let (scale, round, back) = if quarter { (4.0, 0.5, 0.25) } else { (1.0, 0.0, 1.0) };
-    for c in 0..TILE {
+    for (c, (at, weight)) in at.iter_mut().zip(weight).enumerate() {
         let mut pos = start + c as f32 * step;
         if quarter {
-            pos = (pos * scale + round) as i32 as f32 * back;
+            pos = ((pos * 4.0 + MAGIC) - MAGIC) * 0.25;
         }
-        let i = pos as i32;
-        let f = pos - i as f32;
+        let t = pos + MAGIC;
+        let d = pos - (t - MAGIC);
+        let below = d < 0.0;
+        let i = (t.to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32).wrapping_sub(i32::from(below));
+        let f = if below { d + 1.0 } else { d };
         let i = base.wrapping_add(i);
         // Outside the stored columns: exactly on a zero guard.
-        weight[c] = if i < 0 {
-            0.0
-        } else if i > last {
-            1.0
-        } else {
-            f
-        };
-        at[c] = first.wrapping_add(i.max(0).min(last) as u32);
+        let f = if i < 0 { 0.0 } else { f };
+        *weight = if i > last { 1.0 } else { f };
+        *at = first.wrapping_add(i.max(0).min(last) as u32);
     }
 }
