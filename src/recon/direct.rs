@@ -163,6 +163,17 @@ fn kernel<const L: usize, const FMA: bool>(d: &Direct, q: &[f32], tile: &Tile, a
     }
 }
 
+/// 0, 1, 2 …: a counter would be converted, and checked, for every element.
+const RAMP: [f32; TILE] = {
+    let mut r = [0.0; TILE];
+    let mut c = 0;
+    while c < TILE {
+        r[c] = c as f32;
+        c += 1;
+    }
+    r
+};
+
 /// Index of the left neighbour (plus `first`) and weight of the right one for a line of voxels starting at (x, y).
 /// Arithmetic wraps by name: an overflow check per element would keep the loop out of vector registers. The clamp
 /// keeps every index inside its row.
@@ -176,8 +187,8 @@ fn positions(ray: &Ray, x: f64, y: f64, first: u32, last: i32, quarter: bool, at
     let p = x * ray.cos + y * ray.sin + ray.offset;
     let whole = p.min(p + (TILE - 1) as f64 * ray.cos).floor();
     let (start, step, base) = ((p - whole) as f32, ray.cos as f32, whole as i32);
-    for (c, (at, weight)) in at.iter_mut().zip(weight).enumerate() {
-        let mut pos = start + c as f32 * step;
+    for ((at, weight), c) in at.iter_mut().zip(weight).zip(&RAMP) {
+        let mut pos = start + c * step;
         if quarter {
             pos = ((pos * 4.0 + MAGIC) - MAGIC) * 0.25;
         }
