@@ -87,5 +87,5 @@ fn the_axis_of_the_tooth_is_found() {
     .json();
     let axis = plan["rotation_axis_px"].as_f64().unwrap();
     println!("axis of the tooth: {axis}");
-    assert!((axis - 296.0).abs() < 0.5, "{axis}");
+    assert!((axis - 296.0).abs() < 0.1, "{axis}");
 }
