@@ -3,10 +3,13 @@
 use crate::cli::common::{Context, InputArgs, OutputArgs, dtype_arg};
 use crate::cli::{Exit, Tool, human, output, report};
 use crate::ops::convert::{Done, Plan, Request, execute, plan};
+use crate::ops::convert_scan;
+use crate::ops::picture::Window;
 use crate::ops::view::{Axis, Roi, SliceRange, ViewSpec};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use tomokit_formats::registry::{self, Candidate};
+use tomokit_formats::scan_out::{ScanLayout, ScanWriteOptions, Storage};
 use tomokit_formats::{CreateOptions, DType, Error, Result, Shape};
 
 /// Arguments of `tomo convert`.
@@ -33,6 +36,9 @@ pub struct Convert {
     /// Store as this type, where it holds every value exactly
     #[arg(long = "type", value_name = "TYPE", value_parser = dtype_arg)]
     to_type: Option<DType>,
+    /// Draw pictures for .png: 'auto', or the values that become black and white
+    #[arg(long, value_name = "LOW,HIGH", value_parser = Window::parse, allow_hyphen_values = true)]
+    window: Option<Window>,
     #[command(flatten)]
     writing: OutputArgs,
     #[command(flatten)]
@@ -55,11 +61,16 @@ impl Tool for Convert {
   tomo convert scan.vol part.vol --slices 500:600 --roi 100:1900,100:1900
   tomo convert scan.vol side/ --to tiff --axis y   cut sideways, without loading the volume
   tomo convert rec.h5:/entry/data/data rec.vol --verify
+  tomo convert scan.vol pictures/ --to png --window auto
+  tomo convert scan1/ scan1.nxs --to nxtomo        a scan with flats, darks and angles
   tomo convert volumes/ tiffs/ --to tiff           every volume of a folder
 ";
 
     fn run(self, context: &Context) -> Result<Exit> {
-        if is_collection(&self.input, &self.reading)? {
+        if let Some(layout) = self.writing.to.as_deref().and_then(convert_scan::layout_of) {
+            return self.run_scan(layout, context);
+        }
+        if is_collection(&self.input)? {
             return self.run_collection(context);
         }
         let request = self.request(self.input.clone(), self.output.clone(), context);
@@ -68,9 +79,8 @@ impl Tool for Convert {
 }
 
 /// True for a folder that is no format by itself: its items are converted one by one.
-fn is_collection(input: &Path, reading: &InputArgs) -> Result<bool> {
+fn is_collection(input: &Path) -> Result<bool> {
     let (path, _) = registry::split_dataset(input);
-    let _ = reading;
     Ok(path.is_dir() && registry::claims(&Candidate::look(&path)?).is_empty())
 }
 
@@ -96,6 +106,7 @@ impl Convert {
             },
             to: w.to.clone(),
             create,
+            window: self.window,
             verify: w.verify,
         }
     }
@@ -114,6 +125,51 @@ impl Convert {
         match context.json {
             true => output::json(&done)?,
             false if !context.quiet => output::print(&done_text(&plan, &done))?,
+            false => {}
+        }
+        Ok(Exit::Done)
+    }
+
+    /// A scan into another layout: everything goes along, nothing is cut.
+    fn run_scan(&self, layout: ScanLayout, context: &Context) -> Result<Exit> {
+        let w = &self.writing;
+        let cut = self.slices.is_some() || self.roi.is_some() || self.bin > 1 || self.to_type.is_some();
+        if cut || !matches!(self.axis, AxisArg::Z) || w.verify || w.resume {
+            return Err(Error::caller(
+                "a scan is copied whole: no --slices, --roi, --axis, --bin, --type, --verify, --resume",
+            ));
+        }
+        let deflate = match w.compression.as_deref() {
+            None | Some("none") => None,
+            Some("deflate") => Some(4),
+            Some(other) => {
+                return Err(Error::caller(format!("scans are not written with '{other}'")).expected("none or deflate"));
+            }
+        };
+        let storage = Storage { deflate, ..Storage::default() };
+        let options = ScanWriteOptions { storage, overwrite: w.overwrite, ..ScanWriteOptions::new(layout) };
+        let plan = convert_scan::plan(&self.input, &self.reading.options(context.budget), &self.output, &options)?;
+        plan.warnings.iter().for_each(|t| context.warn(t));
+        let text = format!(
+            "{} ({}): {} projections, {} flats, {} darks, {}\n",
+            plan.output.display(),
+            plan.output_layout,
+            plan.projections,
+            plan.flats,
+            plan.darks,
+            human::bytes(plan.bytes_written)
+        );
+        if w.dry_run {
+            match context.json {
+                true => output::json(&plan)?,
+                false => output::print(&format!("would write {text}"))?,
+            }
+            return Ok(Exit::Done);
+        }
+        let outputs = convert_scan::execute(&plan, &context.progress, &context.cancel)?;
+        match context.json {
+            true => output::json(&serde_json::json!({ "outputs": outputs, "plan": plan }))?,
+            false if !context.quiet => output::print(&text)?,
             false => {}
         }
         Ok(Exit::Done)

@@ -3,10 +3,11 @@
 use crate::cli::common::{Context, InputArgs};
 use crate::cli::{Exit, Tool, human, output, report};
 use crate::ops::info::{Report, Wanted, gather};
+use crate::ops::picture::{self, Window};
 use clap::Args;
 use std::fmt::Write;
 use std::path::PathBuf;
-use tomokit_formats::Result;
+use tomokit_formats::{Error, Result, VolumeMeta};
 
 /// Arguments of `tomo info`.
 #[derive(Args, Debug)]
@@ -20,6 +21,21 @@ pub struct Info {
     /// Read every value: min, max, mean, percentiles, NaN, zeros
     #[arg(long)]
     stats: bool,
+    /// Draw the histogram of --stats as this PNG
+    #[arg(long, value_name = "FILE", requires = "stats")]
+    plot: Option<PathBuf>,
+    /// Draw one slice (or projection) as this PNG
+    #[arg(long, value_name = "FILE")]
+    preview: Option<PathBuf>,
+    /// The slice to draw [default: the middle one]
+    #[arg(long, value_name = "N", requires = "preview")]
+    slice: Option<usize>,
+    /// Grey window of the preview: 'auto', or the values that become black and white
+    #[arg(long, value_name = "LOW,HIGH", value_parser = Window::parse, default_value = "auto", allow_hyphen_values = true)]
+    window: Window,
+    /// Replace pictures that exist
+    #[arg(long)]
+    overwrite: bool,
     /// List the tree of an HDF5 file, with links and their state
     #[arg(long)]
     tree: bool,
@@ -40,13 +56,23 @@ impl Tool for Info {
 
     fn run(self, context: &Context) -> Result<Exit> {
         let options = self.reading.options(context.budget);
+        if self.paths.len() > 1 && (self.plot.is_some() || self.preview.is_some()) {
+            return Err(
+                Error::caller("pictures are of one path at a time").found(format!("{} paths", self.paths.len()))
+            );
+        }
         let wanted = Wanted { statistics: self.stats, tree: self.tree };
         let mut exit = Exit::Done;
         let mut reports = Vec::new();
         for path in &self.paths {
             match gather(path, &options, wanted, context.budget, &context.progress, &context.cancel) {
-                Ok(r) if context.json => reports.push(r),
-                Ok(r) => output::print(&text(&r, self.why, 0))?,
+                Ok(r) => {
+                    self.pictures(&r)?;
+                    match context.json {
+                        true => reports.push(r),
+                        false => output::print(&text(&r, self.why, 0))?,
+                    }
+                }
                 Err(e) if e.fault() == tomokit_formats::Fault::Interrupted => return Err(e),
                 Err(e) => exit = exit.merge(report::report(&e.or_path(path))),
             }
@@ -55,6 +81,26 @@ impl Tool for Info {
             output::json(&reports)?;
         }
         Ok(exit)
+    }
+}
+
+impl Info {
+    fn pictures(&self, r: &Report) -> Result<()> {
+        let name = r.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let unit = r.meta.as_ref().and_then(|m| m.value_unit.clone()).unwrap_or_default();
+        if let (Some(file), Some(s)) = (&self.plot, &r.statistics) {
+            picture::histogram(s, &name, &unit, file, self.overwrite)?;
+        }
+        if let Some(file) = &self.preview {
+            let source =
+                r.source.as_ref().ok_or_else(|| Error::caller("there is no image in this to draw").path(&r.path))?;
+            let index = self.slice.unwrap_or(source.shape().frames / 2);
+            let pixel = r.scan.as_ref().and_then(|s| s.pixel_um).map(|[v, h]| [v, v, h]);
+            let meta = r.meta.clone().unwrap_or(VolumeMeta { voxel_um: pixel, ..Default::default() });
+            let title = format!("{name} {index}");
+            picture::slice(&**source, &meta, index, &title, self.window)?.canvas.save(file, self.overwrite)?;
+        }
+        Ok(())
     }
 }
 
@@ -98,8 +144,14 @@ fn text(r: &Report, why: bool, indent: usize) -> String {
         scan(&mut out, s);
     }
     // Shown above already, in words.
-    const SHOWN: [&str; 6] = ["voxel_size", "voxel_um", "stats_recorded", "bytes", "bytes_on_disk", "grey_scale"];
-    for f in r.facts.0.iter().filter(|f| !SHOWN.contains(&f.key.as_str())) {
+    const SHOWN: &str = "voxel_size voxel_um stats_recorded bytes bytes_on_disk grey_scale";
+    const SHOWN_OF_SCANS: &str = "scan layout projections rows cols type projections_from flats darks angles_from \
+                                  angle_first angle_last angle_step pixel_vertical pixel_horizontal rotation_axis_px \
+                                  field_of_view";
+    let shown = |key: &str| {
+        SHOWN.split(' ').any(|s| s == key) || (r.scan.is_some() && SHOWN_OF_SCANS.split_whitespace().any(|s| s == key))
+    };
+    for f in r.facts.0.iter().filter(|f| !shown(&f.key)) {
         let value = match &f.value {
             serde_json::Value::String(s) => s.clone(),
             serde_json::Value::Number(n) if n.is_f64() => human::number(n.as_f64().unwrap_or(f64::NAN)),

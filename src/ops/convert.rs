@@ -3,13 +3,16 @@
 //! Guarantees: memory stays within the budget whatever the volume's size; the output appears under its final name
 //! only when whole; with `verify` it has been read back and compared value by value. Lossy scaling is left to recad.
 
+use crate::ops::picture::{Pictures, Window, common_window};
 use crate::ops::view::{Axis, View, ViewSpec, view};
 use crate::stream::{Budget, Cancel, Pool, Progress, Timings, run};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tomokit_formats::registry::{FormatSpec, open_volume, writer_for};
-use tomokit_formats::{CreateOptions, Error, FrameSource, OpenOptions, Region, Result, Shape, SliceSink, VolumeMeta};
+use tomokit_formats::{
+    Content, CreateOptions, DType, Error, FrameSource, OpenOptions, Region, Result, Shape, SliceSink, VolumeMeta,
+};
 
 /// What to convert and how.
 #[derive(Clone, Debug)]
@@ -26,6 +29,8 @@ pub struct Request {
     pub to: Option<String>,
     /// Writer options; shape, type and metadata are filled in by [`plan`].
     pub create: CreateOptions,
+    /// Draw pictures (PNG with colour bar and scale bar) with this window instead of storing values.
+    pub window: Option<Window>,
     /// Read the output back and compare.
     pub verify: bool,
 }
@@ -44,7 +49,7 @@ pub struct Plan {
     /// Shape of the output: slices, rows, columns.
     pub shape: Shape,
     /// Type of the output.
-    pub dtype: tomokit_formats::DType,
+    pub dtype: DType,
     /// Bytes of values read, counting every re-read the access pattern forces.
     pub bytes_read: u64,
     /// Values fetched per value wanted (1 = each stored value is fetched once).
@@ -59,6 +64,8 @@ pub struct Plan {
     pub warnings: Vec<String>,
     #[serde(skip)]
     view: View,
+    /// Values drawn black and white, where pictures are drawn.
+    pub window: Option<(f64, f64)>,
     #[serde(skip)]
     writer: &'static FormatSpec,
     #[serde(skip)]
@@ -88,7 +95,14 @@ pub struct Done {
 
 /// Opens the input and works out the output, refusing what cannot be done before anything is written.
 pub fn plan(request: &Request, budget: Budget) -> Result<Plan> {
-    let (volume, opened) = open_volume(&request.input, &request.open)?;
+    let (volume, mut opened) = open_volume(&request.input, &request.open)?;
+    if matches!(opened.content, Content::Scan(_)) {
+        opened.warnings.push(
+            "this is a scan: only its projections are converted; --to nxtomo, dxchange or flyscan keeps flats, darks and \
+             angles"
+                .into(),
+        );
+    }
     let writer = writer_for(&request.output, request.to.as_deref())?;
     let v = view(volume.source.clone(), &request.view)?;
     let (shape, dtype) = (v.source.shape(), v.source.dtype());
@@ -101,6 +115,14 @@ pub fn plan(request: &Request, budget: Budget) -> Result<Plan> {
     }
     if request.verify && writer.reads.is_empty() {
         return Err(Error::caller(format!("--verify is not possible: {} is never read back", writer.name)));
+    }
+    if request.window.is_some() && writer.name != "png" {
+        return Err(Error::caller("--window is for pictures: name a .png file or add --to png"));
+    }
+    if request.window.is_none() && writer.name == "png" && !matches!(dtype, DType::U8 | DType::U16) {
+        return Err(Error::caller(format!("{} values need a window to become a picture", dtype.name()))
+            .path(&request.output)
+            .hint("add --window auto, or --window LOW,HIGH"));
     }
     tomokit_formats::durable::refuse_existing(&request.output, request.create.overwrite)?;
 
@@ -115,6 +137,7 @@ pub fn plan(request: &Request, budget: Budget) -> Result<Plan> {
             .hint("raise --memory, or cut the volume with --roi"));
     }
     let amplification = amplification(&*v.source, block_slices);
+    let window = request.window.map(|w| common_window(&*v.source, w)).transpose()?;
     let mut create = request.create.clone();
     create.shape = shape;
     create.dtype = dtype;
@@ -136,6 +159,7 @@ pub fn plan(request: &Request, budget: Budget) -> Result<Plan> {
         memory_bytes: (per_slice * block_slices as f64) as u64,
         warnings: opened.warnings,
         view: v,
+        window,
         writer,
         create,
         verify: request.verify,
@@ -209,7 +233,10 @@ enum Block {
 /// Carries a plan out.
 pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<Done> {
     let create = plan.writer.create.ok_or_else(|| Error::caller("this format cannot be written"))?;
-    let mut sink = create(&plan.output, &plan.create)?;
+    let mut sink: Box<dyn SliceSink> = match plan.window {
+        Some(w) => Box::new(Pictures::create(&plan.output, &plan.create, w)?),
+        None => create(&plan.output, &plan.create)?,
+    };
     let resumed = sink.stored();
     let copied = copy(plan, &mut *sink, resumed, progress, cancel);
     progress.end();

@@ -7,6 +7,10 @@
 //! band-passed first. The correlations of all rows and pairs added up give the value; those of bands of rows, each for
 //! itself, give its spread, the confidence and the tilt.
 //!
+//! A scan over 180° minus a step has no exact pair, and a pair that misses by a step moves the answer (by 0.4 columns
+//! on the tooth of the tests, 1° per step). The movement is linear in the mismatch, so pairs one and two steps off are
+//! extrapolated to none.
+//!
 //! Takes −log projections, gives a column (0-based pixel centre). Leaves reading and correcting to others.
 
 use super::filter::fast_len;
@@ -24,6 +28,19 @@ pub struct Pair<'a> {
     pub first: &'a [f32],
     /// Half a turn later.
     pub opposite: &'a [f32],
+    /// By how much the turn between them exceeds half a turn, radians; 0 for an exact pair.
+    pub mismatch_rad: f64,
+}
+
+/// Frame numbers of a pair.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct PairIndex {
+    /// The earlier frame.
+    pub first: usize,
+    /// The later frame.
+    pub opposite: usize,
+    /// As [`Pair::mismatch_rad`].
+    pub mismatch_rad: f64,
 }
 
 /// How to search.
@@ -75,9 +92,9 @@ pub struct AxisEstimate {
     pub bands: Vec<(f64, f64, f64)>,
 }
 
-/// Pairs of projections (first, opposite) half a turn apart, at most `wanted`, spread over the scan. The angular
-/// mismatch is at most one step: a scan of 0…180° minus a step still has its first and last projection.
-pub fn opposite_pairs(angles_rad: &[f64], wanted: usize) -> Vec<(usize, usize)> {
+/// Pairs of projections half a turn apart, at most `wanted` (three at least if there is no exact one), spread over the
+/// scan. A scan of 0…180° minus a step yields its pairs one and two steps off, for [`find`] to extrapolate.
+pub fn opposite_pairs(angles_rad: &[f64], wanted: usize) -> Vec<PairIndex> {
     let n = angles_rad.len();
     if n < 2 || wanted == 0 || !angles_rad.iter().all(|a| a.is_finite()) {
         return Vec::new();
@@ -85,20 +102,27 @@ pub fn opposite_pairs(angles_rad: &[f64], wanted: usize) -> Vec<(usize, usize)> 
     let mut gaps: Vec<f64> = angles_rad.windows(2).map(|w| (w[1] - w[0]).abs()).collect();
     gaps.sort_by(f64::total_cmp);
     let step = gaps[gaps.len() / 2].min(PI / 8.0);
-    let mismatch = |i: usize, j: usize| ((angles_rad[j] - angles_rad[i]).rem_euclid(TAU) - PI).abs();
+    let mismatch = |i: usize, j: usize| (angles_rad[j] - angles_rad[i]).rem_euclid(TAU) - PI;
     let partner = |i: usize| {
-        (0..n).map(|j| (mismatch(i, j), j)).min_by(|a, b| a.0.total_cmp(&b.0)).filter(|p| p.0 <= 1.01 * step + 1e-9)
+        let j = (0..n).min_by(|a, b| mismatch(i, *a).abs().total_cmp(&mismatch(i, *b).abs()))?;
+        let (first, opposite) = (i.min(j), i.max(j));
+        let m = mismatch(first, opposite);
+        (m.abs() <= 2.01 * step + 1e-9).then_some(PairIndex { first, opposite, mismatch_rad: m })
     };
-    // The best matches only: a scan of half a turn has none but its ends.
     let stride = (n / (8 * wanted)).max(1);
-    let mut found: Vec<(f64, usize, usize)> =
-        (0..n).step_by(stride).filter_map(|i| partner(i).map(|(m, j)| (m, i, j))).collect();
-    let mut seen = std::collections::HashSet::new();
-    found.retain(|(_, i, j)| seen.insert((*i.min(j), *i.max(j))));
-    let best = found.iter().map(|f| f.0).fold(f64::INFINITY, f64::min);
-    found.retain(|f| f.0 <= best + 0.1 * step);
+    let ends = [0, 1, n - 1, n - 2];
+    let mut found: Vec<PairIndex> = (0..n).step_by(stride).chain(ends).filter_map(partner).collect();
+    found.sort_by_key(|p| (p.first, p.opposite));
+    found.dedup_by_key(|p| (p.first, p.opposite));
+    let best = found.iter().map(|p| p.mismatch_rad.abs()).fold(f64::INFINITY, f64::min);
+    if best > 0.1 * step {
+        found.sort_by(|a, b| a.mismatch_rad.abs().total_cmp(&b.mismatch_rad.abs()));
+        found.truncate(wanted.max(3));
+        return found;
+    }
+    found.retain(|p| p.mismatch_rad.abs() <= best + 0.1 * step);
     let keep = wanted.min(found.len());
-    (0..keep).map(|k| found[k * found.len() / keep]).map(|(_, i, j)| (i, j)).collect()
+    (0..keep).map(|k| found[k * found.len() / keep]).collect()
 }
 
 /// Finds the axis from one or more pairs of frames of `rows` × `cols`.
@@ -131,11 +155,14 @@ pub fn find(pairs: &[Pair<'_>], rows: usize, cols: usize, options: &AxisOptions)
             .hint("give the rotation axis explicitly")
     };
     // In the order of the bands, so that the sum has the same bytes on any number of threads.
-    let all = parts.iter().flatten().fold(None, |sum: Option<Correlation>, c| match sum {
-        None => Some(c.clone()),
-        Some(s) => Some(s.add(c)),
-    });
-    let all = all.ok_or_else(nothing)?;
+    let sum = |wanted: &dyn Fn(&Pair<'_>) -> bool| {
+        let of = jobs.iter().zip(&parts).filter(|((p, _, _), _)| wanted(p)).filter_map(|(_, c)| c.as_ref());
+        of.fold(None, |sum: Option<Correlation>, c| match sum {
+            None => Some(c.clone()),
+            Some(s) => Some(s.add(c)),
+        })
+    };
+    let all = sum(&|_| true).ok_or_else(nothing)?;
     let best = search.peak(&all).ok_or_else(nothing)?;
     if best.at_edge {
         return Err(Error::caller("the best rotation axis lies at the edge of the search range")
@@ -143,15 +170,29 @@ pub fn find(pairs: &[Pair<'_>], rows: usize, cols: usize, options: &AxisOptions)
             .found(format!("{:.1}", best.axis))
             .hint("widen the range (an extended-field scan has its axis near one edge) or give the axis explicitly"));
     }
+    // Axis against mismatch, one point per distinct mismatch.
+    let mut steps: Vec<f64> = pairs.iter().map(|p| p.mismatch_rad).collect();
+    steps.sort_by(f64::total_cmp);
+    steps.dedup_by(|a, b| (*a - *b).abs() < 1e-4);
+    let mut points: Vec<(f64, f64)> = Vec::new();
+    for m in steps {
+        let peak = sum(&|p| (p.mismatch_rad - m).abs() < 1e-4).and_then(|c| search.peak(&c));
+        points.extend(peak.filter(|p| !p.at_edge && (p.axis - best.axis).abs() < 10.0).map(|p| (m, p.axis)));
+    }
+    let per_rad = slope(&points);
+    let axis = match points.len() {
+        0 | 1 => best.axis,
+        n => points.iter().map(|(m, a)| a - per_rad * m).sum::<f64>() / n as f64,
+    };
     let bands: Vec<(f64, f64, f64)> = jobs
         .iter()
         .zip(&parts)
-        .filter_map(|((_, a, b), c)| {
+        .filter_map(|((pair, a, b), c)| {
             let p = search.peak(c.as_ref()?)?;
-            Some(((*a + *b) as f64 / 2.0 - 0.5, p.axis, p.correlation))
+            Some(((*a + *b) as f64 / 2.0 - 0.5, p.axis - per_rad * pair.mismatch_rad, p.correlation))
         })
         .collect();
-    let near: Vec<_> = bands.iter().filter(|b| (b.1 - best.axis).abs() <= AGREE_PX).copied().collect();
+    let near: Vec<_> = bands.iter().filter(|b| (b.1 - axis).abs() <= AGREE_PX).copied().collect();
     let middle = median(near.iter().map(|b| b.1).collect());
     let spread = if near.is_empty() {
         f64::INFINITY
@@ -160,7 +201,7 @@ pub fn find(pairs: &[Pair<'_>], rows: usize, cols: usize, options: &AxisOptions)
     };
     let share = near.len() as f64 / jobs.len() as f64;
     Ok(AxisEstimate {
-        rotation_axis_px: best.axis,
+        rotation_axis_px: axis,
         spread_px: spread,
         correlation: best.correlation,
         confidence: (share * search.prominence(&all, &best)).clamp(0.0, 1.0),
@@ -171,14 +212,19 @@ pub fn find(pairs: &[Pair<'_>], rows: usize, cols: usize, options: &AxisOptions)
 
 /// Slope of a line through the bands, as an angle.
 fn tilt(bands: &[(f64, f64, f64)]) -> Option<f64> {
-    let n = bands.len() as f64;
-    let mean = |f: fn(&(f64, f64, f64)) -> f64| bands.iter().map(f).sum::<f64>() / n;
-    let (mr, ma) = (mean(|b| b.0), mean(|b| b.1));
-    let (sxy, sxx) = bands.iter().fold((0.0, 0.0), |(p, q), b| (p + (b.0 - mr) * (b.1 - ma), q + (b.0 - mr).powi(2)));
     let mut heights: Vec<f64> = bands.iter().map(|b| b.0).collect();
     heights.sort_by(f64::total_cmp);
     heights.dedup();
-    (heights.len() >= 3).then(|| (sxy / sxx).atan().to_degrees())
+    let points: Vec<(f64, f64)> = bands.iter().map(|b| (b.0, b.1)).collect();
+    (heights.len() >= 3).then(|| slope(&points).atan().to_degrees())
+}
+
+/// Least-squares slope; 0 if all x are the same.
+fn slope(points: &[(f64, f64)]) -> f64 {
+    let n = points.len() as f64;
+    let (mx, my) = (points.iter().map(|p| p.0).sum::<f64>() / n, points.iter().map(|p| p.1).sum::<f64>() / n);
+    let (sxy, sxx) = points.iter().fold((0.0, 0.0), |(p, q), (x, y)| (p + (x - mx) * (y - my), q + (x - mx).powi(2)));
+    if sxx > 0.0 { sxy / sxx } else { 0.0 }
 }
 
 fn median(mut v: Vec<f64>) -> f64 {
@@ -395,7 +441,7 @@ mod tests {
         for (axis, photons) in [(159.5, None), (150.3, Some(1.0)), (171.85, Some(0.2))] {
             let view = View { rows: 40, cols: 320, rotation_axis_px: axis, pixel_size_um: 10.0 };
             let f = frames(&view, 145.0, &[0.2, 0.2 + PI], photons);
-            let pair = Pair { first: &f[0], opposite: &f[1] };
+            let pair = Pair { first: &f[0], opposite: &f[1], mismatch_rad: 0.0 };
             let e = find(&[pair], 40, 320, &AxisOptions::centred(320)).unwrap();
             assert!((e.rotation_axis_px - axis).abs() < 0.1, "{axis}: {e:?}");
             assert!(e.spread_px < 0.3 && e.confidence > 0.4, "{axis}: {e:?}");
@@ -411,9 +457,10 @@ mod tests {
             let angles: Vec<f64> = (0..72).map(|k| f64::from(k) * TAU / 72.0).collect();
             let pairs = opposite_pairs(&angles, 4);
             assert_eq!(pairs.len(), 4);
-            let used: Vec<f64> = pairs.iter().flat_map(|(i, j)| [angles[*i], angles[*j]]).collect();
+            let used: Vec<f64> = pairs.iter().flat_map(|p| [angles[p.first], angles[p.opposite]]).collect();
             let f = frames(&view, 262.0, &used, Some(1.0));
-            let pairs: Vec<Pair<'_>> = f.chunks(2).map(|p| Pair { first: &p[0], opposite: &p[1] }).collect();
+            let pairs: Vec<Pair<'_>> =
+                f.chunks(2).map(|p| Pair { first: &p[0], opposite: &p[1], mismatch_rad: 0.0 }).collect();
             let e = find(&pairs, 32, 300, &AxisOptions::anywhere(300)).unwrap();
             assert!((e.rotation_axis_px - axis).abs() < 0.1, "{axis}: {e:?}");
             // Searching in the middle only must say so rather than answer wrongly.
@@ -424,17 +471,39 @@ mod tests {
     }
 
     #[test]
+    fn a_scan_that_stops_a_step_short_is_extrapolated() {
+        let view = View { rows: 40, cols: 320, rotation_axis_px: 166.2, pixel_size_um: 10.0 };
+        let angles: Vec<f64> = (0..180).map(|k| f64::from(k) * PI / 180.0).collect();
+        let pairs = opposite_pairs(&angles, 3);
+        let used: Vec<f64> = pairs.iter().flat_map(|p| [angles[p.first], angles[p.opposite]]).collect();
+        let f = frames(&view, 145.0, &used, Some(1.0));
+        let shots: Vec<Pair<'_>> = pairs
+            .iter()
+            .zip(f.chunks(2))
+            .map(|(p, f)| Pair { first: &f[0], opposite: &f[1], mismatch_rad: p.mismatch_rad })
+            .collect();
+        let e = find(&shots, 40, 320, &AxisOptions::centred(320)).unwrap();
+        assert!((e.rotation_axis_px - 166.2).abs() < 0.1, "{e:?}");
+    }
+
+    #[test]
     fn a_range_that_misses_the_axis_and_empty_frames_are_errors() {
         let view = View { rows: 16, cols: 320, rotation_axis_px: 150.3, pixel_size_um: 10.0 };
         let f = frames(&view, 145.0, &[0.0, PI], None);
-        let pair = Pair { first: &f[0], opposite: &f[1] };
+        let pair = Pair { first: &f[0], opposite: &f[1], mismatch_rad: 0.0 };
         let narrow = AxisOptions { min_px: 152.0, max_px: 158.0, ..AxisOptions::centred(320) };
         let e = find(&[pair], 16, 320, &narrow).unwrap_err();
         assert!(e.to_string().contains("edge of the search range"), "{e}");
         let empty = vec![0.0; 16 * 320];
-        assert!(find(&[Pair { first: &empty, opposite: &empty }], 16, 320, &AxisOptions::centred(320)).is_err());
+        assert!(
+            find(&[Pair { first: &empty, opposite: &empty, mismatch_rad: 0.0 }], 16, 320, &AxisOptions::centred(320))
+                .is_err()
+        );
         let nan = vec![f32::NAN; 16 * 320];
-        assert!(find(&[Pair { first: &nan, opposite: &nan }], 16, 320, &AxisOptions::centred(320)).is_err());
+        assert!(
+            find(&[Pair { first: &nan, opposite: &nan, mismatch_rad: 0.0 }], 16, 320, &AxisOptions::centred(320))
+                .is_err()
+        );
         assert!(find(&[pair], 17, 320, &narrow).is_err());
         assert!(find(&[], 16, 320, &narrow).is_err());
         let none = AxisOptions { min_px: 150.0, max_px: 150.0, ..narrow };
@@ -444,12 +513,16 @@ mod tests {
     #[test]
     fn pairs_of_usual_scans() {
         let scan = |n: usize, range: f64| (0..n).map(|k| range * k as f64 / n as f64).collect::<Vec<_>>();
-        assert_eq!(opposite_pairs(&scan(180, PI), 4), vec![(0, 179)]);
+        let frames = |p: Vec<PairIndex>| p.iter().map(|p| (p.first, p.opposite)).collect::<Vec<_>>();
+        let half = opposite_pairs(&scan(180, PI), 1);
+        assert_eq!(frames(half.clone()), vec![(0, 179), (0, 178), (1, 179)]);
+        let step = PI / 180.0;
+        assert!((half[0].mismatch_rad + step).abs() < 1e-9 && (half[2].mismatch_rad + 2.0 * step).abs() < 1e-9);
         let full: Vec<f64> = (0..=180).map(|d| f64::from(d).to_radians()).collect();
-        assert_eq!(opposite_pairs(&full, 4), vec![(0, 180)]);
+        assert_eq!(frames(opposite_pairs(&full, 4)), vec![(0, 180)]);
         let turn = opposite_pairs(&scan(360, TAU), 4);
         assert_eq!(turn.len(), 4);
-        assert!(turn.iter().all(|(i, j)| i.abs_diff(*j) == 180));
+        assert!(turn.iter().all(|p| p.opposite - p.first == 180 && p.mismatch_rad.abs() < 1e-9));
         assert!(opposite_pairs(&scan(100, PI / 2.0), 4).is_empty());
         assert!(opposite_pairs(&[0.0], 4).is_empty());
         assert!(opposite_pairs(&[0.0, f64::NAN], 4).is_empty());

@@ -128,56 +128,79 @@ fn madd<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 #[inline(always)]
 fn kernel<const L: usize, const FMA: bool>(d: &Direct, q: &[f32], tile: &Tile, acc: &mut [f32]) {
     let row = d.row();
-    let last = row as i32 - 2;
     let mut at = [[0u32; TILE]; BLOCK];
     let mut weight = [[0f32; TILE]; BLOCK];
     acc.fill(0.0);
-    for (block, q) in d.angles.chunks(BLOCK).zip(q.chunks(BLOCK * row * L)) {
+    let (q, _) = q.as_chunks::<L>();
+    let (acc, _) = acc.as_chunks_mut::<L>();
+    for (block, q) in d.angles.chunks(BLOCK).zip(q.chunks(BLOCK * row)) {
         for r in tile.y.clone() {
             let y = d.axis.1 - (tile.y0 + r) as f64;
             let x = tile.x0 as f64 - d.axis.0;
-            for (a, ray) in block.iter().enumerate() {
-                // Whole and fraction apart: a f32 position in a wide row would be off by 1e-4 columns.
-                let p = x * ray.cos + y * ray.sin + ray.offset;
-                let whole = p.min(p + (TILE - 1) as f64 * ray.cos).floor();
-                let (start, step, base) = ((p - whole) as f32, ray.cos as f32, whole as i32);
-                let first = (a * row) as u32;
-                for (c, (at, w)) in at[a].iter_mut().zip(&mut weight[a]).enumerate() {
-                    let mut pos = start + c as f32 * step;
-                    if d.quarter {
-                        pos = (pos * 4.0 + 0.5).floor() * 0.25;
-                    }
-                    let i = pos as i32;
-                    let f = pos - i as f32;
-                    let i = base.saturating_add(i);
-                    // Outside the stored columns: exactly on a zero guard.
-                    *w = if i < 0 {
-                        0.0
-                    } else if i > last {
-                        1.0
-                    } else {
-                        f
-                    };
-                    *at = (first + i.clamp(0, last) as u32) * L as u32;
-                }
+            for (a, (ray, (at, weight))) in block.iter().zip(at.iter_mut().zip(&mut weight)).enumerate() {
+                let n = tile.x.end.min(TILE);
+                positions(ray, x, y, (a * row) as u32, row as i32 - 2, d.quarter, &mut at[..n], &mut weight[..n]);
             }
-            let line = &mut acc[r * TILE * L..(r + 1) * TILE * L];
-            for c in tile.x.clone() {
+            let line = &mut acc[r * TILE..(r + 1) * TILE];
+            for c in tile.x.start..tile.x.end.min(TILE) {
+                let o = &mut line[c];
                 let mut s0 = [0f32; L];
                 let mut s1 = [0f32; L];
-                for a in 0..block.len() {
-                    let o = at[a][c] as usize;
-                    let (left, right) = q[o..o + 2 * L].split_at(L);
-                    let w = weight[a][c];
+                for (at, weight) in at.iter().zip(&weight).take(block.len()) {
+                    let i = at[c] as usize;
+                    let w = weight[c];
+                    let (left, right) = (&q[i], &q[i + 1]);
                     for l in 0..L {
                         s0[l] += left[l];
                         s1[l] = madd::<FMA>(w, right[l] - left[l], s1[l]);
                     }
                 }
-                for (o, (a, b)) in line[c * L..(c + 1) * L].iter_mut().zip(s0.iter().zip(&s1)) {
-                    *o += a + b;
+                for l in 0..L {
+                    o[l] += s0[l] + s1[l];
                 }
             }
         }
+    }
+}
+
+/// 0, 1, 2 …: a counter would be converted, and checked, for every element.
+const RAMP: [f32; TILE] = {
+    let mut r = [0.0; TILE];
+    let mut c = 0;
+    while c < TILE {
+        r[c] = c as f32;
+        c += 1;
+    }
+    r
+};
+
+/// Index of the left neighbour (plus `first`) and weight of the right one for a line of voxels starting at (x, y).
+/// Arithmetic wraps by name: an overflow check per element would keep the loop out of vector registers. The clamp
+/// keeps every index inside its row.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn positions(ray: &Ray, x: f64, y: f64, first: u32, last: i32, quarter: bool, at: &mut [u32], weight: &mut [f32]) {
+    // Added to a small number it leaves the nearest whole number in the low bits. A conversion would saturate, and is
+    // not put into vector registers.
+    const MAGIC: f32 = 12_582_912.0;
+    // Whole and fraction apart: a f32 position in a wide row would be off by 1e-4 columns.
+    let p = x * ray.cos + y * ray.sin + ray.offset;
+    let whole = p.min(p + (TILE - 1) as f64 * ray.cos).floor();
+    let (start, step, base) = ((p - whole) as f32, ray.cos as f32, whole as i32);
+    for ((at, weight), c) in at.iter_mut().zip(weight).zip(&RAMP) {
+        let mut pos = start + c * step;
+        if quarter {
+            pos = ((pos * 4.0 + MAGIC) - MAGIC) * 0.25;
+        }
+        let t = pos + MAGIC;
+        let d = pos - (t - MAGIC);
+        let below = d < 0.0;
+        let i = (t.to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32).wrapping_sub(i32::from(below));
+        let f = if below { d + 1.0 } else { d };
+        let i = base.wrapping_add(i);
+        // Outside the stored columns: exactly on a zero guard.
+        let f = if i < 0 { 0.0 } else { f };
+        *weight = if i > last { 1.0 } else { f };
+        *at = first.wrapping_add(i.max(0).min(last) as u32);
     }
 }

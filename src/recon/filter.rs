@@ -165,7 +165,7 @@ mod tests {
         assert!(Filter::None.response(64, 1.0).iter().all(|v| *v == 1.0));
         let at_half = [
             (Filter::SheppLogan, 0.900_316_316),
-            (Filter::Cosine, 0.707_106_781),
+            (Filter::Cosine, 0.5f64.sqrt()),
             (Filter::Hann, 0.5),
             (Filter::Hamming, 0.54),
             (Filter::Parzen, 0.125),

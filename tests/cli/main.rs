@@ -5,3 +5,4 @@ mod support;
 
 mod convert;
 mod frame;
+mod readme;

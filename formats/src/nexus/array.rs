@@ -10,7 +10,7 @@ use super::file::H5;
 use super::filters::Pipeline;
 use super::info::{self, DatasetInfo, Layout};
 use super::links::{self, file_of};
-use super::sys::{Failure, Id, check, locked, open_dataset, path_cstr};
+use super::sys::{Failure, Id, check, cstr, locked, open_dataset};
 use super::types::{self, native};
 use super::virtuals::Virtual;
 use crate::io::ReadAt;
@@ -312,7 +312,7 @@ fn reopen_beside(h5: &H5, path: &str) -> Result<Id> {
         unsafe {
             let dapl = Id::new(H5Pcreate(*H5P_CLS_DATASET_ACCESS))?;
             check(H5Pset_efile_prefix(dapl.raw(), c"${ORIGIN}".as_ptr()))?;
-            let name = path_cstr(std::path::Path::new(path))?;
+            let name = cstr(path)?;
             Id::new(H5Dopen2(h5.id().raw(), name.as_ptr(), dapl.raw()))
         }
     })

@@ -554,6 +554,7 @@ fn list_attrs(object: &Id) -> Result<Vec<String>, Failure> {
 fn read_attr(object: &Id, name: &str) -> Result<Values, Failure> {
     let text = cstr(name)?;
     // SAFETY (this function): `object` is open, names are NUL-terminated, handles are ours; the closure's buffer fits.
+    // SAFETY: see the top of this function.
     unsafe {
         let mut exists = H5Aexists(object.raw(), text.as_ptr());
         let mut key = text;

@@ -145,6 +145,7 @@ impl std::fmt::Display for FilterInfo {
 /// Describes an open dataset. Call under the lock.
 pub(super) fn describe_dataset(h5: &H5, d: &Id, path: &str) -> Result<DatasetInfo, Failure> {
     // SAFETY (this function): `d` is an open dataset; handles returned are ours and closed on drop.
+    // SAFETY: see the top of this function.
     let (space, t, plist) = unsafe {
         (Id::new(H5Dget_space(d.raw()))?, Id::new(H5Dget_type(d.raw()))?, Id::new(H5Dget_create_plist(d.raw()))?)
     };
@@ -183,6 +184,7 @@ pub(super) fn describe_dataset(h5: &H5, d: &Id, path: &str) -> Result<DatasetInf
 
 fn filter_list(plist: &Id) -> Result<Vec<FilterInfo>, Failure> {
     // SAFETY (this function): `plist` is an open dataset-creation list; buffers are passed with their true sizes.
+    // SAFETY: see the top of this function.
     let n = check(unsafe { H5Pget_nfilters(plist.raw()) })?;
     let mut out = Vec::new();
     for i in 0..n as u32 {

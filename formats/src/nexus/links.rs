@@ -158,6 +158,7 @@ pub(super) fn file_of(object: &Id) -> Result<PathBuf, Failure> {
 /// The external raw files of a contiguous dataset; none for a normal one. Call under the lock.
 pub(super) fn external_files(d: &Id, plist: &Id) -> Result<Vec<ExternalFile>, Failure> {
     // SAFETY (this function): `plist` is an open dataset-creation list; buffers are passed with their sizes.
+    // SAFETY: see the top of this function.
     let n = check(unsafe { H5Pget_external_count(plist.raw()) })?;
     let mut out = Vec::new();
     for i in 0..n as u32 {
@@ -182,10 +183,13 @@ pub(super) fn virtual_sources(h5: &H5, d: &Id, plist: &Id) -> Result<Vec<Virtual
     let holder = file_of(d)?;
     let mut n = 0usize;
     // SAFETY (this function): `plist` is an open dataset-creation list of a virtual dataset, `i` below its count.
+    // SAFETY: see the top of this function.
     check(unsafe { H5Pget_virtual_count(plist.raw(), &mut n) })?;
     let mut out = Vec::new();
     for i in 0..n {
+        // SAFETY: see the top of this function.
         let file = bytes_by_call(|p, n| unsafe { H5Pget_virtual_filename(plist.raw(), i, p, n) })?;
+        // SAFETY: see the top of this function.
         let name = bytes_by_call(|p, n| unsafe { H5Pget_virtual_dsetname(plist.raw(), i, p, n) })?;
         // SAFETY: as above.
         let (vspace, sspace) = unsafe {

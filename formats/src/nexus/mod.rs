@@ -10,6 +10,8 @@ mod array;
 mod choose;
 mod chunks;
 mod filters;
+#[cfg(test)]
+mod hostile;
 mod make;
 mod spec;
 mod sys;

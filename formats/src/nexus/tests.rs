@@ -311,7 +311,7 @@ fn what_is_written_comes_back() {
             sink.put(2, &data[2 * frame..]).unwrap();
             assert!(!path.exists());
             let stats = VolumeStats { min: 1.0, max: 2.0, s1: 3.0, s2: 4.0, big_s1: 5.0, big_s2: 6.0 };
-            assert_eq!(sink.finish(Some(&stats)).unwrap(), [path.clone()]);
+            assert_eq!(sink.finish(Some(&stats)).unwrap(), std::slice::from_ref(&path));
             check_boxes(&path, "/entry/data/data", &data);
             let opened = (SPEC.open)(&path, &OpenOptions::default()).unwrap();
             let Content::Volume(v) = &opened.content else { panic!() };

@@ -43,6 +43,7 @@ pub(super) fn describe(t: &Id) -> Result<TypeInfo, Failure> {
 fn describe_nested(t: &Id, depth: usize) -> Result<TypeInfo, Failure> {
     let raw = t.raw();
     // SAFETY (all blocks below): `raw` is an open datatype handle; the calls only read from it.
+    // SAFETY: see the top of this function.
     let (class, size) = unsafe { (H5Tget_class(raw), H5Tget_size(raw)) };
     let mut info = TypeInfo { dtype: None, order: None, size, text: String::new(), string: None, packed: false };
     if depth > 8 {

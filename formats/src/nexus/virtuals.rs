@@ -176,9 +176,9 @@ impl Virtual {
         let mut moving = (0..lead.len()).filter(|&k| t.size[k] != 1).map(|k| (lead[k] - t.start[k]) / t.step[k]);
         let have = padded(&array.info.shape);
         let mut index = 0u64;
-        for k in 0..on {
+        for (k, n) in have.iter().enumerate().take(on) {
             let inside = if o.size[k] == 1 { 0 } else { moving.next().unwrap_or(0) };
-            index = index * have[k] + o.start[k] + inside * o.step[k];
+            index = index * n + o.start[k] + inside * o.step[k];
         }
         Ok(index as usize)
     }
@@ -231,7 +231,8 @@ fn frames_of<'a>(want: Range<usize>, b: &'a Hyperbox, lead_dims: &'a [u64]) -> i
         _ => want,
     };
     range.filter(move |&f| {
-        let inside = |(k, i): (usize, u64)| i >= b.start[k] && i < b.end(k) && (i - b.start[k]) % b.step[k] == 0;
+        let inside =
+            |(k, i): (usize, u64)| i >= b.start[k] && i < b.end(k) && (i - b.start[k]).is_multiple_of(b.step[k]);
         unfold(f, lead_dims).into_iter().enumerate().all(inside)
     })
 }

@@ -275,7 +275,7 @@ mod tests {
             s.put(0, &data[..10 * d.size()]).unwrap();
             s.put(1, &data[10 * d.size()..]).unwrap();
             assert!(s.put(3, &data[..10 * d.size()]).is_err());
-            assert_eq!(s.finish(None).unwrap(), [path.clone()]);
+            assert_eq!(s.finish(None).unwrap(), std::slice::from_ref(&path));
             assert_eq!((fs::metadata(&path).unwrap().len() as usize - data.len()) % 64, 0);
             let o = crate::registry::open(&path, &OpenOptions::default()).unwrap();
             let Content::Volume(v) = &o.content else { panic!() };

@@ -42,7 +42,6 @@ fn probe(c: &Candidate) -> Option<Hit> {
 /// Facts first; the scan where its images can be opened, otherwise a warning that says why not.
 fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
     let par = Par::read(path)?;
-    let mut facts = facts(&par);
     let mut warnings = Vec::new();
     if !par.opaque_lines().is_empty() {
         warnings.push(format!(
@@ -53,7 +52,6 @@ fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
     }
     let content = match scan::from_par(&par, options) {
         Ok((scan, more)) => {
-            facts.add("scan_files", scan.files.len());
             warnings.extend(more);
             Content::Scan(Box::new(scan))
         }
@@ -63,14 +61,16 @@ fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
             Content::Other
         }
     };
+    let facts = facts(&par, matches!(content, Content::Other));
     Ok(Opened { format: SPEC.name, content, facts, warnings })
 }
 
-fn facts(par: &Par) -> Facts {
+/// What the file says; the geometry only where no scan tells it already.
+fn facts(par: &Par, geometry: bool) -> Facts {
     let mut f = Facts::default();
     let mut number = |name: &str, key: &str, unit: &str| {
         // A value that is no number is told by the scan's error; the table of all keys shows it anyway.
-        if let Ok(Some(v)) = par.f64(key) {
+        if geometry && let Ok(Some(v)) = par.f64(key) {
             if unit.is_empty() { f.add(name, v) } else { f.add_unit(name, v, unit) }
         }
     };

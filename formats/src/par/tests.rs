@@ -118,7 +118,7 @@ fn what_is_wrong_is_named() {
         let o = crate::registry::open(&par, &OpenOptions::default()).unwrap();
         assert!(matches!(o.content, Content::Other));
         assert!(o.warnings.last().unwrap().contains(word), "{:?}", o.warnings);
-        assert!(o.facts.get("parameters").is_some());
+        assert!(o.facts.get("parameters").is_some() && o.facts.get("rotation_axis_px").is_some());
     }
     npy(&dir.path().join("s1/small.npy"), 1, 3, 0);
     let e = scan(&par, &PAR.replace("s1/dark.npy", "s1/small.npy")).err().unwrap().to_string();
@@ -145,7 +145,7 @@ fn containers_by_frame_number() {
 fn pyhst_tooth() {
     let Some(path) = shared("25-pyhst2-output/tooth.par") else { return };
     let o = crate::registry::open(&path, &OpenOptions::default()).unwrap();
-    assert_eq!(o.facts.get("rotation_axis_px").unwrap(), 296.0);
+    assert_eq!(o.facts.get("parameters").unwrap()["ROTATION_AXIS_POSITION"], "296.0");
     let (s, w) = open_scan(&path, &OpenOptions::default()).unwrap();
     assert_eq!(w, Vec::<String>::new());
     assert_eq!(s.projections.shape(), Shape::new(181, 2, 640));

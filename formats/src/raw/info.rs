@@ -66,7 +66,7 @@ impl Info {
             Error::file(path, format!("line {line}: {key} is not readable"))
                 .expected(expected)
                 .found(format!("'{value}'"))
-                .hint("correct the line, or give --dims and --type")
+                .hint("correct the line, or give --dims and --dtype")
         };
         let size = || parse_size(value).ok_or_else(|| bad("a whole number of at least 1"));
         let number = || value.parse::<f64>().map_err(|_| bad("a number"));

@@ -127,7 +127,7 @@ pub fn resolve(
         match (guess, natural) {
             (Some(d), _) => {
                 warnings.push(format!(
-                    "the type is not written anywhere; {} bytes per value by the length of the file: {} assumed (--type overrides)",
+                    "the type is not written anywhere; {} bytes per value by the length of the file: {} assumed (--dtype overrides)",
                     d.size(),
                     d.name()
                 ));
@@ -157,7 +157,9 @@ fn unknown(path: &Path, len: u64) -> Error {
         .path(path)
         .expected(format!("{name}.info, {name}.xml or a name like x_640x480x100_uint16"))
         .found(format!("{len} bytes"))
-        .hint("give --dims X,Y,Z and --type; a missing .vol.info can mean that the reconstruction did not finish")
+        .hint(
+            "give --dims 640x480x100 and --dtype; a missing .vol.info can mean that the reconstruction did not finish",
+        )
 }
 
 /// Size and dimensions disagree: both numbers, and what would fit.
@@ -204,7 +206,7 @@ fn misfit(
     }
     for size in [1u64, 2, 4, 8] {
         if !sizes.contains(&size) && bytes_of(shape, size as usize) == Some(body) {
-            fits.push(format!("these dimensions fit with {size} bytes per value: check --type"));
+            fits.push(format!("these dimensions fit with {size} bytes per value: check --dtype"));
         }
     }
     if let (Some(s), true) = (hints.shape, hints.shape != Some(shape)) {
@@ -285,14 +287,8 @@ pub fn open(path: &Path, options: &OpenOptions, format: &'static str, natural: O
     if skip > 0 {
         facts.add("skipped_bytes", skip);
     }
-    if let Some([v, ..]) = meta.voxel_um {
-        facts.add_unit("voxel_size", v, "µm");
-    }
     if let Some([x, y, z]) = meta.origin_1based {
         facts.add("origin_1based_xyz", vec![x, y, z]);
-    }
-    if let Some(s) = &meta.stats {
-        facts.add("stats_recorded", serde_json::to_value(s).unwrap_or_default());
     }
     if let Some(g) = &meta.grey {
         facts.add("grey_scale", serde_json::to_value(g).unwrap_or_default());
@@ -300,11 +296,7 @@ pub fn open(path: &Path, options: &OpenOptions, format: &'static str, natural: O
     for (key, value) in infos().flat_map(|i| &i.other) {
         facts.add(key, value.clone());
     }
-    facts.add("bytes", file.len());
     let allocated = allocated_bytes(path);
-    if let Some(a) = allocated {
-        facts.add("bytes_on_disk", a);
-    }
 
     let mut warnings = layout.warnings;
     // Copying tools turn blocks of exact zeros (around the reconstructed circle) into holes: with its sidecar in place

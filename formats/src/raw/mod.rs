@@ -18,7 +18,7 @@ pub static SPEC: FormatSpec = FormatSpec {
     name: "raw",
     title: "headerless values (.raw with .raw.info)",
     extensions: &["raw"],
-    reads: "any type, both byte orders; dimensions from .raw.info, the name (_WxHxN_type) or --dims/--type",
+    reads: "any type, both byte orders; dimensions from .raw.info, the name (_WxHxN_type) or --dims/--dtype",
     writes: "any type, with .raw.info, .mhd, .nhdr and an ImageJ macro",
     variants: &[],
     probe: |c| layout::probe(c, &["raw"], None),

@@ -14,9 +14,11 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-/// Bytes written between two entries of the journal: each costs a sync.
-const JOURNAL_EVERY: u64 = 256 << 20;
+/// Bytes and time between two entries of the journal: each costs a sync.
+const JOURNAL_BYTES: u64 = 64 << 20;
+const JOURNAL_TIME: Duration = Duration::from_secs(2);
 
 /// State of a `.part`, stored as `name.part.json`.
 #[derive(Serialize, Deserialize, PartialEq, Debug, Clone)]
@@ -38,6 +40,7 @@ pub struct FlatWriter {
     stored: usize,
     next: usize,
     since_journal: u64,
+    journalled: Instant,
     keep: bool,
 }
 
@@ -93,6 +96,7 @@ impl FlatWriter {
             stored,
             next: stored,
             since_journal: 0,
+            journalled: Instant::now(),
             keep: false,
         })
     }
@@ -131,7 +135,7 @@ impl FlatWriter {
         self.part()?.write_at(slices, first as u64 * self.slice_bytes)?;
         self.next += count as usize;
         self.since_journal += slices.len() as u64;
-        if self.since_journal >= JOURNAL_EVERY {
+        if self.since_journal >= JOURNAL_BYTES && self.journalled.elapsed() >= JOURNAL_TIME {
             self.write_journal()?;
         }
         Ok(())
@@ -145,6 +149,7 @@ impl FlatWriter {
             .map_err(|e| Error::caller("the journal cannot be written").path(&self.journal_path).source(e))?;
         write_small(&self.journal_path, &text, true)?;
         self.since_journal = 0;
+        self.journalled = Instant::now();
         Ok(())
     }
 

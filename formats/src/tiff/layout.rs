@@ -151,11 +151,6 @@ fn finish(dir: &Path, layout: &'static str, p: Parts, mut warnings: Vec<String>)
         pixel_um = describe::meta(&file, &about, &mut Vec::new()).voxel_um.map(|[_, y, x]| [y, x]);
         facts = super::facts(&file, &about);
     }
-    facts.add("layout", layout);
-    facts.add("projections", p.projections.shape().frames);
-    facts.add("flats", p.flats.iter().map(|f| f.source.shape().frames).sum::<usize>());
-    facts.add("darks", p.darks.iter().map(|f| f.source.shape().frames).sum::<usize>());
-    facts.add("angles", p.angles.origin.clone());
     let scan = Scan {
         name: dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_else(|| "scan".into()),
         layout,

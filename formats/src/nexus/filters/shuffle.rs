@@ -27,6 +27,7 @@ fn planes<const S: usize>(elements: &mut [u8], shuffled: &[u8]) {
         row
     });
     let (whole, tail) = elements.as_chunks_mut::<S>();
+    let rows = rows.map(|r| &r[..whole.len()]); // so that the loop needs no bounds checks and becomes vector code
     for (i, e) in whole.iter_mut().enumerate() {
         for j in 0..S {
             e[j] = rows[j][i];
