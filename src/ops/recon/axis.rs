@@ -19,7 +19,7 @@ pub struct AxisFound {
     pub axis_px: f64,
     /// Scatter between bands of rows, columns.
     pub spread_px: f64,
-    /// 0…1; above 0.7 good, below 0.3 to be looked at.
+    /// 0…1; above 0.5 good, below 0.2 to be looked at.
     pub confidence: f64,
     /// Tilt of the axis against the columns, degrees.
     pub tilt_deg: Option<f64>,
@@ -65,10 +65,10 @@ pub fn find_axis(
     progress.begin("finding axis", 0);
     cancel.check()?;
     let frames = corrected_frames(scan, &wanted, band, request.flats, request.darks, zero_clip)?;
-    let views: Vec<Pair<'_>> = pairs
-        .iter()
-        .zip(frames.chunks_exact(2))
-        .map(|(i, f)| Pair { first: &f[0], opposite: &f[1], mismatch_rad: i.mismatch_rad })
+    let views: Vec<Pair<'_>> = frames
+        .chunks_exact(2)
+        .zip(&pairs)
+        .map(|(f, p)| Pair { first: &f[0], opposite: &f[1], mismatch_rad: p.mismatch_rad })
         .collect();
     let full_turn = scan.angles.covered_rad() > 1.95 * std::f64::consts::PI;
     let anywhere = request.field == FieldChoice::Extended
@@ -78,7 +78,7 @@ pub fn find_axis(
     progress.end();
     let e: AxisEstimate = estimate.map_err(|e| e.or_path(&request.scan))?;
     let mut warnings = Vec::new();
-    if e.confidence < 0.3 {
+    if e.confidence < 0.2 {
         warnings.push(format!(
             "the axis {:.2} is uncertain (confidence {:.2}, ± {:.2} px): look at a slice, or give it with --axis",
             e.rotation_axis_px, e.confidence, e.spread_px
