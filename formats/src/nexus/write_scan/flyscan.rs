@@ -22,8 +22,8 @@ const ANGLE: &str = "/flyscan_0003/scan_data/tomo1Rz1";
 
 /// A scan folder being filled.
 pub struct Folder {
-    places: Places, // closes its datasets before the files
-    files: Vec<H5Out>,
+    files: Vec<H5Out>, // before their stacks, see there
+    places: Places,
     means: Vec<Mean>,
     shape: Shape,
     par: Option<(String, String)>,
@@ -154,6 +154,10 @@ impl Layout for Folder {
 
     fn finish(self: Box<Self>) -> Result<Vec<PathBuf>> {
         let Folder { places, files, means, shape, par, dir } = *self;
+        if let Err(e) = files.iter().try_for_each(H5Out::flush) {
+            drop(files);
+            return Err(e);
+        }
         drop(places);
         for m in means.iter().filter(|m| !m.single) {
             let mean: Vec<f32> = m.sum.iter().map(|s| (s / m.frames as f64) as f32).collect();

@@ -10,8 +10,11 @@ use crate::{DType, Error, Fault, Result, Shape, with_dtype};
 use hdf5_metno as hdf5;
 use hdf5_metno::types::VarLenUnicode;
 use ndarray::{ArrayView1, ArrayView3};
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How the values of a stack are stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -23,11 +26,28 @@ pub struct Storage {
     pub deflate: Option<u8>,
 }
 
-/// A file being written. Dropped uncommitted, nothing is left.
+/// A file being written. Dropped uncommitted, nothing is left. Drop it before its [`Stack`]s.
 pub struct H5Out {
-    // Field order matters: the library's handle closes before the part file is removed.
-    file: hdf5::File,
-    part: PartFile,
+    file: ManuallyDrop<hdf5::File>,
+    part: Option<PartFile>,
+    target: PathBuf,
+    /// True where the library can no longer write: nothing of this file may be closed any more.
+    dead: Arc<AtomicBool>,
+}
+
+impl Drop for H5Out {
+    fn drop(&mut self) {
+        let Some(part) = self.part.take() else { return };
+        // What is thrown away needs no space: given back, the library can write its last bytes and close.
+        let _ = part.set_len(0);
+        if !self.dead.load(Ordering::Relaxed) && self.file.flush().is_err() {
+            self.dead.store(true, Ordering::Relaxed);
+        }
+        if !self.dead.load(Ordering::Relaxed) {
+            // SAFETY: dropped here and nowhere else: `commit` empties `part`, and then this line is not reached.
+            unsafe { ManuallyDrop::drop(&mut self.file) };
+        }
+    }
 }
 
 impl H5Out {
@@ -35,19 +55,49 @@ impl H5Out {
     pub fn create(target: &Path, overwrite: bool) -> Result<H5Out> {
         let part = PartFile::create(target, overwrite)?;
         let file = hdf5::File::create(part.part_path()).map_err(|e| refused(part.part_path(), "creating", e))?;
-        Ok(H5Out { file, part })
+        Ok(H5Out { file: ManuallyDrop::new(file), part: Some(part), target: target.to_owned(), dead: Arc::default() })
     }
 
-    /// Flushes, closes, syncs and renames.
-    pub fn commit(self) -> Result<PathBuf> {
-        let H5Out { file, part } = self;
-        file.flush().map_err(|e| refused(part.part_path(), "flushing", e))?;
-        file.close().map_err(|e| refused(part.part_path(), "closing", e))?;
+    /// Brings everything written so far to the system. The library keeps small writes back and swallows their failure
+    /// when a dataset is closed: this must be called, and heard, while the datasets are still open.
+    ///
+    /// Where it fails the file is lost. Closing a dataset whose last bytes do not fit on the disk leaves the library
+    /// (HDF5 2.0) with a dead entry that crashes the next flush: so the space is given back and the flush repeated, and if
+    /// that fails too, every handle of this file is leaked instead of closed.
+    pub fn flush(&self) -> Result<()> {
+        let Err(e) = self.file.flush() else { return Ok(()) };
+        let e = refused(&self.target, "flushing", e);
+        if let Some(part) = &self.part {
+            let _ = part.set_len(0);
+        }
+        if self.file.flush().is_err() {
+            self.dead.store(true, Ordering::Relaxed);
+        }
+        Err(e)
+    }
+
+    /// Ends a small dataset: flushed while it is open.
+    fn end(&self, d: hdf5::Dataset, written: hdf5::Result<()>, path: &str) -> Result<()> {
+        let result = written.map_err(self.err(path)).and(self.flush());
+        if self.dead.load(Ordering::Relaxed) {
+            std::mem::forget(d);
+        }
+        result
+    }
+
+    /// Flushes, closes, syncs and renames. Stacks must have been flushed ([`H5Out::flush`]) and dropped.
+    pub fn commit(mut self) -> Result<PathBuf> {
+        self.flush()?;
+        let part =
+            self.part.take().ok_or_else(|| Error::caller("the output is committed already").path(&self.target))?;
+        // SAFETY: taken once: with `part` gone, `drop` leaves the file alone.
+        let file = unsafe { ManuallyDrop::take(&mut self.file) };
+        file.close().map_err(|e| refused(&self.target, "closing", e))?;
         part.commit()
     }
 
     fn err(&self, what: &str) -> impl Fn(hdf5::Error) -> Error {
-        let path = self.part.target().to_owned();
+        let path = self.target.clone();
         let what = format!("writing {what}");
         move |e| refused(&path, &what, e)
     }
@@ -88,14 +138,16 @@ impl H5Out {
         let (dir, name) = self.split(path)?;
         let value = unicode(value);
         let d = dir.new_dataset::<VarLenUnicode>().create(name).map_err(self.err(path))?;
-        d.write_scalar(&value).map_err(self.err(path))
+        let written = d.write_scalar(&value);
+        self.end(d, written, path)
     }
 
     /// A scalar number, with its unit where it has one.
     pub fn number(&self, path: &str, value: f64, units: Option<&str>) -> Result<()> {
         let (dir, name) = self.split(path)?;
         let d = dir.new_dataset::<f64>().create(name).map_err(self.err(path))?;
-        d.write_scalar(&value).map_err(self.err(path))?;
+        let written = d.write_scalar(&value);
+        self.end(d, written, path)?;
         units.map_or(Ok(()), |u| self.attr_text(path, "units", u))
     }
 
@@ -103,7 +155,8 @@ impl H5Out {
     pub fn numbers<T: hdf5::H5Type>(&self, path: &str, values: &[T], units: Option<&str>) -> Result<()> {
         let (dir, name) = self.split(path)?;
         let d = dir.new_dataset::<T>().shape([values.len()]).create(name).map_err(self.err(path))?;
-        d.write(ArrayView1::from(values)).map_err(self.err(path))?;
+        let written = d.write(ArrayView1::from(values));
+        self.end(d, written, path)?;
         units.map_or(Ok(()), |u| self.attr_text(path, "units", u))
     }
 
@@ -161,7 +214,8 @@ impl H5Out {
             b.shape((shape.frames, shape.rows, shape.cols)).create(name)
         })
         .map_err(self.err(path))?;
-        Ok(Stack { data, shape, dtype, path: path.to_owned(), file: self.part.target().to_owned() })
+        let data = ManuallyDrop::new(data);
+        Ok(Stack { data, shape, dtype, path: path.to_owned(), file: self.target.clone(), dead: self.dead.clone() })
     }
 
     /// A single frame as a 2-D dataset: native byte order, C order.
@@ -172,19 +226,30 @@ impl H5Out {
             let view = ndarray::ArrayView2::from_shape((rows, cols), &values)
                 .map_err(|e| Error::caller(format!("frame of the wrong size: {e}")))?;
             let new = dir.new_dataset::<T>().no_chunk().shape((rows, cols)).create(name);
-            new.and_then(|d| d.write(view))
+            let d = new.map_err(self.err(path))?;
+            let written = d.write(view);
+            self.end(d, written, path)
         })
-        .map_err(self.err(path))
     }
 }
 
 /// A 3-D dataset being filled.
 pub struct Stack {
-    data: hdf5::Dataset,
+    data: ManuallyDrop<hdf5::Dataset>,
     shape: Shape,
     dtype: DType,
     path: String,
     file: PathBuf,
+    dead: Arc<AtomicBool>,
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if !self.dead.load(Ordering::Relaxed) {
+            // SAFETY: dropped here and nowhere else.
+            unsafe { ManuallyDrop::drop(&mut self.data) };
+        }
+    }
 }
 
 impl Stack {

@@ -16,8 +16,8 @@ const ENTRY: &str = "/entry0000";
 
 /// An NXtomo file being filled.
 pub struct File {
-    places: Places, // closes its dataset before the file
-    out: H5Out,
+    out: H5Out, // before its stacks, see there
+    places: Places,
     shape: Shape,
 }
 
@@ -171,7 +171,11 @@ impl Layout for File {
     }
 
     fn finish(self: Box<Self>) -> Result<Vec<PathBuf>> {
-        let File { places, out, .. } = *self;
+        let File { out, places, .. } = *self;
+        if let Err(e) = out.flush() {
+            drop(out);
+            return Err(e);
+        }
         drop(places);
         Ok(vec![out.commit()?])
     }
