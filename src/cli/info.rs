@@ -68,10 +68,13 @@ impl Tool for Info {
             match gather(path, &options, wanted, context.budget, &context.progress, &context.cancel) {
                 Ok(r) => {
                     self.pictures(&r)?;
-                    match context.json {
-                        true => reports.push(r),
-                        false => output::print(&text(&r, self.why, 0))?,
+                    if !context.json {
+                        output::print(&text(&r, self.why, 0))?;
                     }
+                    if let Some(e) = &r.failure {
+                        exit = exit.merge(report::report(e));
+                    }
+                    reports.push(r);
                 }
                 Err(e) if e.fault() == tomokit_formats::Fault::Interrupted => return Err(e),
                 Err(e) => exit = exit.merge(report::report(&e.or_path(path))),
@@ -116,7 +119,12 @@ fn text(r: &Report, why: bool, indent: usize) -> String {
         }
     }
     if let (Some(s), Some(d), Some(b)) = (r.shape, r.dtype, r.value_bytes) {
-        let what = if r.scan.is_some() { "projections" } else { "slices" };
+        let what = match (r.scan.is_some(), s.frames) {
+            (true, 1) => "projection",
+            (true, _) => "projections",
+            (false, 1) => "slice",
+            (false, _) => "slices",
+        };
         out.line("shape", &format!("{} {what} of {} × {} pixels (columns × rows)", s.frames, s.cols, s.rows));
         out.line("type", &format!("{d}, {} of values", human::bytes(b)));
     }
@@ -161,6 +169,18 @@ fn text(r: &Report, why: bool, indent: usize) -> String {
                 items.for_each(|i| out.line("", i));
                 continue;
             }
+            serde_json::Value::Object(o) if !o.is_empty() => {
+                const LINES: usize = 12;
+                let plain = |v: &serde_json::Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+                let mut key = f.key.replace('_', " ");
+                for (name, v) in o.iter().take(LINES) {
+                    out.line(&std::mem::take(&mut key), &format!("{name} = {}", plain(v)));
+                }
+                if o.len() > LINES {
+                    out.line("", &format!("… and {} more (--json shows all)", o.len() - LINES));
+                }
+                continue;
+            }
             v => v.to_string(),
         };
         let unit = f.unit.as_ref().map(|u| format!(" {u}")).unwrap_or_default();
@@ -194,9 +214,13 @@ fn text(r: &Report, why: bool, indent: usize) -> String {
             let _ = writeln!(out.text, "{pad}{}  {}  {}{mark}", t.name, t.kind, t.detail);
         }
     }
+    for t in &r.unresolved {
+        out.line("unresolved", &format!("{} {} {}", t.name, t.kind, t.detail));
+    }
     for w in &r.warnings {
         out.line("warning", w);
     }
+
     for item in &r.items {
         out.text.push_str(&text(item, why, indent + 2));
     }
@@ -205,6 +229,7 @@ fn text(r: &Report, why: bool, indent: usize) -> String {
 
 fn kind(r: &Report) -> String {
     match (r.format, r.kind) {
+        (Some(f), "other") if r.error.is_some() => format!("{f}, but it cannot be opened"),
         (Some(f), "other") => f.to_owned(),
         (Some(f), k) => format!("a {k} ({f})"),
         (None, "folder") => format!("a folder of {} items", r.items.len()),

@@ -121,6 +121,13 @@ pub struct Report {
     pub statistics: Option<Statistics>,
     /// Tree of a container, on demand.
     pub tree: Option<Vec<TreeLine>>,
+    /// Why the content cannot be opened, where only the container could be looked at.
+    pub error: Option<String>,
+    /// The same with its chain and hint.
+    #[serde(skip)]
+    pub failure: Option<std::sync::Arc<Error>>,
+    /// Links and virtual sources of a container that do not resolve, where it cannot be opened.
+    pub unresolved: Vec<TreeLine>,
     /// Things found in a plain folder.
     pub items: Vec<Report>,
     /// The values, for pictures.
@@ -172,14 +179,14 @@ pub fn gather(
         warnings: Vec::new(),
         statistics: None,
         tree: None,
+        error: None,
+        failure: None,
+        unresolved: Vec::new(),
         items: Vec::new(),
         source: None,
     };
     if wanted.tree {
-        let spec = match &options.format {
-            Some(name) => registry::by_name(name)?,
-            None => registry::probe(&path)?.0,
-        };
+        let spec = spec_of(&path, options)?;
         let list = spec.tree.ok_or_else(|| {
             Error::caller(format!("--tree is for containers such as HDF5, not for {}", spec.name)).path(arg)
         })?;
@@ -187,12 +194,19 @@ pub fn gather(
     }
     let opened = match registry::open(arg, options) {
         Ok(o) => o,
-        // The tree is worth showing even where nothing in it can be opened.
-        Err(e) if report.tree.is_some() => {
-            report.warnings.push(e.to_string());
+        // What is in a container is worth showing even where its content cannot be opened.
+        Err(e) => {
+            let list = spec_of(&path, options).ok().and_then(|s| s.tree);
+            let Some(tree) = list.and_then(|list| list(&path).ok()) else { return Err(e) };
+            report.unresolved = tree.into_iter().filter(|t| !t.ok).collect();
+            if report.unresolved.is_empty() && report.tree.is_none() {
+                return Err(e);
+            }
+            report.format = report.why.first().map(|c| c.format);
+            report.error = Some(e.to_string());
+            report.failure = Some(std::sync::Arc::new(e));
             return Ok(report);
         }
-        Err(e) => return Err(e),
     };
     report.format = Some(opened.format);
     report.facts = opened.facts;
@@ -227,6 +241,13 @@ pub fn gather(
         }
     }
     Ok(report)
+}
+
+fn spec_of(path: &Path, options: &OpenOptions) -> Result<&'static registry::FormatSpec> {
+    match &options.format {
+        Some(name) => registry::by_name(name),
+        None => Ok(registry::probe(path)?.0),
+    }
 }
 
 /// A folder that is nothing by itself: the things in it, one level deep.
@@ -274,6 +295,9 @@ fn folder(
         warnings,
         statistics: None,
         tree: None,
+        error: None,
+        failure: None,
+        unresolved: Vec::new(),
         items,
         source: None,
     })
