@@ -355,6 +355,7 @@ pub fn bare(
         rotation_axis_px: None,
         pixel_um: None,
         field_of_view: None,
+        damaged: Vec::new(),
         is_attenuation: false,
         zero_clip: None,
         current: None,
