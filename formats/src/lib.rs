@@ -31,6 +31,7 @@ pub mod io;
 pub mod mmap;
 pub mod model;
 pub mod registry;
+pub mod scan_out;
 pub mod series;
 pub mod sink;
 pub mod source;
@@ -47,7 +48,6 @@ pub mod vol;
 
 pub use error::{Error, Fault, Result};
 pub use model::{ByteOrder, DType, Region, Scan, Shape, Volume, VolumeMeta};
-pub use nexus::write_scan as scan_out;
 pub use registry::{Content, FormatSpec, OpenOptions, Opened};
 pub use sink::{CreateOptions, SliceSink};
 pub use source::{Access, FrameSource};

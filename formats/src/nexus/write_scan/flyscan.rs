@@ -5,12 +5,12 @@
 //! Beside each stack its mean is written (`ref_2d`, `dark_2d`, float32), which is what PyHST2 reads. The stem of the
 //! files is the name of the folder.
 
-use super::dxchange::joint_type;
-use super::h5out::H5Out;
 use super::place::{Places, Run};
-use super::{Layout, Part, RefSpec, ScanSpec, ScanWriteOptions};
 use crate::durable::{PartDir, write_small};
 use crate::model::FieldOfView;
+use crate::nexus::h5out::H5Out;
+use crate::scan_out::spec::joint_type;
+use crate::scan_out::{Layout, Part, RefSpec, ScanSpec, ScanWriteOptions};
 use crate::{DType, Error, Result, Shape};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,11 @@
 //! Every layout written and read back: each pixel of each part, angles, metadata; refusals; nothing left half done.
 
 use super::*;
+use crate::model::Scan;
 use crate::nexus::H5;
-use crate::nexus::layout;
+pub(crate) use crate::registry::open;
 use crate::registry::{Content, OpenOptions, Opened};
+use crate::{FrameSource, Shape};
 
 /// The pixel values of a part: every frame different, every pixel different.
 pub(crate) fn frames(part: Part, first: usize, n: usize, shape: Shape, dtype: DType) -> Vec<u8> {
@@ -56,14 +58,6 @@ pub(crate) fn write(path: &Path, spec: &ScanSpec, options: &ScanWriteOptions) ->
         }
     }
     w.finish()
-}
-
-pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
-    if path.is_dir() {
-        return layout::open_dir(path, options);
-    }
-    let h5 = H5::open(path)?;
-    layout::open_file(&h5, options).unwrap_or_else(|| Err(Error::unsupported(path, "no layout")))
 }
 
 pub(crate) fn scan_of(opened: Opened) -> Scan {
@@ -216,7 +210,7 @@ fn the_par_of_a_flyscan_folder_is_a_scan_of_its_own() {
         spec.flats = positions.iter().map(r).collect();
         let folder = dir.path().join(name);
         write(&folder, &spec, &ScanWriteOptions::new(ScanLayout::Flyscan)).unwrap();
-        let opened = crate::registry::open(&folder.join(format!("{name}.par")), &OpenOptions::default()).unwrap();
+        let opened = open(&folder.join(format!("{name}.par")), &OpenOptions::default()).unwrap();
         assert_eq!(opened.format, "par");
         assert!(opened.warnings.is_empty(), "{:?}", opened.warnings);
         let scan = scan_of(opened);
@@ -226,7 +220,7 @@ fn the_par_of_a_flyscan_folder_is_a_scan_of_its_own() {
         assert_eq!((scan.darks.len(), scan.pixel_um, scan.rotation_axis_px), (1, spec.pixel_um, Some(9.25)));
         assert!((scan.angles.rad[180].to_degrees() - 180.0).abs() < 1e-6);
         // The folder itself, by the probe.
-        let folder = crate::registry::open(&folder, &OpenOptions::default()).unwrap();
+        let folder = open(&folder, &OpenOptions::default()).unwrap();
         assert_eq!(folder.format, "flyscan");
         assert_eq!(scan_of(folder).flats.len(), positions.len());
     }
@@ -264,16 +258,4 @@ fn refusals() {
     for s in [bad, none, huge] {
         assert!(ScanWriter::create(&dir.path().join("x.h5"), &s, &ScanWriteOptions::new(ScanLayout::NxTomo)).is_err());
     }
-}
-
-#[test]
-fn what_the_system_says_survives_the_library() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("none.h5");
-    let e = h5out::refused(&path, "opening", hdf5_metno::File::open(&path).unwrap_err());
-    assert_eq!(e.fault(), crate::Fault::System);
-    // "No such file": the errno was found in the library's text, so a full disk would be as well.
-    assert!(e.advice().is_some_and(|a| a.contains("spelling")), "{e}");
-    let e = h5out::H5Out::create(&dir.path().join("missing/x.h5"), false).err().unwrap();
-    assert_eq!(e.fault(), crate::Fault::Caller);
 }
