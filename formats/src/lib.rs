@@ -16,6 +16,7 @@
 //! - [`source`] and [`sink`] are the two traits every tool works with.
 //! - [`registry`] holds one static row per format; adding a format is one folder here plus one row there.
 //! - [`durable`] writes `*.part`, syncs and renames, so that nothing half-done ever carries a final name.
+//! - [`scan_out`] writes whole scans, in any of the layouts that the formats' folders hold.
 //! - One folder per format ([`vol`], [`raw`], [`edf`], [`tiff`], [`nexus`], [`par`], [`png`], [`npy`], [`sidecar`]),
 //!   each with a README of its oddities.
 //!
@@ -25,6 +26,7 @@
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("tomokit addresses volumes larger than 4 GB with usize: build it for a 64-bit target");
 
+mod angle_list;
 pub mod durable;
 pub mod error;
 pub mod io;

@@ -1,10 +1,12 @@
-//! Writing scans: projections, flats, darks and angles as a SOLEIL Flyscan folder, an NXtomo file or a DXchange file.
+//! Writing scans: projections, flats, darks and angles as a SOLEIL Flyscan folder, an NXtomo or DXchange file, or a
+//! folder of EDF or TIFF images.
 //!
 //! A scan is announced by a [`ScanSpec`], then its frames are pushed part by part in blocks of any size
 //! ([`ScanWriter::put`]), so that memory never grows with the scan; [`write_scan`] does the same from a [`Scan`] that can
 //! be read. Guarantees: nothing under the final name before [`ScanWriter::finish`], which refuses a scan with frames
 //! missing. Leaves to others: where frames come from, and what is in them.
 
+pub(crate) mod average;
 mod copy;
 pub(crate) mod spec;
 #[cfg(test)]
@@ -12,6 +14,7 @@ pub(crate) mod tests;
 
 use crate::nexus::write_scan::{dxchange, flyscan, nxtomo};
 use crate::{DType, Error, Result};
+use crate::{edf, tiff};
 pub use copy::write_scan;
 pub use spec::{RefSpec, ScanSpec, Storage};
 use std::path::{Path, PathBuf};
@@ -25,11 +28,16 @@ pub enum ScanLayout {
     NxTomo,
     /// Data Exchange (APS, TomoBank, SLS): one file.
     DxChange,
+    /// PyHST2 and ESRF: a folder of EDF images, averaged flats and dark, `.info` and `.par`.
+    Edf,
+    /// Sub-folders of TIFF images and `angles.txt`.
+    Tiff,
 }
 
 impl ScanLayout {
     /// All of them.
-    pub const ALL: [ScanLayout; 3] = [ScanLayout::Flyscan, ScanLayout::NxTomo, ScanLayout::DxChange];
+    pub const ALL: [ScanLayout; 5] =
+        [ScanLayout::Flyscan, ScanLayout::NxTomo, ScanLayout::DxChange, ScanLayout::Edf, ScanLayout::Tiff];
 
     /// The name used in options and by the readers.
     pub const fn name(self) -> &'static str {
@@ -37,7 +45,14 @@ impl ScanLayout {
             ScanLayout::Flyscan => "flyscan",
             ScanLayout::NxTomo => "nxtomo",
             ScanLayout::DxChange => "dxchange",
+            ScanLayout::Edf => "edf",
+            ScanLayout::Tiff => "tiff",
         }
+    }
+
+    /// True where the layout is a folder, not a file.
+    pub const fn is_folder(self) -> bool {
+        matches!(self, ScanLayout::Flyscan | ScanLayout::Edf | ScanLayout::Tiff)
     }
 
     /// Finds a layout by its name.
@@ -81,6 +96,12 @@ pub(crate) trait Layout: Send {
     fn finish(self: Box<Self>) -> Result<Vec<PathBuf>>;
 }
 
+/// The name of a scan folder, from which its files take theirs.
+pub(crate) fn folder_name(path: &Path) -> Result<String> {
+    let name = path.file_name().and_then(|n| n.to_str());
+    Ok(name.ok_or_else(|| Error::caller("a scan folder needs a name of plain text").path(path))?.to_owned())
+}
+
 /// A scan being written. Parts may come in any order, the frames of one part in theirs.
 pub struct ScanWriter {
     spec: ScanSpec,
@@ -89,7 +110,7 @@ pub struct ScanWriter {
 }
 
 impl ScanWriter {
-    /// Starts a scan at `path`: a folder for Flyscan, else a file.
+    /// Starts a scan at `path`: a folder or a file, see [`ScanLayout::is_folder`].
     ///
     /// # Errors
     /// `Caller` where the spec contradicts itself, the layout cannot hold it, or the output exists.
@@ -99,6 +120,8 @@ impl ScanWriter {
             ScanLayout::Flyscan => Box::new(flyscan::Folder::create(path, spec, options)?),
             ScanLayout::NxTomo => Box::new(nxtomo::File::create(path, spec, options)?),
             ScanLayout::DxChange => Box::new(dxchange::File::create(path, spec, options)?),
+            ScanLayout::Edf => Box::new(edf::write_scan::Folder::create(path, spec, options)?),
+            ScanLayout::Tiff => Box::new(tiff::write_scan::Folder::create(path, spec, options)?),
         };
         let done = [vec![0], vec![0; spec.flats.len()], vec![0; spec.darks.len()]];
         Ok(ScanWriter { spec: spec.clone(), layout, done })

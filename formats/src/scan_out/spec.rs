@@ -14,6 +14,17 @@ pub struct Storage {
     pub deflate: Option<u8>,
 }
 
+impl Storage {
+    /// Refuses what only HDF5 can do.
+    pub(crate) fn refuse(&self, format: &str) -> Result<()> {
+        if *self == Storage::default() {
+            return Ok(());
+        }
+        Err(Error::caller(format!("{format} scans are written plain, without chunks or compression"))
+            .hint("leave --chunk, --deflate and --compression out, or write an HDF5 layout"))
+    }
+}
+
 /// One series of flats or darks to be written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RefSpec {
@@ -30,7 +41,7 @@ pub struct RefSpec {
 /// What a scan will hold, known before its first frame.
 #[derive(Clone, Debug)]
 pub struct ScanSpec {
-    /// Short name: entry title, sample name, stem of the Flyscan files.
+    /// Short name: entry title, sample name, title in HDF5.
     pub name: String,
     /// Projections: number, rows, columns.
     pub shape: Shape,
@@ -54,11 +65,11 @@ pub struct ScanSpec {
     pub energy_kev: Option<f64>,
     /// Machine current per projection, mA.
     pub current: Option<Vec<f64>>,
-    /// Lower clip of transmission (PyHST2 ZEROCLIPVALUE); Flyscan's `.par` only.
+    /// Lower clip of transmission (PyHST2 ZEROCLIPVALUE); in the `.par` of Flyscan and EDF.
     pub zero_clip: Option<f64>,
     /// True where the values are −log already.
     pub is_attenuation: bool,
-    /// Motor positions in mm by name (`tomo1tx`): comment lines of Flyscan's `.par`.
+    /// Motor positions in mm by name (`tomo1tx`): comment lines of the `.par`.
     pub motors: Vec<(String, f64)>,
 }
 
