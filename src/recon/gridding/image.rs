@@ -4,13 +4,16 @@
 //! The image is real, so only rows `v >= 0` of the grid exist; what was spread below row 0 and above the last one is the
 //! conjugate of points inside. Columns (`u`) belong to image rows, rows (`v`) to image columns.
 
-use super::Layout;
 use super::fft::Fft;
+use super::layout::Layout;
 use super::vector::{Cx, Vector};
 use std::f64::consts::TAU;
 
 /// Image rows that are transformed together: their grid columns are neighbours in memory.
-pub(super) const TOGETHER: usize = 2;
+pub(super) const TOGETHER: usize = 4;
+
+/// Grid rows that are asked for ahead.
+const AHEAD: usize = 6;
 
 /// Tables of the stage.
 pub(super) struct Image {
@@ -112,6 +115,11 @@ impl Image {
                 let p = grid.add(((v + l.margin) * l.row + first) * el);
                 let q = grid.add(((half - v + l.margin) * l.row + first) * el);
                 let w = self.join.as_ptr().add(2 * v);
+                // Each row is far from the next: ask in time.
+                for line in (0..count * el).step_by(16) {
+                    V::prefetch(p.wrapping_add(AHEAD * l.row * el + line));
+                    V::prefetch(q.wrapping_sub(AHEAD * l.row * el).wrapping_add(line));
+                }
                 for c in 0..count {
                     let (a, b) = (Cx::<V>::load(p.add(c * el)), Cx::<V>::load(q.add(c * el)));
                     a.sub_conj(b).twiddle_add(w, a.add_conj(b)).store(buffer.add((c * half + v) * el));

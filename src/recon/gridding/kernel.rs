@@ -109,3 +109,47 @@ impl Kernel {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transform_and_polynomials_equal_the_kernel() {
+        for width in MIN_WIDTH..=MAX_WIDTH {
+            let k = Kernel::new(width, 1.4);
+            let half = width as f64 / 2.0;
+            for x in [0.0, 0.2, 0.5, 0.9, 1.7] {
+                // Midpoint rule; the kernel's jump at its ends is 1 / I0(beta).
+                let n = 20_000;
+                let at = |i: usize| (i as f64 + 0.5) / n as f64 * width as f64 - half;
+                let sum: f64 = (0..n).map(|i| k.value(at(i)) * (std::f64::consts::TAU * x * at(i)).cos()).sum();
+                let sum = sum * width as f64 / n as f64;
+                assert!((sum - k.transform(x)).abs() < 1e-6, "width {width} at {x}: {sum} {}", k.transform(x));
+            }
+            let taps = k.taps();
+            assert_eq!(taps.len(), Kernel::degree(width) + 1);
+            for i in 1..=50 {
+                let f = i as f64 / 50.0;
+                for j in 0..MAX_WIDTH {
+                    let p = taps.iter().fold(0.0, |p, c| p * (f - 0.5) + f64::from(c[j]));
+                    let want = if j < width { k.value(j as f64 + f - half) } else { 0.0 };
+                    // At f = 1 the last tap sits on the kernel's end.
+                    assert!((p - want).abs() < 2e-6 || i == 50, "width {width}, tap {j}, {f}: {p} {want}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn wider_and_finer_is_better() {
+        for width in MIN_WIDTH..=MAX_WIDTH {
+            for s in [1.2, 1.5, 2.0] {
+                let e = Kernel::new(width, s).error(s);
+                assert!(e > Kernel::new(width, s + 0.2).error(s + 0.2));
+                assert!(width == MAX_WIDTH || e > Kernel::new(width + 1, s).error(s));
+            }
+        }
+        assert!(Kernel::new(MAX_WIDTH, 2.0).error(2.0) < 2e-7);
+    }
+}

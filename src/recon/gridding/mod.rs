@@ -21,54 +21,30 @@
 //! Directions are taken in the order of their angle, a few at a time: transformed, then spread at once onto the wedge of
 //! the grid where they lie, which is the part that has to be in cache.
 
+mod dispatch;
 mod fft;
 mod image;
 mod kernel;
+mod layout;
+mod problem;
 mod project;
 mod share;
 mod spread;
 mod vector;
 
 use super::simd::Simd;
-use super::{Field, Geometry, Mask, Options, Padding, Weights};
+use super::{Geometry, Options};
+use dispatch::Kernels;
 use image::{Image, TOGETHER};
-use kernel::Kernel;
+use layout::Layout;
+use problem::Problem;
+pub(super) use problem::circle;
 use project::{Beyond, Blend, Project};
 use rayon::prelude::*;
 use share::{Buffer, Shared};
 use spread::{Cut, Grid, Line};
-use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tomokit_formats::Result;
-
-/// What is to be computed, in plain numbers.
-struct Problem {
-    /// Detector columns.
-    cols: usize,
-    /// Length of the circle of columns a projection lives on: even, no prime factor above 5, at least `cols`. The padding
-    /// is `(len - cols) / 2` columns before column 0, the rest after the last one.
-    len: usize,
-    /// Radians; `u = x cos t + y sin t + axis`.
-    angles: Vec<f64>,
-    /// Column of the axis per projection.
-    axes: Vec<f64>,
-    /// Quadrature weight per projection.
-    weights: Vec<f64>,
-    /// Filter response for the frequencies `0..=len/2`, unit scale included.
-    response: Vec<f64>,
-    /// Beyond the first column, beyond the last.
-    beyond: (Beyond, Beyond),
-    /// Blending weights of an extended field.
-    blend: Option<Blend>,
-    /// Columns and rows of the full slice.
-    size: (usize, usize),
-    /// Voxel (column, row) of the axis: voxel (j, i) lies at `x = j - axis.0`, `y = axis.1 - i`.
-    axis: (f64, f64),
-    /// Columns and rows of the slice to make.
-    region: (Range<usize>, Range<usize>),
-    /// Wanted relative rms error.
-    tolerance: f64,
-}
 
 /// Per-projection numbers of the filter stage.
 struct Ray {
@@ -85,37 +61,6 @@ struct Setup {
     right: Beyond,
     blend: Option<Blend>,
     rays: Vec<Ray>,
-}
-
-/// The grid.
-struct Layout {
-    kernel: Kernel,
-    /// Period along u (image rows) and v (image columns).
-    gu: usize,
-    gv: usize,
-    /// Columns on each side and rows below and above that catch the kernel's overhang.
-    margin: usize,
-    /// Elements per grid row.
-    row: usize,
-    size: (usize, usize),
-    region: (Range<usize>, Range<usize>),
-}
-
-impl Layout {
-    /// Region's image rows, counted from the middle.
-    fn region_rows(&self) -> Range<i64> {
-        let c = (self.size.1 / 2) as i64;
-        self.region.1.start as i64 - c..self.region.1.end as i64 - c
-    }
-
-    fn region_cols(&self) -> Range<i64> {
-        let c = (self.size.0 / 2) as i64;
-        self.region.0.start as i64 - c..self.region.0.end as i64 - c
-    }
-
-    fn rows(&self) -> usize {
-        self.gv / 2 + 1 + 2 * self.margin
-    }
 }
 
 /// The tables of a plan.
@@ -162,66 +107,6 @@ impl Scratch {
 
 /// Where the rows of a projection come from: `(lane, projection)` to the columns.
 pub(super) type Rows<'a> = dyn Fn(usize, usize) -> &'a [f32] + Sync + 'a;
-
-impl Problem {
-    fn of(g: &Geometry, o: &Options) -> Result<Problem> {
-        let n = g.angles_rad.len();
-        let len = circle(g, o);
-        let scale = o.scale()?;
-        let outside = match o.padding {
-            Padding::Edge => Beyond::Edge,
-            Padding::Zero => Beyond::Zero,
-        };
-        let (mut beyond, mut blend) = ((outside, outside), None);
-        if let Field::Extended { slope_px } = g.field {
-            // The side near the axis is completed by the opposite projections.
-            let right = g.axis_on_right();
-            let near = if right { g.cols as f64 - 1.0 - g.rotation_axis_px } else { g.rotation_axis_px };
-            let slope = if right { -1.0 } else { 1.0 } / slope_px.min(2.0 * near).max(1e-9);
-            let start = (0..n).map(|k| (0.5 - slope * g.axis_of(k)) as f32).collect();
-            blend = Some(Blend { start, slope: slope as f32 });
-            *(if right { &mut beyond.1 } else { &mut beyond.0 }) = Beyond::Zero;
-        }
-        let roi = g.roi();
-        Ok(Problem {
-            cols: g.cols,
-            len,
-            angles: (0..n).map(|k| g.angle_of(k)).collect(),
-            axes: (0..n).map(|k| g.axis_of(k)).collect(),
-            weights: match o.weights {
-                Weights::Gaps => g.weights(),
-                Weights::Equal => vec![g.period() / n as f64; n],
-            },
-            response: o.filter.response(len, o.cutoff).iter().map(|v| v * scale).collect(),
-            beyond,
-            blend,
-            size: (g.output.nx, g.output.ny),
-            axis: g.axis_voxel(),
-            region: (roi.x0..roi.x1, roi.y0..roi.y1),
-            tolerance: o.tolerance,
-        })
-    }
-}
-
-/// Length of the circle of columns: what the filter asks for, or more where the slice reaches further beyond the detector
-/// (an axis far outside, a slice wider than the detector), so that no voxel meets a projection's next turn.
-pub(super) fn circle(g: &Geometry, o: &Options) -> usize {
-    let len = o.filter.fft_len(g.filter_width(), o.pad_factor);
-    if o.mask == Mask::Seen && g.field == Field::Full {
-        return len;
-    }
-    let (cx, cy) = g.axis_voxel();
-    let (xs, ys) = ([-cx, g.output.nx as f64 - 1.0 - cx], [cy, cy + 1.0 - g.output.ny as f64]);
-    let middle = (g.cols as f64 - 1.0) / 2.0;
-    let mut reach: f64 = 0.0;
-    for k in 0..g.angles_rad.len() {
-        let (sin, cos) = g.angle_of(k).sin_cos();
-        for (x, y) in xs.iter().flat_map(|x| ys.iter().map(move |y| (x, y))) {
-            reach = reach.max((x * cos + y * sin + g.axis_of(k) - middle).abs());
-        }
-    }
-    len.max(super::filter::fast_len((2.0 * reach).ceil() as usize + 2))
-}
 
 impl Gridding {
     /// Tables for a scan.
@@ -442,148 +327,6 @@ fn each(workers: &mut [Worker], jobs: usize, job: impl Fn(&mut Worker, usize) + 
             job(w, j);
         }
     });
-}
-
-impl Layout {
-    /// The cheapest kernel and grid that keep the tolerance.
-    fn choose(p: &Problem) -> Layout {
-        let mut best: Option<(f64, Layout)> = None;
-        for width in kernel::MIN_WIDTH..=kernel::MAX_WIDTH {
-            // Finer grids err less: the coarsest that will do.
-            let fine =
-                (0..=24).map(|i| 1.15 + 0.05 * f64::from(i)).find(|s| Kernel::new(width, *s).error(*s) <= p.tolerance);
-            let Some(oversampling) = fine.or((width == kernel::MAX_WIDTH).then_some(2.0)) else { continue };
-            let margin = width / 2 + 1;
-            let len = |n: usize, of: usize| {
-                fft::good_len(((n as f64 * oversampling).ceil() as usize).max(4 * margin + 4), of)
-            };
-            let (gu, gv) = (len(p.size.1, 2), len(p.size.0, 4));
-            // In floating point operations per slice, roughly as they cost.
-            let (u, v) = (gu as f64, gv as f64);
-            let spread = p.angles.len() as f64 * p.len as f64 / 2.0 * (4.0 * (width * width) as f64 + 60.0);
-            let ffts = u * v / 2.0 * (5.0 * u.log2() + 25.0) + p.size.1 as f64 * v / 2.0 * (5.0 * v.log2() + 25.0);
-            let cost = spread + ffts;
-            if best.as_ref().is_none_or(|(c, _)| cost < *c) {
-                let sigma = (u / p.size.1 as f64).min(v / p.size.0 as f64).min(2.5);
-                let kernel = Kernel::new(width, sigma);
-                let row = gu + 2 * margin + 1;
-                best = Some((cost, Layout { kernel, gu, gv, margin, row, size: p.size, region: p.region.clone() }));
-            }
-        }
-        match best {
-            Some((_, layout)) => layout,
-            None => unreachable!("the widest kernel is always a candidate"),
-        }
-    }
-}
-
-type ProjectFn = unsafe fn(&Gridding, usize, &[&[f32]], *mut f32, *mut f32, &mut [f32], *mut f32);
-type SpreadFn = unsafe fn(usize, &Grid<'_>, &[Line], Cut, *const f32, *mut f32);
-type RowFn = unsafe fn(&Gridding, usize, *mut f32, *mut f32);
-type ColumnsFn = unsafe fn(&Gridding, usize, usize, usize, *const f32, *mut f32, &dyn Fn(usize, usize) -> *mut f32);
-
-/// The stages compiled for one kind of vector.
-struct Kernels {
-    project: ProjectFn,
-    spread: SpreadFn,
-    row: RowFn,
-    columns: ColumnsFn,
-}
-
-#[inline(always)]
-unsafe fn spread_lines<V: vector::Vector>(
-    width: usize,
-    g: &Grid<'_>,
-    lines: &[Line],
-    cut: Cut,
-    q: *const f32,
-    grid: *mut f32,
-) {
-    let one = (g.last + 1) * 2 * V::LANES;
-    for (i, l) in lines.chunks(spread::ABREAST).enumerate() {
-        // SAFETY: the caller's; line i has its samples at row i.
-        unsafe {
-            let q = q.add(i * spread::ABREAST * one);
-            match width {
-                4 => spread::lines::<V, 4, 8>(g, l, cut, q, grid),
-                5 => spread::lines::<V, 5, 9>(g, l, cut, q, grid),
-                6 => spread::lines::<V, 6, 10>(g, l, cut, q, grid),
-                7 => spread::lines::<V, 7, 11>(g, l, cut, q, grid),
-                _ => spread::lines::<V, 8, 12>(g, l, cut, q, grid),
-            }
-        }
-    }
-}
-
-macro_rules! compile_for {
-    ($name:ident, $vector:ty $(, $features:literal)?) => {
-        mod $name {
-            //! The stages, compiled for one kind of vector. SAFETY: the contracts are those of the functions called.
-            use super::*;
-            $(#[target_feature(enable = $features)])?
-            unsafe fn project(
-                g: &Gridding, k: usize, rows: &[&[f32]], a: *mut f32, b: *mut f32, coef: &mut [f32], out: *mut f32,
-            ) {
-                unsafe { g.project.run::<$vector>(&g.setup, k, rows, a, b, coef, out) }
-            }
-            $(#[target_feature(enable = $features)])?
-            unsafe fn spread(w: usize, g: &Grid<'_>, lines: &[Line], cut: Cut, q: *const f32, grid: *mut f32) {
-                unsafe { spread_lines::<$vector>(w, g, lines, cut, q, grid) }
-            }
-            $(#[target_feature(enable = $features)])?
-            unsafe fn row(g: &Gridding, v: usize, grid: *mut f32, buffer: *mut f32) {
-                unsafe { g.image.row::<$vector>(&g.layout, v, grid, buffer) }
-            }
-            $(#[target_feature(enable = $features)])?
-            unsafe fn columns(
-                g: &Gridding, first: usize, count: usize, lanes: usize, grid: *const f32, buffer: *mut f32,
-                out: &dyn Fn(usize, usize) -> *mut f32,
-            ) {
-                unsafe { g.image.columns::<$vector>(&g.layout, first, count, lanes, grid, buffer, out) }
-            }
-            pub(super) const KERNELS: Kernels = Kernels { project, spread, row, columns };
-        }
-    };
-}
-
-#[cfg(target_arch = "x86_64")]
-compile_for!(avx512_16, vector::x86::X16, "avx512f,avx512vl,avx2,fma");
-#[cfg(target_arch = "x86_64")]
-compile_for!(avx512_8, vector::x86::X8, "avx512f,avx512vl,avx2,fma");
-#[cfg(target_arch = "x86_64")]
-compile_for!(avx512_4, vector::x86::X4, "avx512f,avx512vl,avx2,fma");
-#[cfg(target_arch = "x86_64")]
-compile_for!(avx2_8, vector::x86::X8, "avx2,fma");
-#[cfg(target_arch = "x86_64")]
-compile_for!(avx2_4, vector::x86::X4, "avx2,fma");
-#[cfg(target_arch = "aarch64")]
-compile_for!(neon_8, vector::Plain<8, true>);
-#[cfg(target_arch = "aarch64")]
-compile_for!(neon_4, vector::Plain<4, true>);
-compile_for!(plain_8, vector::Plain<8, false>);
-compile_for!(plain_4, vector::Plain<4, false>);
-
-impl Kernels {
-    fn choose(simd: Simd, lanes: usize) -> &'static Kernels {
-        match (simd, lanes) {
-            #[cfg(target_arch = "x86_64")]
-            (Simd::Avx512, 16) => &avx512_16::KERNELS,
-            #[cfg(target_arch = "x86_64")]
-            (Simd::Avx512, 8) => &avx512_8::KERNELS,
-            #[cfg(target_arch = "x86_64")]
-            (Simd::Avx512, _) => &avx512_4::KERNELS,
-            #[cfg(target_arch = "x86_64")]
-            (Simd::Avx2, 8) => &avx2_8::KERNELS,
-            #[cfg(target_arch = "x86_64")]
-            (Simd::Avx2, _) => &avx2_4::KERNELS,
-            #[cfg(target_arch = "aarch64")]
-            (Simd::Neon, 8) => &neon_8::KERNELS,
-            #[cfg(target_arch = "aarch64")]
-            (Simd::Neon, _) => &neon_4::KERNELS,
-            (_, 8) => &plain_8::KERNELS,
-            _ => &plain_4::KERNELS,
-        }
-    }
 }
 
 #[cfg(test)]

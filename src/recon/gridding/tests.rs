@@ -2,6 +2,7 @@
 
 use super::*;
 use std::f64::consts::{PI, TAU};
+use std::ops::Range;
 
 /// Reproducible numbers in −1..1.
 pub(super) struct Noise(pub(super) u64);
@@ -172,32 +173,140 @@ fn error_of(p: &Problem, sinogram: &[f32], image: &[f32], count: usize) -> f64 {
         diff += (f64::from(v) - w).powi(2);
         norm += w * w;
     }
-    (diff / norm).sqrt()
+    if diff == 0.0 { 0.0 } else { (diff / norm).sqrt() }
 }
 
-fn check(name: &str, p: &Problem, limit: f64) {
+fn check(name: &str, p: &Problem) {
     let (a, b) = (discs(p, 1), noise(p, 2));
     let images = reconstruct(p, Simd::detect(), 1, &[&a, &b]);
-    let count = 4_000_000 / (p.angles.len() * p.len / 2) * 20;
-    let errors = [error_of(p, &a, &images[0], count.max(50)), error_of(p, &b, &images[1], count.max(50))];
-    let (w, (gv, gu)) = Gridding::new(p).describe();
-    println!("{name}: discs {:.1e}, noise {:.1e} (width {w}, grid {gv} x {gu})", errors[0], errors[1]);
-    assert!(errors[0] <= limit && errors[1] <= limit, "{name}: {errors:?}");
+    let count = (20_000_000 / (p.angles.len() * p.len)).clamp(40, 2000);
+    let errors = [error_of(p, &a, &images[0], count), error_of(p, &b, &images[1], count)];
+    let (w, grid) = Gridding::new(p).describe();
+    println!("{name}: discs {:.1e}, noise {:.1e} (width {w}, grid {grid:?})", errors[0], errors[1]);
+    // Float32 itself costs about 1e-6.
+    assert!(errors.iter().all(|e| *e <= p.tolerance + 2e-6), "{name}: {errors:?}");
 }
 
 #[test]
 fn default_tolerance_holds_for_objects_and_noise() {
-    check("64, 100 angles", &problem(64, half_turn(100), 31.5), 2e-4);
-    check("off-centre axis", &problem(96, half_turn(150), 40.3), 2e-4);
+    check("64, 100 angles", &problem(64, half_turn(100), 31.5));
+    check("off-centre axis", &problem(96, half_turn(150), 40.3));
     let outside = Problem { len: 512, response: ramp(512), ..problem(96, half_turn(100), -5.0) };
-    check("axis outside", &outside, 2e-4);
-    check("odd", &problem(101, half_turn(99), 47.7), 2e-4);
+    check("axis outside", &outside);
+    check("odd", &problem(101, half_turn(99), 47.7));
+    check("545", &problem(545, half_turn(50), 270.1));
+    check("prime", &problem(1021, half_turn(20), 511.4));
     let mut noise = Noise(9);
     let jitter = half_turn(120).iter().map(|a| a + 0.02 * noise.next() + 2.0).collect();
-    check("jittered, shuffled", &problem(80, jitter, 39.0), 2e-4);
+    check("jittered, shuffled", &problem(80, jitter, 39.0));
     for n in [1, 2, 3, 7] {
-        check(&format!("{n} angles"), &problem(90, half_turn(n).iter().map(|a| a + 0.3).collect(), 44.0), 2e-4);
+        check(&format!("{n} angles"), &problem(90, half_turn(n).iter().map(|a| a + 0.3).collect(), 44.0));
     }
-    check("4000 angles", &problem(40, half_turn(4000), 20.0), 2e-4);
-    check("full turn", &problem(64, half_turn(90).iter().map(|a| 2.0 * a).collect(), 30.0), 2e-4);
+    check("along the axes", &problem(64, vec![0.0, PI / 2.0, PI, 1.5 * PI, -PI / 4.0], 31.5));
+    check("4000 angles", &problem(40, half_turn(4000), 20.0));
+    check("full turn", &problem(64, half_turn(90).iter().map(|a| 2.0 * a).collect(), 30.0));
+    let base = problem(70, half_turn(80), 33.0);
+    let edges = Problem { beyond: (Beyond::Edge, Beyond::Edge), ..problem(70, half_turn(80), 33.0) };
+    check("edges go on", &edges);
+    check("wide slice", &Problem { size: (111, 30), axis: (40.5, 11.25), region: (0..111, 0..30), ..base });
+}
+
+#[test]
+fn every_tolerance_is_kept() {
+    for tolerance in [1e-2, 1e-3, 1e-4, 1e-5, 3e-6] {
+        check(&format!("tolerance {tolerance:.0e}"), &Problem { tolerance, ..problem(64, half_turn(60), 30.0) });
+    }
+}
+
+#[test]
+fn small_sizes_work() {
+    for cols in 1..6 {
+        for (nx, ny) in [(1, 1), (1, 4), (5, 2), (3, 3)] {
+            let p = Problem {
+                size: (nx, ny),
+                axis: (0.5 * nx as f64, 0.3),
+                region: (0..nx, 0..ny),
+                ..problem(cols, half_turn(3), 0.4)
+            };
+            // A handful of voxels, whose values may nearly cancel: no rms to speak of, so a wider limit.
+            let sinogram = noise(&p, 7);
+            let e = error_of(&p, &sinogram, &reconstruct(&p, Simd::detect(), 1, &[&sinogram])[0], 100);
+            assert!(e < 1e-3, "{cols} columns, slice {nx} x {ny}: {e:.1e}");
+        }
+    }
+}
+
+/// The kinds with fused multiply-add agree to the bit, whatever their width; the plain one to rounding.
+#[test]
+fn instruction_sets_agree() {
+    let p = problem(75, half_turn(61), 36.2);
+    let sinograms: Vec<Vec<f32>> = (0..19).map(|s| noise(&p, s)).collect();
+    let sinograms: Vec<&[f32]> = sinograms.iter().map(Vec::as_slice).collect();
+    let best = reconstruct(&p, Simd::detect(), 2, &sinograms);
+    for simd in Simd::available() {
+        let other = reconstruct(&p, simd, 3, &sinograms);
+        for (a, b) in best.iter().zip(&other) {
+            if simd == Simd::Portable {
+                let norm: f32 = a.iter().map(|v| v * v).sum();
+                let diff: f32 = a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum();
+                assert!(norm > 0.0 && (diff / norm).sqrt() < 2e-6, "{simd:?}: {:.1e}", (diff / norm).sqrt());
+            } else {
+                assert_eq!(a, b, "{simd:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn slices_do_not_see_each_other() {
+    let p = problem(40, half_turn(31), 19.0);
+    let mut sinograms: Vec<Vec<f32>> = (0..17).map(|s| noise(&p, s)).collect();
+    let run = |s: &[Vec<f32>], workers| {
+        let s: Vec<&[f32]> = s.iter().map(Vec::as_slice).collect();
+        reconstruct(&p, Simd::detect(), workers, &s)
+    };
+    let all = run(&sinograms, 1);
+    for workers in [2, 5] {
+        assert_eq!(all, run(&sinograms, workers), "{workers} workers");
+    }
+    for (alone, together) in sinograms.iter().zip(&all) {
+        assert_eq!(&run(std::slice::from_ref(alone), 1)[0], together);
+    }
+    sinograms[3][500] = f32::NAN;
+    sinograms[4][500] = 3e38;
+    let dirty = run(&sinograms, 1);
+    for (s, (clean, dirty)) in all.iter().zip(&dirty).enumerate() {
+        assert_eq!(clean == dirty, s != 3 && s != 4, "slice {s}");
+    }
+}
+
+#[test]
+fn lane_transform_equals_the_plain_sum() {
+    type V = vector::Plain<4, false>;
+    let mut noise = Noise(3);
+    for len in (1..=66).chain([96, 100, 125, 128, 250, 360, 512]).filter(|n| fft::good_len(*n, 1) == *n) {
+        let data: Vec<f32> = (0..len * 8).map(|_| noise.next() as f32).collect();
+        let (mut a, mut b) = (vec![0f32; len * 8], vec![0f32; len * 8]);
+        // SAFETY: three buffers of the right length; plain vectors need no special instructions.
+        let out = unsafe {
+            let p = fft::Fft::new(len).run::<V>(data.as_ptr(), a.as_mut_ptr(), b.as_mut_ptr());
+            std::slice::from_raw_parts(p, len * 8)
+        };
+        let (mut diff, mut norm) = (0.0, 0.0);
+        for k in 0..len {
+            for lane in 0..4 {
+                let (mut re, mut im) = (0.0, 0.0);
+                for j in 0..len {
+                    let (s, c) = (TAU * (j * k % len) as f64 / len as f64).sin_cos();
+                    let (x, y) = (f64::from(data[j * 8 + lane]), f64::from(data[j * 8 + 4 + lane]));
+                    re += x * c - y * s;
+                    im += x * s + y * c;
+                }
+                let (x, y) = (f64::from(out[k * 8 + lane]), f64::from(out[k * 8 + 4 + lane]));
+                diff += (x - re).powi(2) + (y - im).powi(2);
+                norm += re * re + im * im;
+            }
+        }
+        assert!((diff / norm).sqrt() < 4e-7, "length {len}: {:.1e}", (diff / norm).sqrt());
+    }
 }
