@@ -6,7 +6,7 @@
 
 use super::fft::Fft;
 use super::layout::Layout;
-use super::vector::{Cx, Vector};
+use super::vector::{Cx, RUN, Vector};
 use std::f64::consts::TAU;
 
 /// Image rows that are transformed together: their grid columns are neighbours in memory.
@@ -156,25 +156,25 @@ impl Image {
         // SAFETY: column j of the region lies at start + j, modulo gv, on the circle.
         unsafe {
             for (a, b, base) in [(0, split, (start + l.gv as i64) as usize), (split, total, start.max(0) as usize)] {
-                let mut j = a;
-                while j < b {
-                    let p = z.add((base + j - a) * n);
-                    if lanes == n && j + n <= b {
-                        for c in 0..n {
-                            let e = p.add(c * n);
-                            V::load(e).mul(V::splat(f * self.cols[j + c])).store(e);
+                for start in (a..b).step_by(RUN) {
+                    let end = b.min(start + RUN);
+                    let p = z.add((base + start - a) * n);
+                    for j in start..end {
+                        let e = p.add((j - start) * n);
+                        V::load(e).mul(V::splat(f * self.cols[j])).store(e);
+                    }
+                    for lane in (0..lanes).step_by(4) {
+                        let whole = if lane + 4 <= lanes { end - (end - start) % 4 } else { start };
+                        for j in (start..whole).step_by(4) {
+                            let e = |i: usize| p.add((j + i - start) * n + lane).cast_const();
+                            let t = |i: usize| to[lane + i].add(j);
+                            V::transpose([e(0), e(1), e(2), e(3)], [t(0), t(1), t(2), t(3)]);
                         }
-                        V::untranspose(p, n, &to[..n]);
-                        for t in &mut to[..n] {
-                            *t = t.add(n);
+                        for j in whole..end {
+                            for s in lane..lanes.min(lane + 4) {
+                                *to[s].add(j) = *p.add((j - start) * n + s);
+                            }
                         }
-                        j += n;
-                    } else {
-                        for (s, t) in to.iter_mut().enumerate().take(lanes) {
-                            **t = *p.add(s) * (f * self.cols[j]);
-                            *t = t.add(1);
-                        }
-                        j += 1;
                     }
                 }
             }

@@ -6,7 +6,7 @@
 
 use super::Setup;
 use super::fft::Fft;
-use super::vector::{Cx, Vector};
+use super::vector::{Cx, RUN, Vector};
 use std::f64::consts::TAU;
 
 /// Coarse and fine steps of the phase table: `m = COARSE * a + b`.
@@ -144,21 +144,22 @@ impl Project {
 #[inline(always)]
 unsafe fn lanes_in<V: Vector>(rows: &[&[f32]], cols: usize, out: *mut f32) {
     let l = V::LANES;
-    let whole = if rows.len() == l { cols - cols % l } else { 0 };
     // SAFETY: every row has `cols` floats, `out` room for `cols * LANES`.
     unsafe {
-        if whole > 0 {
-            let mut at = [std::ptr::null::<f32>(); 16];
-            for c in (0..whole).step_by(l) {
-                for r in 0..l {
-                    at[r] = rows[r].as_ptr().add(c);
+        for start in (0..cols).step_by(RUN) {
+            let end = cols.min(start + RUN);
+            for lane in (0..l).step_by(4) {
+                let whole = if lane + 4 <= rows.len() { end - (end - start) % 4 } else { start };
+                for c in (start..whole).step_by(4) {
+                    let p = |i: usize| rows[lane + i].as_ptr().add(c);
+                    let q = |i: usize| out.add((c + i) * l + lane);
+                    V::transpose([p(0), p(1), p(2), p(3)], [q(0), q(1), q(2), q(3)]);
                 }
-                V::transpose(&at[..l], out.add(c * l), l);
-            }
-        }
-        for c in whole..cols {
-            for r in 0..l {
-                *out.add(c * l + r) = if r < rows.len() { rows[r][c] } else { 0.0 };
+                for c in whole..end {
+                    for r in lane..lane + 4 {
+                        *out.add(c * l + r) = if r < rows.len() { rows[r][c] } else { 0.0 };
+                    }
+                }
             }
         }
     }

@@ -21,10 +21,8 @@ pub(super) trait Vector: Copy {
     fn prefetch(p: *const f32);
     /// Eight polynomials at `t`, coefficients of the highest power first.
     unsafe fn eight<const D: usize>(c: &[[f32; 8]; D], t: f32) -> [f32; 8];
-    /// Transposes `LANES` × `LANES` floats: row `r` is read at `src[r]`, column `c` is written at `dst + c * step`.
-    unsafe fn transpose(src: &[*const f32], dst: *mut f32, step: usize);
-    /// The same the other way round: row `r` is read at `src + r * step`, column `c` is written at `dst[c]`.
-    unsafe fn untranspose(src: *const f32, step: usize, dst: &[*mut f32]);
+    /// Transposes 4 × 4 floats: row `r` is read at `src[r]`, column `c` is written at `dst[c]`.
+    unsafe fn transpose(src: [*const f32; 4], dst: [*mut f32; 4]);
 }
 
 /// Plain arrays, left to the compiler. `FUSED` only where fused multiply-add is in the compiler's baseline: elsewhere
@@ -101,20 +99,11 @@ impl<const N: usize, const FUSED: bool> Vector for Plain<N, FUSED> {
         p
     }
     #[inline(always)]
-    unsafe fn transpose(src: &[*const f32], dst: *mut f32, step: usize) {
-        for (r, p) in src.iter().enumerate().take(N) {
-            for c in 0..N {
-                // SAFETY: the caller gives N × N floats on both sides.
-                unsafe { *dst.add(c * step + r) = *p.add(c) };
-            }
-        }
-    }
-    #[inline(always)]
-    unsafe fn untranspose(src: *const f32, step: usize, dst: &[*mut f32]) {
-        for (c, p) in dst.iter().enumerate().take(N) {
-            for r in 0..N {
-                // SAFETY: the caller gives N × N floats on both sides.
-                unsafe { *p.add(r) = *src.add(r * step + c) };
+    unsafe fn transpose(src: [*const f32; 4], dst: [*mut f32; 4]) {
+        for (r, p) in src.iter().enumerate() {
+            for (c, q) in dst.iter().enumerate() {
+                // SAFETY: the caller gives 4 × 4 floats on both sides.
+                unsafe { *q.add(r) = *p.add(c) };
             }
         }
     }
@@ -188,39 +177,15 @@ pub(super) mod x86 {
                     }
                 }
                 #[inline(always)]
-                unsafe fn transpose(src: &[*const f32], dst: *mut f32, step: usize) {
+                unsafe fn transpose(src: [*const f32; 4], dst: [*mut f32; 4]) {
                     unsafe {
-                        let mut m = [_mm_setzero_ps(); 4];
-                        for r in (0..$lanes).step_by(4) {
-                            for c in (0..$lanes).step_by(4) {
-                                for i in 0..4 {
-                                    m[i] = _mm_loadu_ps(src[r + i].add(c));
-                                }
-                                let [a, b, d, e] = &mut m;
-                                _MM_TRANSPOSE4_PS(a, b, d, e);
-                                for i in 0..4 {
-                                    _mm_storeu_ps(dst.add((c + i) * step + r), m[i]);
-                                }
-                            }
-                        }
-                    }
-                }
-                #[inline(always)]
-                unsafe fn untranspose(src: *const f32, step: usize, dst: &[*mut f32]) {
-                    unsafe {
-                        let mut m = [_mm_setzero_ps(); 4];
-                        for c in (0..$lanes).step_by(4) {
-                            for r in (0..$lanes).step_by(4) {
-                                for i in 0..4 {
-                                    m[i] = _mm_loadu_ps(src.add((r + i) * step + c));
-                                }
-                                let [a, b, d, e] = &mut m;
-                                _MM_TRANSPOSE4_PS(a, b, d, e);
-                                for i in 0..4 {
-                                    _mm_storeu_ps(dst[c + i].add(r), m[i]);
-                                }
-                            }
-                        }
+                        let [mut a, mut b, mut c, mut d] =
+                            [_mm_loadu_ps(src[0]), _mm_loadu_ps(src[1]), _mm_loadu_ps(src[2]), _mm_loadu_ps(src[3])];
+                        _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
+                        _mm_storeu_ps(dst[0], a);
+                        _mm_storeu_ps(dst[1], b);
+                        _mm_storeu_ps(dst[2], c);
+                        _mm_storeu_ps(dst[3], d);
                     }
                 }
             }
@@ -233,6 +198,11 @@ pub(super) mod x86 {
     vector!(X16, __m512, 16, "Sixteen lanes, AVX-512.", _mm512_loadu_ps _mm512_storeu_ps _mm512_set1_ps _mm512_add_ps
         _mm512_sub_ps _mm512_mul_ps _mm512_fmadd_ps _mm512_fmsub_ps);
 }
+
+/// Columns that are brought from rows to lanes or back before turning to the next slices. Long enough for each slice to
+/// be touched in runs of several cache lines (slices are often a power of two apart and fight for the same places in the
+/// cache), short enough for the lanes to stay in the nearest one.
+pub(super) const RUN: usize = 64;
 
 /// A complex number per lane: in memory the real parts, then the imaginary parts.
 #[derive(Clone, Copy)]
