@@ -46,20 +46,23 @@ unsafe fn spread_lines<V: vector::Vector>(
 macro_rules! compile_for {
     ($name:ident, $vector:ty $(, $features:literal)?) => {
         mod $name {
-            //! The stages, compiled for one kind of vector. SAFETY: the contracts are those of the functions called.
+            //! The stages, compiled for one kind of vector.
             use super::*;
             $(#[target_feature(enable = $features)])?
             unsafe fn project(
                 g: &Gridding, k: usize, rows: &[&[f32]], a: *mut f32, b: *mut f32, coef: &mut [f32], out: *mut f32,
             ) {
+                // SAFETY: the caller keeps the contract of the function called, and has these instructions.
                 unsafe { g.project.run::<$vector>(&g.setup, k, rows, a, b, coef, out) }
             }
             $(#[target_feature(enable = $features)])?
             unsafe fn spread(w: usize, g: &Grid<'_>, lines: &[Line], cut: Cut, q: *const f32, grid: *mut f32) {
+                // SAFETY: the caller keeps the contract of the function called, and has these instructions.
                 unsafe { spread_lines::<$vector>(w, g, lines, cut, q, grid) }
             }
             $(#[target_feature(enable = $features)])?
             unsafe fn row(g: &Gridding, v: usize, grid: *mut f32, buffer: *mut f32) {
+                // SAFETY: the caller keeps the contract of the function called, and has these instructions.
                 unsafe { g.image.row::<$vector>(&g.layout, v, grid, buffer) }
             }
             $(#[target_feature(enable = $features)])?
@@ -67,6 +70,7 @@ macro_rules! compile_for {
                 g: &Gridding, first: usize, count: usize, lanes: usize, grid: *const f32, buffer: *mut f32,
                 out: &dyn Fn(usize, usize) -> *mut f32,
             ) {
+                // SAFETY: the caller keeps the contract of the function called, and has these instructions.
                 unsafe { g.image.columns::<$vector>(&g.layout, first, count, lanes, grid, buffer, out) }
             }
             pub(super) const KERNELS: Kernels = Kernels { project, spread, row, columns };

@@ -96,6 +96,7 @@ impl Image {
     /// # Safety
     /// As for [`Image::row`], with the grid only read; what `out` gives has room for the region's columns.
     #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
     pub(super) unsafe fn columns<V: Vector>(
         &self,
         l: &Layout,
@@ -171,8 +172,8 @@ impl Image {
                             V::transpose([e(0), e(1), e(2), e(3)], [t(0), t(1), t(2), t(3)]);
                         }
                         for j in whole..end {
-                            for s in lane..lanes.min(lane + 4) {
-                                *to[s].add(j) = *p.add((j - start) * n + s);
+                            for (s, t) in to.iter().enumerate().take(lanes.min(lane + 4)).skip(lane) {
+                                *t.add(j) = *p.add((j - start) * n + s);
                             }
                         }
                     }

@@ -231,8 +231,10 @@ impl Gridding {
         let grid = Shared::new(scratch.grid.as_mut());
         let grid_row = l.row * el;
         let all = l.rows() * grid_row;
-        // SAFETY (here and below): each job has rows of the grid of its own.
-        each(workers, l.rows(), |_, r| unsafe { grid.at(r * grid_row, grid_row).write_bytes(0, grid_row) });
+        each(workers, l.rows(), |_, r| {
+            // SAFETY: each job has a row of the grid of its own.
+            unsafe { grid.at(r * grid_row, grid_row).write_bytes(0, grid_row) }
+        });
         let samples = Shared::new(scratch.samples.as_mut());
         let one = self.samples * el;
         let g = Grid {
@@ -294,6 +296,7 @@ impl Gridding {
             // SAFETY: a job writes image rows of its own, of all slices; nothing writes the grid now.
             let to = |slice: usize, row: usize| unsafe { out.at((slice * ny + row) * nx, nx) };
             let n = TOGETHER.min(ny - first);
+            // SAFETY: as above; the buffer is this worker's.
             unsafe { (kernels.columns)(self, first, n, count, grid.at(0, all), w.buffer.as_mut().as_mut_ptr(), &to) }
             let Some(seen) = seen else { return };
             for row in first..first + n {

@@ -79,6 +79,7 @@ impl Project {
     /// `a` and `b` hold [`Project::buffer`] floats, `coef` [`Project::coefficients`], `out` `(len/2 + 1) * 2 * LANES`;
     /// every row is `setup.cols` long, there are at most `LANES`; the caller runs inside a function compiled for `V`.
     #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
     pub(super) unsafe fn run<V: Vector>(
         &self,
         setup: &Setup,

@@ -96,6 +96,7 @@ impl Grid<'_> {
 /// `q` holds `(last + 1) * 2 * LANES` floats per line; `grid` points to the whole grid, in which all taps of all samples
 /// lie; no other thread uses the points of `cut`; the caller runs inside a function compiled for `V`.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)]
 pub(super) unsafe fn lines<V: Vector, const W: usize, const D: usize>(
     g: &Grid<'_>,
     lines: &[Line],

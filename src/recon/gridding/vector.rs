@@ -124,6 +124,7 @@ pub(super) mod x86 {
 
             // SAFETY (all methods): the caller runs inside a function compiled for these instructions, and gives
             // pointers to as many floats as the register holds.
+            #[allow(clippy::undocumented_unsafe_blocks)]
             impl Vector for $name {
                 const LANES: usize = $lanes;
                 #[inline(always)]
@@ -212,7 +213,7 @@ pub(super) struct Cx<V> {
 }
 
 // SAFETY (all methods): as for `Vector`; pointers are to `2 * LANES` floats.
-#[allow(clippy::should_implement_trait)]
+#[allow(clippy::should_implement_trait, clippy::undocumented_unsafe_blocks)]
 impl<V: Vector> Cx<V> {
     #[inline(always)]
     pub(super) unsafe fn load(p: *const f32) -> Self {
