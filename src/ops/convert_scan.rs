@@ -45,6 +45,7 @@ pub fn plan(input: &Path, open_options: &OpenOptions, output: &Path, options: &S
             .found("a volume or a stack without flats and angles")
             .hint("to store a volume in HDF5 use --to nexus"));
     };
+    scan.refuse_damaged(input)?;
     tomokit_formats::durable::refuse_existing(output, options.overwrite)?;
     let spec = ScanSpec::of(&scan);
     let count = |sets: &[tomokit_formats::model::RefSet]| sets.iter().map(|s| s.source.shape().frames).sum();
@@ -78,7 +79,11 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
     files
 }
 
-/// The layout a `--to` name means, if it is one of a scan rather than of a volume.
+/// The layout a `--to` name means, if it is one of a scan rather than of a volume: `nxtomo`, and `edf-scan` where the
+/// name alone means a volume.
 pub fn layout_of(to: &str) -> Option<ScanLayout> {
+    if let Some(name) = to.trim().to_ascii_lowercase().strip_suffix("-scan") {
+        return ScanLayout::parse(name);
+    }
     ScanLayout::parse(to).filter(|l| tomokit_formats::registry::by_name(l.name()).is_err())
 }

@@ -6,7 +6,7 @@
 pub mod stats;
 pub mod xml;
 
-use crate::durable::{PART, PartFile, write_small};
+use crate::durable::{PART, PartFile, stage_small};
 use crate::io::with_suffix;
 use crate::model::{ByteOrder, VolumeStats};
 use crate::raw::flat::Flat;
@@ -63,13 +63,11 @@ pub fn histogram_header(h: &Histogram) -> Vec<u8> {
     head
 }
 
-/// Writes the histogram as PyHST2 does.
-fn write_histogram(path: &Path, h: &Histogram) -> Result<PathBuf> {
-    let part = PartFile::create(path, true)?;
+/// Writes the histogram as PyHST2 does, still under its unfinished name.
+fn stage_histogram(path: &Path, h: &Histogram) -> Result<PartFile> {
     let mut bytes = histogram_header(h);
     bytes.extend(h.counts.iter().flat_map(|n| n.to_le_bytes()));
-    part.write_at(&bytes, 0)?;
-    part.commit()
+    stage_small(path, &bytes, true)
 }
 
 /// A `.vol` being written.
@@ -141,14 +139,14 @@ impl SliceSink for VolSink {
             (None, None) => return Err(Error::caller("no statistics").path(&path)),
         };
         let (info, xml_path) = (with_suffix(&path, ".info"), with_suffix(&path, ".xml"));
-        let mut files = vec![writer.commit(&[&info, &xml_path])?];
+        let mut staged = Vec::new();
         if options.sidecars {
-            files.extend(crate::sidecar::write_all(&path, options.shape, options.dtype, &options.meta, true)?);
+            staged = crate::sidecar::stage_all(&path, options.shape, options.dtype, &options.meta, true)?;
         }
         // An old histogram must not stand beside new data.
         let histogram_file = histogram_path(&path);
         match &histogram {
-            Some(h) => files.push(write_histogram(&histogram_file, h)?),
+            Some(h) => staged.push(stage_histogram(&histogram_file, h)?),
             None if histogram_file.exists() => {
                 std::fs::remove_file(&histogram_file)
                     .map_err(|e| Error::io(&histogram_file, "removing the old histogram", e))?;
@@ -157,10 +155,10 @@ impl SliceSink for VolSink {
         }
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let xml = xml::text(&name, options.shape, &options.meta, &stats);
-        files.push(write_small(&xml_path, xml.as_bytes(), true)?);
+        staged.push(stage_small(&xml_path, xml.as_bytes(), true)?);
         let text = xml::info_text(options.shape, &options.meta, &stats);
-        files.push(write_small(&info, text.as_bytes(), true)?);
-        Ok(files)
+        staged.push(stage_small(&info, text.as_bytes(), true)?);
+        writer.commit_with(&[&info, &xml_path], staged)
     }
 }
 

@@ -99,6 +99,7 @@ pub fn plan(request: &Request, budget: Budget, progress: &dyn Progress, cancel: 
                 .hint("see what is there with 'tomo info --tree'; name the projections with --image-path"));
         }
     };
+    scan.refuse_damaged(&request.scan)?;
     let writer = writer_for(&request.output, request.to.as_deref())?;
     tomokit_formats::durable::refuse_existing(&request.output, request.create.overwrite)?;
     if request.verify && writer.reads.is_empty() {
