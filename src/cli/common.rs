@@ -196,6 +196,7 @@ impl Context {
         // A second Ctrl-C does not wait for the current block. Unfinished outputs carry no final name either way.
         let _ = ctrlc::set_handler(move || {
             if flag.is_cancelled() {
+                eprintln!("error: interrupted twice, stopped at once; unfinished outputs are left as .part");
                 std::process::exit(i32::from(Exit::Interrupted.code()));
             }
             flag.cancel();
