@@ -277,9 +277,7 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
             a.resize(n * sizes.0, 0);
             b.resize(n * sizes.1, 0);
             let region = Region::of_frames(shape, frames.clone());
-            let (ra, rb) =
-                rayon::join(|| plan.a.view.source.read(&region, &mut a), || plan.b.view.source.read(&region, &mut b));
-            ra.and(rb)?;
+            both(|| plan.a.view.source.read(&region, &mut a), || plan.b.view.source.read(&region, &mut b))?;
             Ok((frames, a, b))
         },
         |(frames, a, b): (Range<usize>, Vec<u8>, Vec<u8>)| {
