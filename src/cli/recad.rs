@@ -370,7 +370,8 @@ fn done_text(p: &Plan, d: &Done) -> String {
         d.limited_by,
     );
     let (low, high) = (human::number(d.limits.low), human::number(d.limits.high));
-    t += &format!("  limits   {low} to {high} {} ({})\n", d.scale.unit, d.limits.found);
+    let unit = if d.scale.unit.is_empty() { String::new() } else { format!(" {}", d.scale.unit) };
+    t += &format!("  limits   {low} to {high}{unit} ({})\n", d.limits.found);
     let c = &d.counts;
     let percent = |n: u64| format!("{} ({:.4} %)", n, n as f64 / c.tally.values.max(1) as f64 * 100.0);
     t += &format!("  clipped  {} below, {} above\n", percent(c.tally.below), percent(c.tally.above));

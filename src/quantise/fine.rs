@@ -220,9 +220,11 @@ impl FineHistogram {
         if n == 0 || high.partial_cmp(&low) != Some(std::cmp::Ordering::Greater) {
             return out;
         }
+        let Some((min, max)) = self.extent() else { return out };
         let scale = n as f64 / (high - low);
         for (a, b, c) in self.bins() {
-            let middle = (a + b) / 2.0;
+            // The outermost bins reach beyond the values in them.
+            let middle = ((a + b) / 2.0).clamp(min, max);
             if middle >= low && middle <= high {
                 out[(((middle - low) * scale) as usize).min(n - 1)] += c;
             }

@@ -53,11 +53,11 @@ pub(super) fn note(plan: &Plan, limits: &Limits) -> String {
         Some(seed) => format!("dithered with seed {seed}"),
         None => "rounded half to even".into(),
     };
+    let unit = if plan.unit().is_empty() { String::new() } else { format!(" {}", plan.unit()) };
     format!(
-        "recad of {name}: {} to {} {} become 0 to {} ({}), {rounding}; tomokit {}",
+        "recad of {name}: {} to {}{unit} become 0 to {} ({}), {rounding}; tomokit {}",
         limits.low,
         limits.high,
-        plan.unit(),
         plan.depth.top(),
         limits.found,
         env!("CARGO_PKG_VERSION")
