@@ -281,7 +281,8 @@ fn rule<T: Voxel, G: Grey>(m: &GreyMap, values: &[T], greys: &mut [G]) -> Counts
         c.below += u64::from(v < low);
         c.above += u64::from(v > high);
         // False for NaN as well.
-        c.odd += u64::from(!(v.abs() < f64::INFINITY));
+        let finite = v.abs() < f64::INFINITY;
+        c.odd += u64::from(!finite);
         let x = (v - low) * factor;
         // In this order NaN becomes 0; `max` and `min` would need more instructions for it.
         let x = if x > 0.0 { x } else { 0.0 };
@@ -438,7 +439,7 @@ mod tests {
         // Greys of two bytes at odd addresses.
         let m = map(0.0, 1.0, Depth::Sixteen);
         let v = [0.25f32, 0.5, 2.0];
-        let mut out = vec![0u8; 7];
+        let mut out = [0u8; 7];
         m.convert(DType::F32, bytemuck::cast_slice(&v), &mut out[1..], None);
         let back: Vec<u16> = out[1..].chunks_exact(2).map(|c| u16::from_ne_bytes([c[0], c[1]])).collect();
         assert_eq!(back, [16384, 32768, 65535]);

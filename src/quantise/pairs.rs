@@ -173,7 +173,8 @@ fn sums_any(a: &[f64], b: &[f64], tolerance: f64) -> Sums {
         let d = y - x;
         let m = d.abs();
         // NaN and infinities make the difference odd, or the sum of the two.
-        odd[k] += u64::from(!((x.abs() + y.abs()) <= f64::MAX));
+        let finite = (x.abs() + y.abs()) <= f64::MAX;
+        odd[k] += u64::from(!finite);
         unequal[k] += u64::from(m > 0.0);
         beyond[k] += u64::from(m > tolerance);
         worst[k] = if m > worst[k] { m } else { worst[k] };
