@@ -102,6 +102,7 @@ impl Convert {
                 },
                 slices: self.slices,
                 bin: self.bin,
+                physical: None,
                 dtype: self.to_type,
             },
             to: w.to.clone(),

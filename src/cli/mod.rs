@@ -3,12 +3,14 @@
 //! `tomo NAME …` and `tomo-NAME …` are the same thing: both build the same command from the same row.
 
 mod common;
+mod compare;
 mod convert;
 mod exit;
 mod human;
 mod info;
 mod output;
 mod progress;
+mod recad;
 mod recon;
 mod report;
 mod simulate;
@@ -45,8 +47,14 @@ const fn row<T: Tool>() -> Row {
 }
 
 /// Every tool. Adding one is its own file plus a line here.
-static TOOLS: &[Row] =
-    &[row::<info::Info>(), row::<convert::Convert>(), row::<recon::Recon>(), row::<simulate::Simulate>()];
+static TOOLS: &[Row] = &[
+    row::<info::Info>(),
+    row::<convert::Convert>(),
+    row::<recad::Recad>(),
+    row::<compare::Compare>(),
+    row::<recon::Recon>(),
+    row::<simulate::Simulate>(),
+];
 
 fn command_of<T: Tool>() -> Command {
     // The tool's own arguments first, the shared ones last and under their own heading.

@@ -174,7 +174,7 @@ fn max_block(v: &View, slice_bytes: usize) -> usize {
 }
 
 /// Mean amplification over the blocks of a pass.
-fn amplification(source: &dyn FrameSource, block: usize) -> f64 {
+pub(crate) fn amplification(source: &dyn FrameSource, block: usize) -> f64 {
     let shape = source.shape();
     let access = source.access();
     let blocks = shape.frames.div_ceil(block);
@@ -190,7 +190,7 @@ fn amplification(source: &dyn FrameSource, block: usize) -> f64 {
 }
 
 /// Voxel size and origin after cropping, reslicing and binning.
-fn meta_of_view(meta: &VolumeMeta, spec: &ViewSpec, first_slice: usize) -> VolumeMeta {
+pub(crate) fn meta_of_view(meta: &VolumeMeta, spec: &ViewSpec, first_slice: usize) -> VolumeMeta {
     let mut m = meta.clone();
     let n = spec.bin.max(1) as f64;
     let step = spec.slices.and_then(|s| s.step).unwrap_or(1) as f64;
@@ -210,14 +210,18 @@ fn meta_of_view(meta: &VolumeMeta, spec: &ViewSpec, first_slice: usize) -> Volum
         }
         _ => None,
     };
+    // Physical values need no scale any more.
+    if spec.physical.is_some() {
+        m.grey = None;
+    }
     // Recorded statistics belong to the whole input.
-    if spec.roi.is_some() || spec.slices.is_some() || spec.bin > 1 {
+    if spec.roi.is_some() || spec.slices.is_some() || spec.bin > 1 || spec.physical.is_some() {
         m.stats = None;
     }
     m
 }
 
-fn same_file(a: &Path, b: &Path) -> bool {
+pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
     match (a.canonicalize(), b.canonicalize()) {
         (Ok(a), Ok(b)) => a == b,
         _ => false,

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use std::ops::Range;
 use std::sync::Arc;
-use tomokit_formats::model::{Voxel, each};
+use tomokit_formats::model::{GreyScale, Voxel, each};
 use tomokit_formats::source::Frames;
 use tomokit_formats::{Access, DType, Error, FrameSource, Region, Result, Shape, with_dtype};
 
@@ -127,6 +127,8 @@ pub struct ViewSpec {
     pub slices: Option<SliceRange>,
     /// Then average cubes of this edge (1 = no).
     pub bin: usize,
+    /// Then turn grey values back into physical ones, as float32.
+    pub physical: Option<GreyScale>,
     /// Then widen to this type.
     pub dtype: Option<DType>,
 }
@@ -174,6 +176,10 @@ pub fn view(source: Arc<dyn FrameSource>, spec: &ViewSpec) -> Result<View> {
         }
         s = Arc::new(Bin { inner: s, n });
         scratch = (scratch + 1.0) * (n * n * n) as f64;
+    }
+    if let Some(scale) = &spec.physical {
+        s = Arc::new(Physical { inner: s, scale: scale.clone() });
+        scratch += in_size / DType::F32.size() as f64;
     }
     if let Some(to) = spec.dtype.filter(|d| *d != s.dtype()) {
         if !s.dtype().is_lossless_into(to) {
@@ -364,6 +370,39 @@ fn put(dtype: DType, v: f64, out: &mut [u8]) {
     }
 }
 
+/// Grey values as the physical ones they stand for: `slope × grey + offset` in 64 bits, rounded to float32.
+struct Physical {
+    inner: Arc<dyn FrameSource>,
+    scale: GreyScale,
+}
+
+impl FrameSource for Physical {
+    fn shape(&self) -> Shape {
+        self.inner.shape()
+    }
+    fn dtype(&self) -> DType {
+        DType::F32
+    }
+    fn access(&self) -> Access {
+        self.inner.access()
+    }
+    fn read(&self, r: &Region, out: &mut [u8]) -> Result<()> {
+        r.check(self.shape(), 4, out.len())?;
+        let from = self.inner.dtype();
+        let mut block = vec![0u8; r.values() * from.size()];
+        self.inner.read(r, &mut block)?;
+        let GreyScale { slope, offset, .. } = self.scale;
+        const PIECE: usize = 1 << 16;
+        out.par_chunks_mut(PIECE * 4).zip(block.par_chunks(PIECE * from.size())).for_each(|(o, b)| {
+            with_dtype!(from, T => each::<T>(b, |i, v| {
+                let p = (slope * v.to_f64() + offset) as f32;
+                o[i * 4..][..4].copy_from_slice(&p.to_ne_bytes());
+            }));
+        });
+        Ok(())
+    }
+}
+
 /// A lossless change of type.
 struct Cast {
     inner: Arc<dyn FrameSource>,
@@ -466,6 +505,7 @@ mod tests {
                                 axis,
                                 slices: slices.map(|s| SliceRange::parse(s).unwrap()),
                                 bin,
+                                physical: None,
                                 dtype,
                             };
                             let v = view(Arc::new(Ramp(shape)), &spec).unwrap();

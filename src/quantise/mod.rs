@@ -1,5 +1,13 @@
-//! Numbers about grey values: histograms, percentiles, limits. No files, no terminal.
+//! Numbers about grey values: histograms, percentiles, limits, and the conversion itself. No files, no terminal.
 
+mod field;
+mod fine;
+mod grey;
 mod histogram;
+mod pairs;
 
+pub use field::{Field, Placement, between_zeros};
+pub use fine::{FineCounter, FineHistogram};
+pub use grey::{Depth, GreyMap, NonFinite, Tally};
 pub use histogram::{Histogram, Statistics};
+pub use pairs::{Pair, Pairs};

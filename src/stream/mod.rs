@@ -8,5 +8,5 @@ mod progress;
 
 pub use budget::{Budget, parse_bytes};
 pub use cancel::Cancel;
-pub use pipeline::{Pool, Timings, run};
+pub use pipeline::{Pool, Timings, both, run};
 pub use progress::{Progress, Silent};

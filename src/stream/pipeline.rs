@@ -52,10 +52,29 @@ impl<T> Pool<T> {
         used.unwrap_or_else(make)
     }
 
+    /// A used buffer, if there is one: for collecting what threads left in them.
+    pub fn take_used(&self) -> Option<T> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).pop()
+    }
+
     /// Gives a buffer back.
     pub fn give(&self, buffer: T) {
         self.0.lock().unwrap_or_else(|e| e.into_inner()).push(buffer);
     }
+}
+
+/// Runs two things at once, the first on a thread of its own: waiting for a disk must not hold up the computing threads.
+pub fn both<A: Send, B>(
+    first: impl FnOnce() -> Result<A> + Send,
+    second: impl FnOnce() -> Result<B>,
+) -> Result<(A, B)> {
+    std::thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let b = second();
+        let a = first.join();
+        let a = a.unwrap_or_else(|_| Err(Error::new(tomokit_formats::Fault::System, "a worker thread died")))?;
+        Ok((a, b?))
+    })
 }
 
 /// Runs every item of `plan` through `read`, `compute` and `write`, in order.

@@ -3,8 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod compare;
 mod convert;
 mod frame;
 #[cfg(target_os = "linux")]
 mod memory;
 mod readme;
+mod recad;

@@ -1,0 +1,389 @@
+//! Compares any two readable stacks voxel by voxel, through their grey scales: how far apart, where first, where worst.
+//!
+//! Guarantees: memory stays within the budget; every voxel is looked at; the result is the same on any number of threads.
+//! A grey value at an end of its scale stands for everything beyond it (and grey 0 for zeros and NaN that recad was
+//! given): such pairs agree as far as the scale can tell, and are counted.
+
+use crate::ops::recad::scale_of;
+use crate::ops::view::{View, ViewSpec, view};
+use crate::quantise::{FineCounter, FineHistogram, Pair, Pairs};
+use crate::stream::{Budget, Cancel, Pool, Progress, both, run};
+use rayon::prelude::*;
+use serde::Serialize;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use tomokit_formats::model::GreyScale;
+use tomokit_formats::png;
+use tomokit_formats::registry::open_volume;
+use tomokit_formats::{DType, Error, OpenOptions, Region, Result, Shape, durable};
+
+/// Values per chunk: both as 64-bit floats stay in the processor's cache.
+const CHUNK: usize = 1024;
+/// Bins of the histogram of differences.
+const BINS: usize = 101;
+
+/// What to compare.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The reference.
+    pub a: PathBuf,
+    /// What is held against it.
+    pub b: PathBuf,
+    /// How to read both.
+    pub open: OpenOptions,
+    /// Part of both (region, slices).
+    pub view: ViewSpec,
+    /// Compare the numbers in the files, without grey scales.
+    pub as_stored: bool,
+    /// Largest difference that is still good; by default half a grey step where a scale is in play, else 0.
+    pub tolerance: Option<f64>,
+    /// Picture of the slice with the largest difference.
+    pub plot: Option<PathBuf>,
+    /// Replace a picture that exists.
+    pub overwrite: bool,
+}
+
+/// One of the two.
+struct Side {
+    path: PathBuf,
+    view: View,
+    dtype: DType,
+    scale: Option<GreyScale>,
+    unit: String,
+}
+
+/// What will be compared, known before the first voxel is read.
+pub struct Plan {
+    a: Side,
+    b: Side,
+    /// Shape of the first.
+    pub shape_a: Shape,
+    /// Shape of the second; where it differs there is nothing to compare.
+    pub shape_b: Shape,
+    /// Largest difference that is still good.
+    pub tolerance: f64,
+    /// Slices per block.
+    pub block_slices: usize,
+    /// Oddities worth knowing.
+    pub warnings: Vec<String>,
+    plot: Option<PathBuf>,
+    overwrite: bool,
+}
+
+/// A voxel of both.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Place {
+    /// Column.
+    pub x: usize,
+    /// Row.
+    pub y: usize,
+    /// Slice.
+    pub z: usize,
+    /// Value of the first, `None` where it is no finite number.
+    pub a: Option<f64>,
+    /// Value of the second.
+    pub b: Option<f64>,
+}
+
+/// Differences `b − a` other than 0 by size.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Differences {
+    /// Lower edge of the first bin.
+    pub low: f64,
+    /// Upper edge of the last.
+    pub high: f64,
+    /// Voxels per bin.
+    pub counts: Vec<u64>,
+}
+
+/// How the two compare.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// True where no voxel is further apart than the tolerance.
+    pub within_tolerance: bool,
+    /// The tolerance.
+    pub tolerance: f64,
+    /// Unit of the values compared, may be empty.
+    pub unit: String,
+    /// Voxels compared.
+    pub voxels: u64,
+    /// Voxels that differ at all.
+    pub differing: u64,
+    /// Voxels beyond the tolerance.
+    pub beyond: u64,
+    /// Voxels that are no finite number in both, and the same.
+    pub not_finite_same: u64,
+    /// Voxels that are no finite number in at least one, and differ.
+    pub not_finite_differing: u64,
+    /// Voxels beyond an end of a grey scale, agreeing as far as it can tell.
+    pub beyond_scale: u64,
+    /// Largest absolute difference.
+    pub max: Option<f64>,
+    /// Mean difference, second minus first.
+    pub mean: Option<f64>,
+    /// Mean absolute difference.
+    pub mean_absolute: Option<f64>,
+    /// Root mean square difference.
+    pub rms: Option<f64>,
+    /// Peak signal to noise ratio, dB; the peak is the range of the first. Absent where both are equal.
+    pub psnr_db: Option<f64>,
+    /// Pearson's correlation. Absent where one of the two is flat.
+    pub correlation: Option<f64>,
+    /// First voxel beyond the tolerance, in order of slice, row, column.
+    pub first: Option<Place>,
+    /// Voxel with the largest difference.
+    pub worst: Option<Place>,
+    /// Differences by size.
+    pub histogram: Option<Differences>,
+    /// The picture drawn.
+    pub picture: Option<PathBuf>,
+    /// Wall time, seconds.
+    pub seconds: f64,
+}
+
+fn side(path: &Path, r: &Request, warnings: &mut Vec<String>) -> Result<Side> {
+    let (volume, opened) = open_volume(path, &r.open)?;
+    warnings.extend(opened.warnings.into_iter().map(|w| format!("{}: {w}", path.display())));
+    let dtype = volume.source.dtype();
+    let scale = match r.as_stored || dtype.is_float() {
+        true => None,
+        false => scale_of(path, &volume.meta)?,
+    };
+    let unit = scale.as_ref().map(|s| s.unit.clone()).or(volume.meta.value_unit).unwrap_or_default();
+    Ok(Side { path: path.to_owned(), view: view(volume.source, &r.view)?, dtype, scale, unit })
+}
+
+/// Opens both.
+pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
+    let mut warnings = Vec::new();
+    let (a, b) = (side(&r.a, r, &mut warnings)?, side(&r.b, r, &mut warnings)?);
+    if let Some(p) = &r.plot {
+        durable::refuse_existing(p, r.overwrite)?;
+    }
+    let (shape_a, shape_b) = (a.view.source.shape(), b.view.source.shape());
+    shape_a.len()?;
+    let half = |s: &Side| s.scale.as_ref().map_or(0.0, |g| g.slope.abs() / 2.0);
+    // Half a step, and what rounding to float32 adds to it.
+    let tolerance = r.tolerance.unwrap_or((half(&a) + half(&b)) * (1.0 + 1e-4));
+    let per_slice = [&a, &b]
+        .map(|s| shape_a.frame_len() as f64 * s.dtype.size() as f64 * (2.0 + s.view.scratch_per_byte))
+        .iter()
+        .sum::<f64>();
+    if per_slice > budget.bytes as f64 * 0.8 {
+        return Err(Error::limit("one slice of both does not fit the memory budget")
+            .expected(format!("at most {} bytes", (budget.bytes as f64 * 0.8) as u64))
+            .found(format!("{} bytes", per_slice as u64))
+            .hint("raise --memory, or compare a part with --roi"));
+    }
+    let unit = a.view.source.access().unit.frames.max(b.view.source.access().unit.frames);
+    let largest = ((16 << 20) / (shape_a.frame_len() * a.dtype.size()).max(1)).max(unit).max(1);
+    let block_slices = budget.units(0.8, per_slice.ceil() as usize, shape_a.frames.min(largest));
+    Ok(Plan { a, b, shape_a, shape_b, tolerance, block_slices, warnings, plot: r.plot.clone(), overwrite: r.overwrite })
+}
+
+/// Scratch of one thread.
+#[derive(Default)]
+struct Scratch {
+    a: Vec<f64>,
+    b: Vec<f64>,
+    differences: Vec<f32>,
+    counter: FineCounter,
+    beyond_scale: u64,
+}
+
+impl Side {
+    fn values(&self, bytes: &[u8], out: &mut Vec<f64>) {
+        out.resize(bytes.len() / self.dtype.size(), 0.0);
+        self.dtype.to_f64(bytes, out);
+        if let Some(s) = &self.scale {
+            out.iter_mut().for_each(|v| *v = s.slope * *v + s.offset);
+        }
+    }
+
+    /// Lowest and highest value of a grey scale.
+    fn ends(&self) -> Option<(f64, f64)> {
+        let s = self.scale.as_ref()?;
+        let top = match self.dtype {
+            DType::U8 => 255.0,
+            DType::U16 => 65535.0,
+            _ => return None,
+        };
+        Some((s.offset, s.slope * top + s.offset))
+    }
+}
+
+/// Sets values at the ends of a scale to those of the other side where that lies beyond. Returns how many.
+fn follow(own: &mut [f64], (low, high): (f64, f64), other: &[f64]) -> u64 {
+    let mut n = 0;
+    for (v, &o) in own.iter_mut().zip(other) {
+        let beyond = (*v == low && (o < low || o == 0.0 || !o.is_finite())) || (*v == high && o > high);
+        if beyond && *v != o {
+            *v = o;
+            n += 1;
+        }
+    }
+    n
+}
+
+fn task(plan: &Plan, a: &[u8], b: &[u8], first: u64, s: &mut Scratch) -> Pairs {
+    let mut p = Pairs::default();
+    let chunks = a.chunks(CHUNK * plan.a.dtype.size()).zip(b.chunks(CHUNK * plan.b.dtype.size()));
+    for (i, (a, b)) in chunks.enumerate() {
+        plan.a.values(a, &mut s.a);
+        plan.b.values(b, &mut s.b);
+        if let Some(ends) = plan.a.ends() {
+            s.beyond_scale += follow(&mut s.a, ends, &s.b);
+        }
+        if let Some(ends) = plan.b.ends() {
+            s.beyond_scale += follow(&mut s.b, ends, &s.a);
+        }
+        let q = Pairs::of(&s.a, &s.b, first + (i * CHUNK) as u64, plan.tolerance);
+        if q.unequal > 0 {
+            s.differences.clear();
+            s.differences.extend(s.a.iter().zip(&s.b).map(|(a, b)| (b - a) as f32));
+            s.counter.add(&s.differences);
+        }
+        p = p.then(q);
+    }
+    p
+}
+
+/// Compares.
+///
+/// # Errors
+/// `Caller` where the shapes differ; what reading says.
+pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<Report> {
+    let shape = plan.shape_a;
+    if shape != plan.shape_b {
+        return Err(Error::caller("the two differ in size").expected(shape).found(plan.shape_b).or_path(&plan.b.path));
+    }
+    let start = std::time::Instant::now();
+    let sizes = (plan.a.dtype.size(), plan.b.dtype.size());
+    progress.begin("comparing", (shape.len()? as usize * (sizes.0 + sizes.1)) as u64);
+    let buffers = Pool::<(Vec<u8>, Vec<u8>)>::new();
+    let scratch = Pool::<Scratch>::new();
+    let mut histogram = FineHistogram::new(false);
+    let mut total = Pairs::default();
+    let blocks = (0..shape.frames).step_by(plan.block_slices).map(|s| s..(s + plan.block_slices).min(shape.frames));
+    // Voxels per task do not depend on threads: sums are added in the same order always.
+    let per_task = CHUNK * 64;
+    let outcome = run(
+        blocks,
+        0,
+        cancel,
+        |frames: Range<usize>| {
+            let (mut a, mut b) = buffers.take(Default::default);
+            let n = frames.len() * shape.frame_len();
+            a.resize(n * sizes.0, 0);
+            b.resize(n * sizes.1, 0);
+            let region = Region::of_frames(shape, frames.clone());
+            both(|| plan.a.view.source.read(&region, &mut a), || plan.b.view.source.read(&region, &mut b))?;
+            Ok((frames, a, b))
+        },
+        |(frames, a, b): (Range<usize>, Vec<u8>, Vec<u8>)| {
+            let first = (frames.start * shape.frame_len()) as u64;
+            let parts: Vec<Pairs> = a
+                .par_chunks(per_task * sizes.0)
+                .zip(b.par_chunks(per_task * sizes.1))
+                .enumerate()
+                .map(|(i, (a, b))| {
+                    let mut s = scratch.take(Scratch::default);
+                    let p = task(plan, a, b, first + (i * per_task) as u64, &mut s);
+                    scratch.give(s);
+                    p
+                })
+                .collect();
+            total = parts.into_iter().fold(total, Pairs::then);
+            progress.advance((a.len() + b.len()) as u64);
+            let mut kept = Vec::new();
+            while let Some(mut s) = scratch.take_used() {
+                if s.counter.is_full(a.len()) {
+                    histogram.absorb(&mut s.counter);
+                }
+                kept.push(s);
+            }
+            kept.into_iter().for_each(|s| scratch.give(s));
+            buffers.give((a, b));
+            Ok(())
+        },
+        |()| Ok(()),
+    );
+    progress.end();
+    outcome?;
+    let mut beyond_scale = 0;
+    while let Some(mut s) = scratch.take_used() {
+        histogram.absorb(&mut s.counter);
+        beyond_scale += s.beyond_scale;
+    }
+    let place = |p: Pair| {
+        let i = p.index as usize;
+        let finite = |v: f64| v.is_finite().then_some(v);
+        Place {
+            x: i % shape.cols,
+            y: i / shape.cols % shape.rows,
+            z: i / shape.frame_len(),
+            a: finite(p.a),
+            b: finite(p.b),
+        }
+    };
+    let differences = histogram.extent().map(|(low, high)| {
+        let (low, high) = if low < high { (low, high) } else { (low - low.abs() * 0.01, high + high.abs() * 0.01) };
+        Differences { low, high, counts: histogram.rebin(low, high, BINS) }
+    });
+    let unit = if plan.a.unit.is_empty() { plan.b.unit.clone() } else { plan.a.unit.clone() };
+    let mut report = Report {
+        within_tolerance: total.beyond == 0,
+        tolerance: plan.tolerance,
+        unit,
+        voxels: total.finite + total.odd_same + total.odd_differ,
+        differing: total.unequal + total.odd_differ,
+        beyond: total.beyond,
+        not_finite_same: total.odd_same,
+        not_finite_differing: total.odd_differ,
+        beyond_scale,
+        max: (total.finite > 0).then(|| total.worst.map_or(0.0, |p| (p.b - p.a).abs())),
+        mean: total.mean_difference(),
+        mean_absolute: total.mean_absolute(),
+        rms: total.rms(),
+        psnr_db: total.psnr(),
+        correlation: total.correlation(),
+        first: total.first.map(place),
+        worst: total.worst.map(place),
+        histogram: differences,
+        picture: None,
+        seconds: start.elapsed().as_secs_f64(),
+    };
+    if let Some(path) = &plan.plot {
+        let z = report.worst.or(report.first).map_or(shape.frames / 2, |p| p.z);
+        report.picture = Some(draw(plan, z, &report, path)?);
+    }
+    Ok(report)
+}
+
+/// Draws the difference of slice `z`, mid-grey for none.
+fn draw(plan: &Plan, z: usize, report: &Report, path: &Path) -> Result<PathBuf> {
+    let shape = plan.shape_a;
+    let one = |s: &Side| -> Result<Vec<f64>> {
+        let mut bytes = vec![0u8; shape.frame_len() * s.dtype.size()];
+        s.view.source.read(&Region::of_frames(shape, z..z + 1), &mut bytes)?;
+        let mut values = Vec::new();
+        s.values(&bytes, &mut values);
+        Ok(values)
+    };
+    let (mut a, mut b) = (one(&plan.a)?, one(&plan.b)?);
+    if let Some(ends) = plan.a.ends() {
+        follow(&mut a, ends, &b);
+    }
+    if let Some(ends) = plan.b.ends() {
+        follow(&mut b, ends, &a);
+    }
+    let values: Vec<f32> = a.iter().zip(&b).map(|(a, b)| (b - a) as f32).collect();
+    let most = report.max.filter(|m| *m > 0.0).unwrap_or(1.0);
+    let name = |p: &Path| p.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let title = format!("{} - {}, slice {z}", name(&plan.b.path), name(&plan.a.path));
+    let style =
+        png::Style { window: png::Window::Fixed { low: -most, high: most }, unit: &report.unit, ..Default::default() };
+    let picture =
+        png::slice(&png::Slice { values: &values, rows: shape.rows, cols: shape.cols, title: &title }, &style);
+    picture.canvas.save(path, plan.overwrite)
+}

@@ -1,0 +1,307 @@
+//! A histogram fine enough for grey limits, made in one pass with no range known in advance, mergeable.
+//!
+//! Values are counted by the upper 24 bits of their float pattern: 32 768 bins per power of two, so that a bin is at
+//! most 1/32768 of the value wide (3·10⁻⁵, an eighth of a grey level of 8 bits where the limits are ±|value|), and whole
+//! numbers up to 65 535 have bins of their own. One hot voxel costs nothing. A power of two takes memory (128 KiB) only
+//! once a value falls into it. Counts are integers: merging in any order gives the same result.
+//!
+//! Exact zeros and values that are no finite number are counted apart. 64-bit values are rounded to 32 bits first.
+
+use std::collections::BTreeMap;
+
+/// Bits of the float pattern that are dropped.
+const DROP: u32 = 8;
+/// Bins of a page: one power of two of one sign.
+const PAGE: usize = 1 << (23 - DROP);
+/// Signs times exponents.
+const PAGES: usize = 512;
+
+/// Maps f32 to u32 so that the order of values is the order of integers.
+#[inline(always)]
+fn ordered(bits: u32) -> u32 {
+    bits ^ (((bits as i32 >> 31) as u32) | 0x8000_0000)
+}
+
+fn unordered(u: u32) -> f32 {
+    f32::from_bits(if u >> 31 == 1 { u & 0x7FFF_FFFF } else { !u })
+}
+
+/// Counters of one thread. Not more than `u32::MAX` values may go in between two [`FineHistogram::absorb`].
+pub struct FineCounter {
+    pages: Vec<Option<Box<[u32; PAGE]>>>,
+    pending: u64,
+    zeros: u64,
+    nan: u64,
+    infinite: u64,
+    /// Smallest and largest pattern seen, ordered.
+    extent: (u32, u32),
+}
+
+impl Default for FineCounter {
+    fn default() -> Self {
+        let pages = (0..PAGES).map(|_| None).collect();
+        FineCounter { pages, pending: 0, zeros: 0, nan: 0, infinite: 0, extent: (u32::MAX, 0) }
+    }
+}
+
+impl FineCounter {
+    /// True where the next `n` values might overflow a counter.
+    pub fn is_full(&self, n: usize) -> bool {
+        self.pending + n as u64 > u64::from(u32::MAX)
+    }
+
+    /// Counts values.
+    pub fn add(&mut self, values: &[f32]) {
+        let (mut least, mut most) = self.extent;
+        for v in values {
+            let bits = v.to_bits();
+            // One test for all that is special: 0 wraps around, infinities and NaN are at or above 0x7F800000 - 1.
+            if (bits & 0x7FFF_FFFF).wrapping_sub(1) >= 0x7F7F_FFFF {
+                self.special(*v);
+                continue;
+            }
+            let o = ordered(bits);
+            least = least.min(o);
+            most = most.max(o);
+            let bin = (o >> DROP) as usize;
+            match &mut self.pages[bin / PAGE] {
+                Some(p) => p[bin % PAGE] += 1,
+                none => none.insert(blank())[bin % PAGE] += 1,
+            }
+        }
+        self.extent = (least, most);
+        self.pending += values.len() as u64;
+    }
+
+    #[cold]
+    fn special(&mut self, v: f32) {
+        if v == 0.0 {
+            self.zeros += 1;
+        } else if v.is_nan() {
+            self.nan += 1;
+        } else {
+            self.infinite += 1;
+        }
+    }
+}
+
+#[cold]
+fn blank() -> Box<[u32; PAGE]> {
+    Box::new([0; PAGE])
+}
+
+/// Counts by value of everything absorbed.
+#[derive(Clone, Default)]
+pub struct FineHistogram {
+    /// Pages in use by number.
+    pages: BTreeMap<usize, Vec<u64>>,
+    extent: Option<(u32, u32)>,
+    /// Finite values that are not zero.
+    counted: u64,
+    zeros: u64,
+    nan: u64,
+    infinite: u64,
+    /// Zeros belong to the values.
+    with_zeros: bool,
+}
+
+impl FineHistogram {
+    /// An empty histogram. `with_zeros`: exact zeros are values like any other, else they are left out (and counted).
+    pub fn new(with_zeros: bool) -> Self {
+        FineHistogram { with_zeros, ..Self::default() }
+    }
+
+    /// Moves the counts of a thread in and leaves it empty.
+    pub fn absorb(&mut self, c: &mut FineCounter) {
+        for (i, page) in c.pages.iter_mut().enumerate() {
+            let Some(page) = page else { continue };
+            let to = self.pages.entry(i).or_insert_with(|| vec![0; PAGE]);
+            for (t, n) in to.iter_mut().zip(page.iter_mut()) {
+                *t += u64::from(*n);
+                self.counted += u64::from(*n);
+                *n = 0;
+            }
+        }
+        if c.extent.0 <= c.extent.1 {
+            let (a, b) = self.extent.unwrap_or((u32::MAX, 0));
+            self.extent = Some((a.min(c.extent.0), b.max(c.extent.1)));
+        }
+        self.zeros += c.zeros;
+        self.nan += c.nan;
+        self.infinite += c.infinite;
+        (c.zeros, c.nan, c.infinite, c.pending, c.extent) = (0, 0, 0, 0, (u32::MAX, 0));
+    }
+
+    /// Exact zeros met, whether they belong to the values or not.
+    pub fn zeros(&self) -> u64 {
+        self.zeros
+    }
+
+    /// NaN met.
+    pub fn nan(&self) -> u64 {
+        self.nan
+    }
+
+    /// Infinities met.
+    pub fn infinite(&self) -> u64 {
+        self.infinite
+    }
+
+    /// Values the percentiles speak of.
+    pub fn values(&self) -> u64 {
+        self.counted + if self.with_zeros { self.zeros } else { 0 }
+    }
+
+    /// Smallest and largest of the values, exact (to 32 bits).
+    pub fn extent(&self) -> Option<(f64, f64)> {
+        let seen = self.extent.map(|(a, b)| (f64::from(unordered(a)), f64::from(unordered(b))));
+        match (seen, self.with_zeros && self.zeros > 0) {
+            (Some((a, b)), true) => Some((a.min(0.0), b.max(0.0))),
+            (None, true) => Some((0.0, 0.0)),
+            (s, false) => s,
+        }
+    }
+
+    /// Bins in use in ascending order: smallest value, largest value, count. Zero is a bin of its own.
+    pub fn bins(&self) -> impl Iterator<Item = (f64, f64, u64)> + '_ {
+        const ZERO_PAGE: usize = PAGES / 2;
+        let of = |range: std::ops::Range<usize>| {
+            self.pages.range(range).flat_map(|(i, page)| {
+                page.iter().enumerate().filter(|(_, n)| **n > 0).map(move |(j, n)| {
+                    let first = ((i * PAGE + j) as u32) << DROP;
+                    let last = first | ((1 << DROP) - 1);
+                    (f64::from(unordered(first)), f64::from(unordered(last)), *n)
+                })
+            })
+        };
+        let zero = (self.with_zeros && self.zeros > 0).then_some((0.0, 0.0, self.zeros));
+        of(0..ZERO_PAGE).chain(zero).chain(of(ZERO_PAGE..PAGES))
+    }
+
+    /// The percentile `p` (0 to 100) in numpy's default sense: linear between the two nearest values, each known to one
+    /// bin. `None` without values.
+    pub fn percentile(&self, p: f64) -> Option<f64> {
+        let n = self.values();
+        let (min, max) = self.extent()?;
+        let rank = (p / 100.0).clamp(0.0, 1.0) * (n.checked_sub(1)?) as f64;
+        let (k, share) = (rank.floor(), rank.fract());
+        let a = self.ranked(k as u64)?;
+        let b = if share > 0.0 { self.ranked(k as u64 + 1)? } else { a };
+        Some((a + (b - a) * share).clamp(min, max))
+    }
+
+    /// The value of rank `k`, to one bin.
+    fn ranked(&self, k: u64) -> Option<f64> {
+        let mut below = 0;
+        for (a, b, n) in self.bins() {
+            if below + n > k {
+                // A whole number in the bin is the value meant: bins of data that were counted are at most that wide.
+                let whole = if a < 0.0 { b } else { a };
+                if whole.fract() == 0.0 && whole.abs() < 65_536.0 && (b - a).abs() < 2.0 && self.looks_whole() {
+                    return Some(whole);
+                }
+                // Spread evenly within the bin.
+                return Some(a + (b - a) * ((k - below) as f64 + 0.5) / n as f64);
+            }
+            below += n;
+        }
+        None
+    }
+
+    /// True where only whole numbers of at most 16 bits can have been counted: every bin in use holds one.
+    fn looks_whole(&self) -> bool {
+        self.extent().is_some_and(|(a, b)| a.fract() == 0.0 && b.fract() == 0.0 && a.abs().max(b.abs()) < 65_536.0)
+            && self.bins().all(|(a, b, _)| (if a < 0.0 { b } else { a }).fract() == 0.0)
+    }
+
+    /// `n` equal bins over `low..high` for a record or a plot; values outside are left out.
+    pub fn rebin(&self, low: f64, high: f64, n: usize) -> Vec<u64> {
+        let mut out = vec![0u64; n];
+        if n == 0 || high.partial_cmp(&low) != Some(std::cmp::Ordering::Greater) {
+            return out;
+        }
+        let Some((min, max)) = self.extent() else { return out };
+        let scale = n as f64 / (high - low);
+        for (a, b, c) in self.bins() {
+            // The outermost bins reach beyond the values in them.
+            let middle = ((a + b) / 2.0).clamp(min, max);
+            if middle >= low && middle <= high {
+                out[(((middle - low) * scale) as usize).min(n - 1)] += c;
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{RngExt, SeedableRng};
+
+    fn of(values: &[f32], with_zeros: bool) -> FineHistogram {
+        let mut h = FineHistogram::new(with_zeros);
+        // Two counters in turn, as two threads would.
+        let mut c = [FineCounter::default(), FineCounter::default()];
+        values.chunks(997).enumerate().for_each(|(i, v)| c[i % 2].add(v));
+        c.iter_mut().for_each(|c| h.absorb(c));
+        h
+    }
+
+    /// numpy.percentile(values, p), method "linear".
+    fn numpy(sorted: &[f64], p: f64) -> f64 {
+        let rank = p / 100.0 * (sorted.len() - 1) as f64;
+        let (k, f) = (rank as usize, rank.fract());
+        sorted[k] + (sorted[(k + 1).min(sorted.len() - 1)] - sorted[k]) * f
+    }
+
+    #[test]
+    fn percentiles_equal_numpys_to_one_bin() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
+        let noise: Vec<f32> = (0..200_000).map(|_| (0..12).map(|_| rng.random::<f32>()).sum::<f32>() - 6.0).collect();
+        let mut hot = noise.clone();
+        hot[17] = 1e4;
+        let offset: Vec<f32> = noise.iter().map(|v| 3e4 + v).collect();
+        for values in [noise, hot, offset] {
+            let h = of(&values, false);
+            let mut sorted: Vec<f64> = values.iter().map(|&v| f64::from(v)).collect();
+            sorted.sort_by(f64::total_cmp);
+            assert_eq!(h.extent(), Some((sorted[0], sorted[sorted.len() - 1])));
+            for p in [0.0, 0.1, 1.0, 33.3, 50.0, 99.9, 99.999, 100.0] {
+                let (got, want) = (h.percentile(p).unwrap(), numpy(&sorted, p));
+                assert!((got - want).abs() <= want.abs() / 32_768.0 * 1.001 + 1e-12, "p{p}: {got} against {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn whole_numbers_are_exact() {
+        let values: Vec<f32> = (0..100_000i64).map(|i| ((i * 48_271) % 60_000 - 20_000) as f32).collect();
+        let h = of(&values, true);
+        let mut sorted: Vec<f64> = values.iter().map(|&v| f64::from(v)).collect();
+        sorted.sort_by(f64::total_cmp);
+        for p in [0.0, 0.1, 20.0, 50.0, 99.9, 100.0] {
+            assert!((h.percentile(p).unwrap() - numpy(&sorted, p)).abs() < 1e-9, "p{p}");
+        }
+    }
+
+    #[test]
+    fn special_values_are_counted_apart() {
+        let v = [0.0, -0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.5, -2.5, f32::MIN_POSITIVE / 4.0];
+        let h = of(&v, false);
+        assert_eq!((h.zeros(), h.nan(), h.infinite(), h.values()), (2, 1, 2, 3));
+        assert_eq!(h.extent(), Some((-2.5, 1.5)));
+        assert_eq!(of(&v, true).values(), 5);
+        assert_eq!(of(&[0.0; 3], false).percentile(50.0), None);
+        assert_eq!(of(&[0.0; 3], true).percentile(50.0), Some(0.0));
+        assert_eq!(of(&[f32::NAN], true).extent(), None);
+    }
+
+    #[test]
+    fn rebinning_keeps_what_lies_inside() {
+        let values: Vec<f32> = (1..=10_000).map(|i| i as f32 / 1000.0).collect();
+        let h = of(&values, false);
+        assert_eq!(h.rebin(0.0, 10.1, 50).iter().sum::<u64>(), 10_000);
+        let inside = h.rebin(2.0, 4.0, 10).iter().sum::<u64>();
+        assert!((1998..=2002).contains(&inside), "{inside}");
+    }
+}

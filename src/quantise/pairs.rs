@@ -1,0 +1,303 @@
+//! Differences between two runs of values: counts, extremes and sums, mergeable in order, so that the result does not
+//! depend on the number of threads.
+
+/// Values looked at before anything is decided; also the vector width's multiple.
+const LANES: usize = 8;
+
+/// A pair of values and where it lies.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Pair {
+    /// Index of the voxel.
+    pub index: u64,
+    /// Value of the first.
+    pub a: f64,
+    /// Value of the second.
+    pub b: f64,
+}
+
+/// What pairs of values have in common. Differences are `b − a`; pairs with a NaN or an infinity are counted apart.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pairs {
+    /// Pairs of finite values.
+    pub finite: u64,
+    /// Of these, unequal ones.
+    pub unequal: u64,
+    /// Pairs of which one or both are no finite number, and which are the same (both NaN, or the same infinity).
+    pub odd_same: u64,
+    /// … and which are not the same.
+    pub odd_differ: u64,
+    /// Pairs further apart than the tolerance, odd ones that differ included.
+    pub beyond: u64,
+    /// The first of them.
+    pub first: Option<Pair>,
+    /// The finite pair with the largest difference; the first where several are equal.
+    pub worst: Option<Pair>,
+    /// Smallest and largest finite `a`.
+    pub range_a: Option<(f64, f64)>,
+    sum_d: f64,
+    sum_abs: f64,
+    sum_sq: f64,
+    mean: (f64, f64),
+    m2: (f64, f64),
+    cross: f64,
+}
+
+impl Pairs {
+    /// Looks at pairs that begin at voxel `index`.
+    ///
+    /// # Panics
+    /// Where the lengths differ: a bug of the caller.
+    pub fn of(a: &[f64], b: &[f64], index: u64, tolerance: f64) -> Pairs {
+        assert_eq!(a.len(), b.len());
+        let s = sums(a, b, tolerance);
+        if s.odd {
+            return one_by_one(a, b, index, tolerance);
+        }
+        let mut p = s.pairs(a.len() as u64, a.first().copied().unwrap_or(0.0), b.first().copied().unwrap_or(0.0));
+        let at = |i: usize| Pair { index: index + i as u64, a: a[i], b: b[i] };
+        if p.unequal > 0 {
+            p.worst = (0..a.len()).find(|&i| (b[i] - a[i]).abs() == s.worst).map(at);
+        }
+        if p.beyond > 0 {
+            p.first = (0..a.len()).find(|&i| (b[i] - a[i]).abs() > tolerance).map(at);
+        }
+        p
+    }
+
+    /// These, then those that come later.
+    pub fn then(self, o: Pairs) -> Pairs {
+        let n = self.finite + o.finite;
+        let share = if n == 0 { 0.0 } else { o.finite as f64 / n as f64 };
+        let d = (o.mean.0 - self.mean.0, o.mean.1 - self.mean.1);
+        let weight = self.finite as f64 * share;
+        let far = |p: &Option<Pair>| p.map_or(-1.0, |p| (p.b - p.a).abs());
+        Pairs {
+            finite: n,
+            unequal: self.unequal + o.unequal,
+            odd_same: self.odd_same + o.odd_same,
+            odd_differ: self.odd_differ + o.odd_differ,
+            beyond: self.beyond + o.beyond,
+            first: self.first.or(o.first),
+            worst: if far(&o.worst) > far(&self.worst) { o.worst } else { self.worst },
+            range_a: match (self.range_a, o.range_a) {
+                (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
+                (x, y) => x.or(y),
+            },
+            sum_d: self.sum_d + o.sum_d,
+            sum_abs: self.sum_abs + o.sum_abs,
+            sum_sq: self.sum_sq + o.sum_sq,
+            mean: (self.mean.0 + d.0 * share, self.mean.1 + d.1 * share),
+            m2: (self.m2.0 + o.m2.0 + d.0 * d.0 * weight, self.m2.1 + o.m2.1 + d.1 * d.1 * weight),
+            cross: self.cross + o.cross + d.0 * d.1 * weight,
+        }
+    }
+
+    fn per_pair(&self, sum: f64) -> Option<f64> {
+        (self.finite > 0).then(|| sum / self.finite as f64)
+    }
+
+    /// Mean of `b − a`.
+    pub fn mean_difference(&self) -> Option<f64> {
+        self.per_pair(self.sum_d)
+    }
+
+    /// Mean of `|b − a|`.
+    pub fn mean_absolute(&self) -> Option<f64> {
+        self.per_pair(self.sum_abs)
+    }
+
+    /// Root of the mean of `(b − a)²`.
+    pub fn rms(&self) -> Option<f64> {
+        self.per_pair(self.sum_sq).map(f64::sqrt)
+    }
+
+    /// Peak signal to noise ratio in dB, the peak being the range of `a`; `None` where the two are equal or `a` is flat.
+    pub fn psnr(&self) -> Option<f64> {
+        let (low, high) = self.range_a?;
+        let db = 20.0 * ((high - low) / self.rms()?).log10();
+        db.is_finite().then_some(db)
+    }
+
+    /// Pearson's correlation; `None` where one of the two is flat.
+    pub fn correlation(&self) -> Option<f64> {
+        let r = self.cross / (self.m2.0.sqrt() * self.m2.1.sqrt());
+        r.is_finite().then(|| r.clamp(-1.0, 1.0))
+    }
+}
+
+/// Sums over a run without odd values; `a`, `b` relative to their first values, which keeps the variance exact enough.
+struct Sums {
+    odd: bool,
+    unequal: u64,
+    beyond: u64,
+    worst: f64,
+    min: f64,
+    max: f64,
+    d: f64,
+    abs: f64,
+    sq: f64,
+    a: f64,
+    b: f64,
+    aa: f64,
+    bb: f64,
+    ab: f64,
+}
+
+impl Sums {
+    fn pairs(&self, count: u64, shift_a: f64, shift_b: f64) -> Pairs {
+        let n = count.max(1) as f64;
+        Pairs {
+            finite: count,
+            unequal: self.unequal,
+            beyond: self.beyond,
+            range_a: (count > 0).then_some((self.min, self.max)),
+            sum_d: self.d,
+            sum_abs: self.abs,
+            sum_sq: self.sq,
+            mean: (shift_a + self.a / n, shift_b + self.b / n),
+            m2: ((self.aa - self.a * self.a / n).max(0.0), (self.bb - self.b * self.b / n).max(0.0)),
+            cross: self.ab - self.a * self.b / n,
+            ..Pairs::default()
+        }
+    }
+}
+
+#[inline(always)]
+fn sums_any(a: &[f64], b: &[f64], tolerance: f64) -> Sums {
+    let (sa, sb) = (a.first().copied().unwrap_or(0.0), b.first().copied().unwrap_or(0.0));
+    let z = [0f64; LANES];
+    let (mut d_, mut abs, mut sq, mut a1, mut b1, mut aa, mut bb, mut ab) = (z, z, z, z, z, z, z, z);
+    let (mut worst, mut min, mut max) = (z, [f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
+    let (mut unequal, mut beyond, mut odd) = ([0u64; LANES], [0u64; LANES], [0u64; LANES]);
+    let mut step = |k: usize, x: f64, y: f64| {
+        let d = y - x;
+        let m = d.abs();
+        // NaN and infinities make the difference odd, or the sum of the two.
+        let finite = (x.abs() + y.abs()) <= f64::MAX;
+        odd[k] += u64::from(!finite);
+        unequal[k] += u64::from(m > 0.0);
+        beyond[k] += u64::from(m > tolerance);
+        worst[k] = if m > worst[k] { m } else { worst[k] };
+        min[k] = if x < min[k] { x } else { min[k] };
+        max[k] = if x > max[k] { x } else { max[k] };
+        let (u, v) = (x - sa, y - sb);
+        d_[k] += d;
+        abs[k] += m;
+        sq[k] += d * d;
+        a1[k] += u;
+        b1[k] += v;
+        aa[k] += u * u;
+        bb[k] += v * v;
+        ab[k] += u * v;
+    };
+    let (head_a, tail_a) = a.as_chunks::<LANES>();
+    let (head_b, tail_b) = b.as_chunks::<LANES>();
+    for (x, y) in head_a.iter().zip(head_b) {
+        for k in 0..LANES {
+            step(k, x[k], y[k]);
+        }
+    }
+    for (k, (x, y)) in tail_a.iter().zip(tail_b).enumerate() {
+        step(k, *x, *y);
+    }
+    let add = |v: [f64; LANES]| v.iter().sum::<f64>();
+    Sums {
+        odd: odd.iter().any(|n| *n > 0),
+        unequal: unequal.iter().sum(),
+        beyond: beyond.iter().sum(),
+        worst: worst.iter().copied().fold(0.0, f64::max),
+        min: min.iter().copied().fold(f64::INFINITY, f64::min),
+        max: max.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        d: add(d_),
+        abs: add(abs),
+        sq: add(sq),
+        a: add(a1),
+        b: add(b1),
+        aa: add(aa),
+        bb: add(bb),
+        ab: add(ab),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn sums_avx2(a: &[f64], b: &[f64], tolerance: f64) -> Sums {
+    sums_any(a, b, tolerance)
+}
+
+/// The same lanes are added in the same order with any instructions: all agree to the last bit.
+fn sums(a: &[f64], b: &[f64], tolerance: f64) -> Sums {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the instructions were just found on this machine.
+        return unsafe { sums_avx2(a, b, tolerance) };
+    }
+    sums_any(a, b, tolerance)
+}
+
+fn one_by_one(a: &[f64], b: &[f64], index: u64, tolerance: f64) -> Pairs {
+    let mut p = Pairs::default();
+    for (i, (&x, &y)) in a.iter().zip(b).enumerate() {
+        let here = Pair { index: index + i as u64, a: x, b: y };
+        if (x.abs() + y.abs()) <= f64::MAX {
+            p = p.then(Pairs::of(&[x], &[y], here.index, tolerance));
+        } else if x == y || (x.is_nan() && y.is_nan()) {
+            p.odd_same += 1;
+        } else {
+            p.odd_differ += 1;
+            p.beyond += 1;
+            p.first = p.first.or(Some(here));
+        }
+    }
+    p
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{RngExt, SeedableRng};
+
+    #[test]
+    fn equals_the_naive_sums_in_any_pieces() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(6);
+        let mut a: Vec<f64> = (0..50_003).map(|_| rng.random::<f64>() * 3.0 + 1000.0).collect();
+        let mut b: Vec<f64> = a.iter().map(|v| v * 1.001 + rng.random::<f64>() * 0.1).collect();
+        a[70] = b[70] - 5.0;
+        (a[100], b[100]) = (f64::NAN, f64::NAN);
+        b[200] = f64::NAN;
+        (a[300], b[300]) = (f64::INFINITY, f64::NEG_INFINITY);
+        let p = a
+            .chunks(777)
+            .zip(b.chunks(777))
+            .enumerate()
+            .fold(Pairs::default(), |p, (i, (x, y))| p.then(Pairs::of(x, y, i as u64 * 777, 2.0)));
+        let pairs: Vec<(f64, f64)> =
+            a.iter().zip(&b).map(|(x, y)| (*x, *y)).filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
+        let n = pairs.len() as f64;
+        let mean = |f: &dyn Fn((f64, f64)) -> f64| pairs.iter().map(|p| f(*p)).sum::<f64>() / n;
+        let (ma, mb) = (mean(&|p| p.0), mean(&|p| p.1));
+        let r =
+            mean(&|p| (p.0 - ma) * (p.1 - mb)) / (mean(&|p| (p.0 - ma).powi(2)) * mean(&|p| (p.1 - mb).powi(2))).sqrt();
+        let rms = mean(&|p| (p.1 - p.0).powi(2)).sqrt();
+        assert_eq!((p.finite, p.odd_same, p.odd_differ), (50_000, 1, 2));
+        assert!((p.mean_difference().unwrap() - mean(&|p| p.1 - p.0)).abs() < 1e-9);
+        assert!((p.mean_absolute().unwrap() - mean(&|p| (p.1 - p.0).abs())).abs() < 1e-9);
+        assert!((p.rms().unwrap() / rms - 1.0).abs() < 1e-9);
+        assert!((p.correlation().unwrap() - r).abs() < 1e-9, "{:?} {r}", p.correlation());
+        assert_eq!(p.worst.unwrap().index, 70);
+        assert_eq!((p.beyond, p.first.unwrap().index), (3, 70));
+        let (low, high) = p.range_a.unwrap();
+        assert!((p.psnr().unwrap() - 20.0 * ((high - low) / rms).log10()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn equal_and_flat_runs() {
+        let v = [1.0, 2.0, 3.0];
+        let p = Pairs::of(&v, &v, 0, 0.0);
+        assert_eq!((p.beyond, p.unequal, p.worst, p.psnr(), p.correlation()), (0, 0, None, None, Some(1.0)));
+        let p = Pairs::of(&[1.0; 3], &[1.5; 3], 10, 0.5);
+        assert_eq!((p.beyond, p.unequal, p.correlation(), p.rms()), (0, 3, None, Some(0.5)));
+        assert_eq!(p.worst.unwrap().index, 10);
+        assert_eq!(Pairs::of(&[], &[], 0, 0.0).rms(), None);
+    }
+}

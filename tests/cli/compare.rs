@@ -1,0 +1,102 @@
+//! `tomo compare` from outside.
+
+use crate::support::{floats, le, tomo};
+use std::path::Path;
+
+const SHAPE: (usize, usize, usize) = (9, 20, 30);
+
+fn write(dir: &Path, name: &str, v: &[f32]) {
+    std::fs::write(dir.join(name), le(v)).unwrap();
+    let (z, y, x) = SHAPE;
+    std::fs::write(dir.join(format!("{name}.info")), format!("NUM_X = {x}\nNUM_Y = {y}\nNUM_Z = {z}\n")).unwrap();
+}
+
+#[test]
+fn numbers_and_places_are_those_of_a_naive_loop() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let a = floats(SHAPE.0 * SHAPE.1 * SHAPE.2);
+    let mut b: Vec<f32> = a.iter().enumerate().map(|(i, v)| v + if i % 3 == 0 { 0.001 } else { 0.0 }).collect();
+    b[(4 * SHAPE.1 + 7) * SHAPE.2 + 11] += 0.5;
+    b[(2 * SHAPE.1 + 3) * SHAPE.2 + 5] -= 0.25;
+    write(d, "a.vol", &a);
+    write(d, "b.vol", &b);
+    let r =
+        tomo(d, &["compare", "a.vol", "b.vol", "--tolerance", "0.01", "--plot", "d.png", "--json"]).expect(1).json();
+    let n = a.len() as f64;
+    let diffs: Vec<f64> = a.iter().zip(&b).map(|(a, b)| f64::from(*b) - f64::from(*a)).collect();
+    let close = |key: &str, want: f64| {
+        let got = r[key].as_f64().unwrap();
+        assert!((got - want).abs() <= 1e-9 * want.abs().max(1e-3), "{key}: {got} against {want}");
+    };
+    close("max", diffs.iter().fold(0.0, |m, d| m.max(d.abs())));
+    close("mean", diffs.iter().sum::<f64>() / n);
+    let rms = (diffs.iter().map(|d| d * d).sum::<f64>() / n).sqrt();
+    close("rms", rms);
+    let (low, high) = a.iter().fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(f64::from(*v)), h.max(f64::from(*v))));
+    close("psnr_db", 20.0 * ((high - low) / rms).log10());
+    assert!(r["correlation"].as_f64().unwrap() > 0.99);
+    assert_eq!((r["voxels"].as_u64(), r["beyond"].as_u64()), (Some(5400), Some(2)));
+    assert_eq!(r["differing"].as_u64().unwrap(), diffs.iter().filter(|d| **d != 0.0).count() as u64);
+    let place = |k: &str| (r[k]["x"].as_u64().unwrap(), r[k]["y"].as_u64().unwrap(), r[k]["z"].as_u64().unwrap());
+    assert_eq!((place("first"), place("worst")), ((5, 3, 2), (11, 7, 4)));
+    let counted: u64 = r["histogram"]["counts"].as_array().unwrap().iter().map(|c| c.as_u64().unwrap()).sum();
+    assert_eq!(Some(counted), r["differing"].as_u64());
+    assert!(std::fs::metadata(d.join("d.png")).unwrap().len() > 1000);
+    tomo(d, &["compare", "a.vol", "b.vol", "--tolerance", "0.6"]).expect(0);
+    // Only the slices without a large difference.
+    tomo(d, &["compare", "a.vol", "b.vol", "--tolerance", "0.01", "--slices", "5:9"]).expect(0);
+    // Threads change nothing.
+    let strip = |mut j: serde_json::Value| {
+        j["seconds"] = serde_json::Value::Null;
+        j
+    };
+    let args = |n: &'static str| ["compare", "a.vol", "b.vol", "--json", "--threads", n];
+    assert_eq!(strip(tomo(d, &args("1")).expect(1).json()), strip(tomo(d, &args("7")).expect(1).json()));
+}
+
+#[test]
+fn formats_do_not_matter() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    write(d, "a.vol", &floats(SHAPE.0 * SHAPE.1 * SHAPE.2));
+    for (out, more) in
+        [("b.tif", &[][..]), ("s", &["--to", "tiff"]), ("b.h5", &["--compression", "deflate"]), ("b.npy", &[])]
+    {
+        let mut args = vec!["convert", "a.vol", out];
+        args.extend(more);
+        tomo(d, &args).expect(0);
+        let r = tomo(d, &["compare", "a.vol", out, "--json"]).expect(0).json();
+        assert_eq!((r["max"].as_f64(), r["differing"].as_u64()), (Some(0.0), Some(0)), "{out}");
+        assert_eq!(r["correlation"].as_f64(), Some(1.0));
+    }
+}
+
+#[test]
+fn not_a_number_differs_from_a_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let mut v = floats(SHAPE.0 * SHAPE.1 * SHAPE.2);
+    v[7] = f32::NAN;
+    write(d, "a.vol", &v);
+    v[9] = f32::NAN;
+    write(d, "b.vol", &v);
+    tomo(d, &["compare", "a.vol", "a.vol"]).expect(0);
+    let r = tomo(d, &["compare", "a.vol", "b.vol", "--tolerance", "1e9", "--json"]).expect(1).json();
+    assert_eq!((r["not_finite_same"].as_u64(), r["not_finite_differing"].as_u64()), (Some(1), Some(1)));
+    assert_eq!(r["first"]["x"], 9);
+}
+
+#[test]
+fn sizes_that_differ_are_an_answer_and_nonsense_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    write(d, "a.vol", &floats(SHAPE.0 * SHAPE.1 * SHAPE.2));
+    tomo(d, &["convert", "a.vol", "part.vol", "--slices", "0:4"]).expect(0);
+    let r = tomo(d, &["compare", "a.vol", "part.vol"]).expect(1);
+    assert!(r.stdout.contains("size"), "{}", r.stdout);
+    tomo(d, &["compare", "a.vol", "part.vol", "--slices", "0:4"]).expect(0);
+    tomo(d, &["compare", "a.vol", "missing.vol"]).expect_one_error();
+    tomo(d, &["compare", "a.vol", "a.vol", "--slices", "5:99"]).expect_one_error();
+    tomo(d, &["compare", "a.vol", "a.vol", "--tolerance", "-1"]).expect(2);
+}
