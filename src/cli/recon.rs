@@ -3,7 +3,11 @@
 use crate::cli::common::{Context, InputArgs, OutputArgs};
 use crate::cli::{Exit, Tool, human, output};
 use crate::correct::Combine;
-use crate::ops::recon::{AxisChoice, Done, FieldChoice, Plan, Request, execute, plan};
+use crate::ops::picture::Window;
+use crate::ops::recon::{
+    AxisChoice, AxisRange, Done, FieldChoice, Look, LookPlan, Plan, Request, Shifts, SliceChoice, Sweep, execute, look,
+    plan, plan_look, plan_sweep, sweep,
+};
 use crate::ops::view::{Roi, SliceRange};
 use crate::recon::{Filter, Padding, Unit};
 use clap::{Args, ValueEnum};
@@ -17,8 +21,8 @@ pub struct Recon {
     #[arg(value_name = "SCAN")]
     scan: PathBuf,
     /// Volume to write; the extension names the format
-    #[arg(long, short, value_name = "VOLUME")]
-    output: PathBuf,
+    #[arg(long, short, value_name = "VOLUME", required_unless_present = "png")]
+    output: Option<PathBuf>,
     /// Rotation axis: a column (0 = centre of the first), 'find', or 'auto' (recorded, else found)
     #[arg(long, value_name = "PX", default_value = "auto", value_parser = parse_axis, allow_hyphen_values = true)]
     axis: AxisChoice,
@@ -29,13 +33,36 @@ pub struct Recon {
     #[arg(long, value_name = "X0:X1,Y0:Y1", value_parser = Roi::parse)]
     roi: Option<Roi>,
     #[command(flatten)]
+    quick: QuickArgs,
+    #[command(flatten)]
     geometry: GeometryArgs,
     #[command(flatten)]
     numbers: NumberArgs,
+    /// Exit with code 1 if a slice is all zero or holds voxels that are not finite
+    #[arg(long)]
+    check: bool,
     #[command(flatten)]
     writing: OutputArgs,
     #[command(flatten)]
     reading: InputArgs,
+}
+
+/// One slice, to look at.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "One slice, to look at")]
+struct QuickArgs {
+    /// Reconstruct this detector row only
+    #[arg(long, value_name = "N", conflicts_with = "slices")]
+    slice: Option<usize>,
+    /// Draw the slice (of the middle row without --slice) and write no volume
+    #[arg(long, value_name = "FILE.png", conflicts_with_all = ["output", "slices", "verify", "resume", "to", "check"])]
+    png: Option<PathBuf>,
+    /// Draw the slice with each of these axes, score them, mark the best: columns from, to (inclusive), step
+    #[arg(long, value_name = "A:B:STEP", value_parser = AxisRange::parse, requires = "png", conflicts_with = "axis", allow_hyphen_values = true)]
+    axis_sweep: Option<AxisRange>,
+    /// Grey window of the picture: auto or LOW,HIGH
+    #[arg(long, value_name = "LOW,HIGH", default_value = "auto", value_parser = Window::parse, requires = "png", allow_hyphen_values = true)]
+    window: Window,
 }
 
 /// What the scan may not say.
@@ -51,6 +78,9 @@ struct GeometryArgs {
     /// Turn the slices by this angle, degrees
     #[arg(long, value_name = "DEG", default_value_t = 0.0, allow_hyphen_values = true)]
     angle_offset: f64,
+    /// Text file with one line per projection: horizontal shift of the axis, optionally vertical shift, pixels
+    #[arg(long, value_name = "FILE")]
+    shifts: Option<PathBuf>,
     /// Detector pixel size, µm
     #[arg(long, value_name = "UM")]
     pixel_size: Option<f64>,
@@ -175,14 +205,22 @@ impl Tool for Recon {
     const ABOUT: &'static str = "Reconstruct a scan into a volume: flats, darks, logarithm, filtered backprojection";
     const EXAMPLES: &'static str =
         "  tomo recon scan1/ -o scan1.vol                     all slices, axis recorded or found
-  tomo recon scan1/ -o test.tif --slices 1000        one slice, to look at
+  tomo recon scan1/ --slice 1000 --png look.png      one slice drawn, no volume written
+  tomo recon scan1/ --slice 1000 --png axes.png --axis-sweep 1018:1030:0.5
   tomo recon scan1/ -o scan1.vol --axis 1023.5       with this axis
   tomo recon scan1.nxs -o rec.h5 --slices 500:600 --roi 200:1800,200:1800
+  tomo recon scan1/ -o scan1.vol --shifts moves.txt  with the movement of every projection
   tomo recon scan1/ -o scan1.vol --dry-run           what it would read, write and need
 ";
 
     fn run(self, context: &Context) -> Result<Exit> {
         let request = self.request(context)?;
+        let row = self.quick.slice.map_or(SliceChoice::Middle, SliceChoice::Row);
+        match (&self.quick.png, self.quick.axis_sweep) {
+            (Some(_), Some(range)) => return self.sweep(&request, range, row, context),
+            (Some(_), None) => return self.look(&request, row, context),
+            (None, _) => {}
+        }
         let plan = plan(&request, context.budget, &context.progress, &context.cancel)?;
         plan.warnings.iter().for_each(|w| context.warn(w));
         if self.writing.dry_run {
@@ -199,23 +237,73 @@ impl Tool for Recon {
             false if !context.quiet => output::print(&done_text(&plan, &done))?,
             false => {}
         }
-        Ok(Exit::Done)
+        if self.check && done.resumed > 0 {
+            context.warn(&format!("slices 0-{} of the earlier run were not checked", done.resumed - 1));
+        }
+        Ok(if self.check && !done.bad_slices.good() { Exit::No } else { Exit::Done })
     }
 }
 
 impl Recon {
+    fn look(&self, request: &Request, row: SliceChoice, context: &Context) -> Result<Exit> {
+        let plan = plan_look(request, row, self.quick.window, context.budget, &context.progress, &context.cancel)?;
+        plan.warnings.iter().for_each(|w| context.warn(w));
+        if self.writing.dry_run {
+            match context.json {
+                true => output::json(&plan)?,
+                false => output::print(&look_plan_text(&plan))?,
+            }
+            return Ok(Exit::Done);
+        }
+        let done = look(&plan, &context.progress, &context.cancel)?;
+        match context.json {
+            true => output::json(&done)?,
+            false if !context.quiet => output::print(&look_text(&plan, &done))?,
+            false => {}
+        }
+        Ok(Exit::Done)
+    }
+
+    fn sweep(&self, request: &Request, range: AxisRange, row: SliceChoice, context: &Context) -> Result<Exit> {
+        let plan =
+            plan_sweep(request, range, row, self.quick.window, context.budget, &context.progress, &context.cancel)?;
+        plan.look.warnings.iter().for_each(|w| context.warn(w));
+        if self.writing.dry_run {
+            match context.json {
+                true => output::json(&plan)?,
+                false => output::print(&format!(
+                    "{}with {} axes, {} at a time\n",
+                    look_plan_text(&plan.look),
+                    plan.axes_px.len(),
+                    plan.at_a_time
+                ))?,
+            }
+            return Ok(Exit::Done);
+        }
+        let done = sweep(&plan, &context.progress, &context.cancel)?;
+        done.warnings.iter().for_each(|w| context.warn(w));
+        match context.json {
+            true => output::json(&done)?,
+            false if !context.quiet => output::print(&sweep_text(&done))?,
+            false => {}
+        }
+        Ok(Exit::Done)
+    }
+
     fn request(&self, context: &Context) -> Result<Request> {
         let (g, n) = (&self.geometry, &self.numbers);
         let shape = Shape::new(0, 0, 0); // set by the plan, like the type
         Ok(Request {
             scan: self.scan.clone(),
-            output: self.output.clone(),
+            // clap makes sure that there is one or the other.
+            output: self.quick.png.clone().or_else(|| self.output.clone()).unwrap_or_default(),
             open: self.reading.options(context.budget),
             to: self.writing.to.clone(),
             create: self.writing.create(CreateOptions::new(shape, DType::F32)),
             axis: self.axis,
-            slices: self.slices,
+            slices: self.quick.slice.map(one).or(self.slices),
             roi: self.roi.clone(),
+            shifts: g.shifts.as_deref().map(Shifts::read).transpose()?,
             range_deg: g.range,
             angles_deg: g.angles.as_deref().map(read_angles).transpose()?,
             angle_offset_deg: g.angle_offset,
@@ -247,6 +335,64 @@ impl Recon {
             verify: self.writing.verify,
         })
     }
+}
+
+/// One slice as a range.
+fn one(n: usize) -> SliceRange {
+    SliceRange { start: Some(n), end: n.checked_add(1), step: None }
+}
+
+fn look_plan_text(p: &LookPlan) -> String {
+    format!(
+        "would draw row {} of {} as {}: {} × {} voxels, axis {} ({})\nreads {}; each stored value is fetched {:.2} times\n\
+         memory {}\n",
+        p.row,
+        p.scan.display(),
+        p.output.display(),
+        p.slice[0],
+        p.slice[1],
+        human::number(p.rotation_axis_px),
+        p.axis_origin,
+        human::bytes(p.bytes_read),
+        p.read_amplification,
+        human::bytes(p.memory_bytes)
+    )
+}
+
+fn look_text(p: &LookPlan, d: &Look) -> String {
+    format!(
+        "{}: row {}, {} × {} voxels, axis {} ({}), grey from {} to {} {}\nread {:.2} s, reconstructed {:.2} s, drawn {:.2} s\n",
+        d.output.display(),
+        d.row,
+        p.slice[0],
+        p.slice[1],
+        human::number(d.rotation_axis_px),
+        p.axis_origin,
+        human::number(d.window[0]),
+        human::number(d.window[1]),
+        d.value_unit,
+        d.read_seconds,
+        d.compute_seconds,
+        d.draw_seconds
+    )
+}
+
+fn sweep_text(d: &Sweep) -> String {
+    let mut t = format!("{}: row {} with {} axes\n", d.output.display(), d.row, d.axes.len());
+    t += "      axis   sharpness     entropy\n";
+    // Relative to the best, so that the column can be read at a glance.
+    let most = d.axes.iter().map(|a| a.score.sharpness).fold(f64::MIN_POSITIVE, f64::max);
+    for a in &d.axes {
+        let marks = [(d.best_axis_px, " <- sharpest"), (d.least_entropy_axis_px, " <- least entropy")];
+        let mark: String = marks.iter().filter(|m| m.0 == a.axis_px).map(|m| m.1).collect();
+        t += &format!("{:>10.3}  {:>10.4}  {:>10.4}{mark}\n", a.axis_px, a.score.sharpness / most, a.score.entropy);
+    }
+    t += &format!("best axis {}\n", human::number(d.best_axis_px));
+    t += &format!(
+        "read {:.2} s, reconstructed {:.2} s, drawn {:.2} s\n",
+        d.read_seconds, d.compute_seconds, d.draw_seconds
+    );
+    t
 }
 
 fn plan_text(p: &Plan) -> String {

@@ -19,11 +19,15 @@ pub struct BandSize {
     slices: u64,
     /// Working memory of the reconstruction.
     scratch: u64,
+    /// Rows that vertical shifts need beyond a band.
+    margin: u64,
+    /// Rows that vertical shifts need for every row of a list with gaps.
+    stretch: u64,
 }
 
 impl BandSize {
-    /// For a scan, a plan and a volume shape.
-    pub fn of(scan: &Scan, fbp: &FbpPlan, volume: Shape) -> BandSize {
+    /// For a scan, a plan, a volume shape and the shifts' [`super::Shifts::margin`].
+    pub fn of(scan: &Scan, fbp: &FbpPlan, volume: Shape, (margin, stretch): (usize, usize)) -> BandSize {
         let p = scan.projections.shape();
         let row = p.cols as u64;
         let refs = |sets: &[tomokit_formats::model::RefSet]| -> u64 {
@@ -38,13 +42,19 @@ impl BandSize {
             references: refs(&scan.flats) + refs(&scan.darks),
             slices: 2 * volume.frame_len() as u64 * 4,
             scratch: fbp.scratch_bytes(fbp.lanes(), rayon::current_num_threads()),
+            margin: margin as u64,
+            stretch: stretch as u64,
         }
     }
 
     /// Bytes of a band of `rows`.
     pub fn bytes(&self, rows: usize) -> u64 {
-        let per_row = self.raw + self.corrected + self.references + self.slices;
-        per_row.saturating_mul(rows as u64).saturating_add(self.scratch)
+        let fetched = self.raw + self.corrected + self.references;
+        // Moved rows are held beside the ones they are made of.
+        let moved = if self.margin > 0 || self.stretch > 1 { self.corrected } else { 0 };
+        let per_row = fetched.saturating_mul(self.stretch) + moved + self.slices;
+        let beyond = fetched.saturating_mul(self.margin);
+        per_row.saturating_mul(rows as u64).saturating_add(beyond).saturating_add(self.scratch)
     }
 }
 
@@ -72,8 +82,8 @@ impl Bands {
                 .found(format!("{} bytes", size.bytes(1)))
                 .hint("raise --memory, or make a smaller region with --roi"));
         }
-        let per_row = size.bytes(1) - size.scratch;
-        let fits = ((budget.bytes - size.scratch) / per_row.max(1)).max(1) as usize;
+        let per_row = size.bytes(1) - size.bytes(0);
+        let fits = ((budget.bytes - size.bytes(0)) / per_row.max(1)).max(1) as usize;
         let unit = source.access().unit.rows.max(1);
         let useful = if unit >= source.shape().rows {
             // Whole frames are decoded for every band: as few bands as memory allows.
