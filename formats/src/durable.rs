@@ -174,11 +174,18 @@ impl Drop for PartFile {
     }
 }
 
-/// Writes a small file (sidecar, receipt) in one go, with the same guarantees.
-pub fn write_small(target: &Path, bytes: &[u8], overwrite: bool) -> Result<PathBuf> {
+/// Writes a small file (sidecar, receipt) under its unfinished name, synced: a disk that is too full for it says so
+/// here, before the data it describes get their final name.
+pub fn stage_small(target: &Path, bytes: &[u8], overwrite: bool) -> Result<PartFile> {
     let part = PartFile::create(target, overwrite)?;
     part.write_at(bytes, 0)?;
-    part.commit()
+    part.file()?.sync_all().on(part.part_path(), "syncing to disk")?;
+    Ok(part)
+}
+
+/// Writes a small file in one go, with the same guarantees.
+pub fn write_small(target: &Path, bytes: &[u8], overwrite: bool) -> Result<PathBuf> {
+    stage_small(target, bytes, overwrite)?.commit()
 }
 
 /// A folder being filled as `name.part/` (per-slice series, scans). Same life as a [`PartFile`].

@@ -1,4 +1,4 @@
-//! The terminal: the only home of clap, indicatif and stdout. One file per tool, one row each in [`TOOLS`].
+//! The terminal: the only home of clap, indicatif and stdout. One file per tool, one row each in `TOOLS`.
 //!
 //! `tomo NAME …` and `tomo-NAME …` are the same thing: both build the same command from the same row.
 

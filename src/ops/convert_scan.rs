@@ -45,6 +45,7 @@ pub fn plan(input: &Path, open_options: &OpenOptions, output: &Path, options: &S
             .found("a volume or a stack without flats and angles")
             .hint("to store a volume in HDF5 use --to nexus"));
     };
+    scan.refuse_damaged(input)?;
     tomokit_formats::durable::refuse_existing(output, options.overwrite)?;
     let spec = ScanSpec::of(&scan);
     let count = |sets: &[tomokit_formats::model::RefSet]| sets.iter().map(|s| s.source.shape().frames).sum();

@@ -253,6 +253,7 @@ pub fn open(c: &Candidate, _: &OpenOptions) -> Result<Opened> {
         rotation_axis_px: None,
         pixel_um,
         field_of_view: None,
+        damaged: Vec::new(),
         is_attenuation: false,
         zero_clip: None,
         current: None,

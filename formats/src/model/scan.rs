@@ -2,8 +2,9 @@
 //! Conversion from a layout's own origin and unit happens in that layout's module.
 
 use crate::source::FrameSource;
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// When a set of flats (or darks) was taken, in units of projections: 0 = before the first, N = after the last.
@@ -82,6 +83,23 @@ pub struct Scan {
     pub zero_clip: Option<f64>,
     /// Per-projection machine current, where present; same length as the projections.
     pub current: Option<Vec<f64>>,
+    /// Flats or darks that are there but cannot be read, in words. Whoever computes with the scan must refuse then:
+    /// a missing reference may be replaced by its neighbours with a warning, a damaged one is a broken copy.
+    pub damaged: Vec<String>,
     /// Every file the scan is made of, for provenance and completeness.
     pub files: Vec<PathBuf>,
+}
+
+impl Scan {
+    /// Fails where flats or darks are there but cannot be read; `path` is the scan as the user named it.
+    ///
+    /// # Errors
+    /// `File`, with what is wrong with the first of them.
+    pub fn refuse_damaged(&self, path: &Path) -> Result<()> {
+        match self.damaged.first() {
+            None => Ok(()),
+            Some(what) => Err(Error::file(path, format!("flats or darks cannot be read: {what}"))
+                .hint("copy the file again; to go on without it, move it out of the folder")),
+        }
+    }
 }

@@ -96,7 +96,8 @@ impl DatasetInfo {
         };
         s += &self.type_text;
         match &self.layout {
-            Layout::Contiguous | Layout::Compact => {}
+            Layout::Contiguous => s += ", contiguous",
+            Layout::Compact => s += ", compact",
             Layout::Chunked { chunk } => {
                 let _ = write!(s, ", chunks {}", dims(chunk));
             }

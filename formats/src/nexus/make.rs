@@ -10,6 +10,7 @@ use hdf5_metno_sys::h5g::H5Gcreate2;
 use hdf5_metno_sys::h5p::H5P_DEFAULT;
 use hdf5_metno_sys::h5s::*;
 use hdf5_metno_sys::h5t::*;
+use std::ffi::CString;
 use std::path::Path;
 
 /// Creates a file in the oldest layout that can hold it, so that every reader in the field opens it.
@@ -62,15 +63,25 @@ pub(super) fn file_type(dtype: DType) -> Result<Id, Failure> {
     }
 }
 
-fn text_type(text: &str) -> Result<Id, Failure> {
+/// UTF-8 of variable length: what h5py itself writes, so that its users compare attributes with plain strings.
+fn text_type() -> Result<Id, Failure> {
     // SAFETY: as above.
     unsafe {
         let t = Id::new(H5Tcopy(*H5T_C_S1))?;
-        check(H5Tset_size(t.raw(), text.len().max(1)))?;
-        check(H5Tset_strpad(t.raw(), H5T_str_t::H5T_STR_NULLPAD))?;
+        check(H5Tset_size(t.raw(), H5T_VARIABLE))?;
         check(H5Tset_cset(t.raw(), H5T_cset_t::H5T_CSET_UTF8))?;
         Ok(t)
     }
+}
+
+/// A text as the library takes it; a NUL would end it, so it is left out.
+fn c_text(text: &str) -> Result<CString, Failure> {
+    cstr(&text.replace('\0', ""))
+}
+
+/// The pointers of live texts as the bytes of a buffer of variable-length strings.
+fn pointers(texts: &[CString]) -> Vec<u8> {
+    texts.iter().flat_map(|t| (t.as_ptr() as usize).to_ne_bytes()).collect()
 }
 
 /// A dataspace of these dimensions; none = scalar.
@@ -94,21 +105,16 @@ fn attr(object: &Id, name: &str, t: &Id, s: &Id, bytes: &[u8]) -> Result<(), Fai
     Ok(())
 }
 
-/// Writes a text attribute (UTF-8, fixed length).
+/// Writes a text attribute.
 pub(super) fn text_attr(object: &Id, name: &str, text: &str) -> Result<(), Failure> {
-    let bytes = if text.is_empty() { vec![0] } else { text.as_bytes().to_vec() };
-    attr(object, name, &text_type(text)?, &space(&[])?, &bytes)
+    let text = [c_text(text)?];
+    attr(object, name, &text_type()?, &space(&[])?, &pointers(&text))
 }
 
 /// Writes a list of texts as an attribute.
 pub(super) fn texts_attr(object: &Id, name: &str, texts: &[&str]) -> Result<(), Failure> {
-    let longest = texts.iter().max_by_key(|t| t.len()).copied().unwrap_or_default();
-    let size = longest.len().max(1);
-    let mut bytes = vec![0u8; size * texts.len()];
-    for (to, t) in bytes.chunks_exact_mut(size).zip(texts) {
-        to[..t.len()].copy_from_slice(t.as_bytes());
-    }
-    attr(object, name, &text_type(longest)?, &space(&[texts.len() as u64])?, &bytes)
+    let texts = texts.iter().map(|t| c_text(t)).collect::<Result<Vec<_>, _>>()?;
+    attr(object, name, &text_type()?, &space(&[texts.len() as u64])?, &pointers(&texts))
 }
 
 /// Writes numbers as an attribute: one = scalar, several = list.
@@ -132,8 +138,8 @@ fn dataset(parent: &Id, name: &str, t: &Id, s: &Id, bytes: &[u8]) -> Result<Id, 
 
 /// Writes a text dataset.
 pub(super) fn text(parent: &Id, name: &str, text: &str) -> Result<Id, Failure> {
-    let bytes = if text.is_empty() { vec![0] } else { text.as_bytes().to_vec() };
-    dataset(parent, name, &text_type(text)?, &space(&[])?, &bytes)
+    let text = [c_text(text)?];
+    dataset(parent, name, &text_type()?, &space(&[])?, &pointers(&text))
 }
 
 /// Writes an integer attribute.

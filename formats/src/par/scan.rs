@@ -104,6 +104,7 @@ pub fn from_par(par: &Par, options: &OpenOptions) -> Result<(Scan, Vec<String>)>
         angles,
         rotation_axis_px: par.f64("ROTATION_AXIS_POSITION")?,
         pixel_um: pixel.map(|h| [pixel_vertical.unwrap_or(h), h]),
+        damaged: Vec::new(),
         is_attenuation: !par.bool("TAKE_LOGARITHM")?.unwrap_or(true),
         zero_clip: par.f64("ZEROCLIPVALUE")?,
         current: None,

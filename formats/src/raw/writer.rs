@@ -4,7 +4,7 @@
 //! to a resume over missing data; the data file gets its final name before any sidecar, the `.info` comes last.
 
 use super::info::{c_exponent, order_name};
-use crate::durable::{PART, PartFile, refuse_existing, write_small};
+use crate::durable::{PART, PartFile, refuse_existing, stage_small, write_small};
 use crate::error::OnPath;
 use crate::io::with_suffix;
 use crate::model::VolumeStats;
@@ -188,6 +188,18 @@ impl FlatWriter {
     }
 }
 
+impl FlatWriter {
+    /// [`commit`](Self::commit), then the sidecars in this order: they are on the disk already, so that only renaming
+    /// is left once the data carry their final name.
+    pub fn commit_with(self, old: &[&Path], sidecars: Vec<PartFile>) -> Result<Vec<PathBuf>> {
+        let mut files = vec![self.commit(old)?];
+        for s in sidecars {
+            files.push(s.commit()?);
+        }
+        Ok(files)
+    }
+}
+
 impl Drop for FlatWriter {
     fn drop(&mut self) {
         if self.part.is_none() {
@@ -241,13 +253,14 @@ impl SliceSink for RawSink {
     fn finish(self: Box<Self>, stats: Option<&VolumeStats>) -> Result<Vec<PathBuf>> {
         let RawSink { writer, options, path } = *self;
         let info = with_suffix(&path, ".info");
-        let mut files = vec![writer.commit(&[&info])?];
+        writer.check_complete()?;
+        let mut staged = Vec::new();
         if options.sidecars {
-            files.extend(crate::sidecar::write_all(&path, options.shape, options.dtype, &options.meta, true)?);
+            staged = crate::sidecar::stage_all(&path, options.shape, options.dtype, &options.meta, true)?;
         }
         let text = info_text(options.shape, options.dtype, &options.meta, stats);
-        files.push(write_small(&info, text.as_bytes(), true)?);
-        Ok(files)
+        staged.push(stage_small(&info, text.as_bytes(), true)?);
+        writer.commit_with(&[&info], staged)
     }
 }
 

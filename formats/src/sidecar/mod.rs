@@ -6,7 +6,7 @@ mod mhd;
 mod nrrd;
 mod write;
 
-pub use write::{imagej_macro, mhd_text, names, nhdr_text, write_all};
+pub use write::{imagej_macro, mhd_text, names, nhdr_text, stage_all};
 
 use crate::io::ReadAt;
 use crate::model::{Facts, Volume, VolumeMeta};

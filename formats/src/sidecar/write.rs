@@ -1,7 +1,7 @@
 //! Writes the three headers beside a headerless file in native byte order. Where a program has no word for a type
 //! (float16 in MetaImage, 64-bit integers in ImageJ), its header is left out rather than written wrongly.
 
-use crate::durable::write_small;
+use crate::durable::{PartFile, stage_small};
 use crate::io::with_suffix;
 use crate::{ByteOrder, DType, Result, Shape, VolumeMeta};
 use std::fmt::Write as _;
@@ -29,14 +29,14 @@ fn texts(path: &Path, shape: Shape, dtype: DType, meta: &VolumeMeta) -> Vec<(Pat
     .collect()
 }
 
-/// The files [`write_all`] will write: `x.vol.mhd`, `x.vol.nhdr`, `x.vol.ijm`.
+/// The files [`stage_all`] will write: `x.vol.mhd`, `x.vol.nhdr`, `x.vol.ijm`.
 pub fn names(path: &Path, dtype: DType) -> Vec<PathBuf> {
     texts(path, Shape::new(1, 1, 1), dtype, &VolumeMeta::default()).into_iter().map(|(p, _)| p).collect()
 }
 
-/// Writes the headers of the data file `path` and returns their paths.
-pub fn write_all(path: &Path, shape: Shape, dtype: DType, meta: &VolumeMeta, overwrite: bool) -> Result<Vec<PathBuf>> {
-    texts(path, shape, dtype, meta).iter().map(|(p, text)| write_small(p, text.as_bytes(), overwrite)).collect()
+/// Writes the headers of the data file `path` under their unfinished names.
+pub fn stage_all(path: &Path, shape: Shape, dtype: DType, meta: &VolumeMeta, overwrite: bool) -> Result<Vec<PartFile>> {
+    texts(path, shape, dtype, meta).iter().map(|(p, text)| stage_small(p, text.as_bytes(), overwrite)).collect()
 }
 
 /// A number as short as it can be while reading back to the same 12 digits.

@@ -162,6 +162,7 @@ fn finish(dir: &Path, layout: &'static str, p: Parts, mut warnings: Vec<String>)
         rotation_axis_px: None,
         pixel_um,
         field_of_view: None,
+        damaged: Vec::new(),
         is_attenuation: false,
         zero_clip: None,
         current: None,

@@ -3,10 +3,11 @@
 //! Reading is that of every headerless file ([`crate::raw::layout`]), with float32 as the usual type and a missing
 //! `.info` taken as the sign of an unfinished run. Writing gives PyHST2's own bytes; the `.info` comes last.
 
+mod onepass;
 pub mod stats;
 pub mod xml;
 
-use crate::durable::{PART, PartFile, write_small};
+use crate::durable::{PART, PartFile, stage_small};
 use crate::io::with_suffix;
 use crate::model::{ByteOrder, VolumeStats};
 use crate::raw::flat::Flat;
@@ -16,8 +17,8 @@ use crate::raw::writer::FlatWriter;
 use crate::registry::*;
 use crate::sink::{CreateOptions, SliceSink};
 use crate::{DType, Error, Result};
-use rayon::prelude::*;
-use stats::{Extent, Histogram};
+use onepass::OnePass;
+use stats::Histogram;
 use std::path::{Path, PathBuf};
 
 /// The format's row.
@@ -63,13 +64,11 @@ pub fn histogram_header(h: &Histogram) -> Vec<u8> {
     head
 }
 
-/// Writes the histogram as PyHST2 does.
-fn write_histogram(path: &Path, h: &Histogram) -> Result<PathBuf> {
-    let part = PartFile::create(path, true)?;
+/// Writes the histogram as PyHST2 does, still under its unfinished name.
+fn stage_histogram(path: &Path, h: &Histogram) -> Result<PartFile> {
     let mut bytes = histogram_header(h);
     bytes.extend(h.counts.iter().flat_map(|n| n.to_le_bytes()));
-    part.write_at(&bytes, 0)?;
-    part.commit()
+    stage_small(path, &bytes, true)
 }
 
 /// A `.vol` being written.
@@ -77,8 +76,8 @@ struct VolSink {
     writer: FlatWriter,
     options: CreateOptions,
     path: PathBuf,
-    /// Range of each slice, known for those of this run.
-    extents: Vec<Option<Extent>>,
+    /// Statistics of the slices of this run.
+    counted: OnePass,
 }
 
 impl VolSink {
@@ -92,8 +91,8 @@ impl VolSink {
             sidecars.extend(crate::sidecar::names(path, options.dtype));
         }
         let writer = FlatWriter::create(path, options, &sidecars)?;
-        let extents = vec![None; writer.stored()];
-        Ok(VolSink { writer, options: options.clone(), path: path.to_owned(), extents })
+        let counted = OnePass::new(path.parent().unwrap_or(Path::new("")), writer.stored());
+        Ok(VolSink { writer, options: options.clone(), path: path.to_owned(), counted })
     }
 }
 
@@ -104,35 +103,23 @@ impl SliceSink for VolSink {
 
     fn put(&mut self, first: usize, slices: &[u8]) -> Result<()> {
         self.writer.put(first, slices)?;
-        let one = self.writer.slice_bytes() as usize;
-        self.extents.par_extend(slices.par_chunks_exact(one).map(|s| {
-            Some(match bytemuck::try_cast_slice::<u8, f32>(s) {
-                Ok(values) => Extent::of(values),
-                Err(_) => s
-                    .as_chunks::<4>()
-                    .0
-                    .chunks(256)
-                    .map(|c| c.iter().map(|b| f32::from_ne_bytes(*b)).collect::<Vec<f32>>())
-                    .fold(Extent::default(), |e, v| e.merge(Extent::of(&v))),
-            })
-        }));
-        Ok(())
+        self.counted.add(slices, self.writer.slice_bytes() as usize)
     }
 
     fn keep_partial(&mut self) {
         self.writer.keep();
     }
 
-    /// With `stats` the second pass over the data is saved and no histogram file is written.
+    /// The data are read again only for slices of an earlier run. With `stats` no histogram file is written.
     fn finish(self: Box<Self>, stats: Option<&VolumeStats>) -> Result<Vec<PathBuf>> {
-        let VolSink { writer, options, path, extents } = *self;
+        let VolSink { writer, options, path, counted } = *self;
         writer.check_complete()?;
         let histogram = match stats {
             Some(_) => None,
             None => {
                 let part = with_suffix(&path, PART);
                 let flat = Flat::open(&part, options.shape, options.dtype, ByteOrder::NATIVE, 0, true)?;
-                Some(stats::measure(&flat, &extents)?)
+                Some(counted.finish(&flat)?)
             }
         };
         let stats = match (stats, &histogram) {
@@ -141,14 +128,14 @@ impl SliceSink for VolSink {
             (None, None) => return Err(Error::caller("no statistics").path(&path)),
         };
         let (info, xml_path) = (with_suffix(&path, ".info"), with_suffix(&path, ".xml"));
-        let mut files = vec![writer.commit(&[&info, &xml_path])?];
+        let mut staged = Vec::new();
         if options.sidecars {
-            files.extend(crate::sidecar::write_all(&path, options.shape, options.dtype, &options.meta, true)?);
+            staged = crate::sidecar::stage_all(&path, options.shape, options.dtype, &options.meta, true)?;
         }
         // An old histogram must not stand beside new data.
         let histogram_file = histogram_path(&path);
         match &histogram {
-            Some(h) => files.push(write_histogram(&histogram_file, h)?),
+            Some(h) => staged.push(stage_histogram(&histogram_file, h)?),
             None if histogram_file.exists() => {
                 std::fs::remove_file(&histogram_file)
                     .map_err(|e| Error::io(&histogram_file, "removing the old histogram", e))?;
@@ -157,10 +144,10 @@ impl SliceSink for VolSink {
         }
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let xml = xml::text(&name, options.shape, &options.meta, &stats);
-        files.push(write_small(&xml_path, xml.as_bytes(), true)?);
+        staged.push(stage_small(&xml_path, xml.as_bytes(), true)?);
         let text = xml::info_text(options.shape, &options.meta, &stats);
-        files.push(write_small(&info, text.as_bytes(), true)?);
-        Ok(files)
+        staged.push(stage_small(&info, text.as_bytes(), true)?);
+        writer.commit_with(&[&info, &xml_path], staged)
     }
 }
 

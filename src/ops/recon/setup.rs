@@ -55,6 +55,7 @@ pub fn setup(request: &Request, progress: &dyn Progress, cancel: &Cancel) -> Res
                 .hint("see what is there with 'tomo info --tree'; name the projections with --image-path"));
         }
     };
+    scan.refuse_damaged(&request.scan)?;
 
     let detector = scan.projections.shape();
     if detector.is_empty() {

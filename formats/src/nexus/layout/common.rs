@@ -173,10 +173,13 @@ pub fn datasets(h5: &H5, group: &str) -> Vec<String> {
         .collect()
 }
 
-/// A stack of images; what is odd about it is noted.
+/// A stack of images; what is odd about it is noted. How the first one, the projections, is stored is a fact.
 pub fn stack(h5: &H5, path: &str, notes: &mut Notes) -> Result<Arc<dyn FrameSource>> {
     let (source, warnings) = h5.stack_and_warnings(path)?;
     notes.warnings.extend(warnings);
+    if notes.facts.get("storage").is_none() {
+        notes.facts.add("storage", h5.dataset_info(path)?.summary());
+    }
     Ok(source)
 }
 
@@ -352,6 +355,7 @@ pub fn bare(
         rotation_axis_px: None,
         pixel_um: None,
         field_of_view: None,
+        damaged: Vec::new(),
         is_attenuation: false,
         zero_clip: None,
         current: None,

@@ -257,7 +257,10 @@ fn read(h5: &H5, entry: &str, parts: &Parts, name: String, options: &OpenOptions
                     scan.files.push(file.clone());
                     if what == Kind::Flats { &mut scan.flats } else { &mut scan.darks }.push(set);
                 }
-                Err(e) => notes.warn(format!("{} not used: {e}", what.name())),
+                Err(e) => {
+                    notes.warn(format!("{} not used: {e}", what.name()));
+                    scan.damaged.push(e.to_string());
+                }
             }
         }
     }
