@@ -2,6 +2,7 @@
 //!
 //! `tomo NAME …` and `tomo-NAME …` are the same thing: both build the same command from the same row.
 
+mod bench;
 mod common;
 mod convert;
 mod exit;
@@ -46,7 +47,7 @@ const fn row<T: Tool>() -> Row {
 
 /// Every tool. Adding one is its own file plus a line here.
 static TOOLS: &[Row] =
-    &[row::<info::Info>(), row::<convert::Convert>(), row::<recon::Recon>(), row::<simulate::Simulate>()];
+    &[row::<info::Info>(), row::<convert::Convert>(), row::<recon::Recon>(), row::<simulate::Simulate>(), row::<bench::Bench>()];
 
 fn command_of<T: Tool>() -> Command {
     // The tool's own arguments first, the shared ones last and under their own heading.

@@ -5,12 +5,13 @@ use crate::cli::{Exit, Tool, human, output};
 use crate::correct::Combine;
 use crate::ops::picture::Window;
 use crate::ops::recon::{
-    AxisChoice, AxisRange, Done, FieldChoice, Look, LookPlan, Plan, Request, Shifts, SliceChoice, Sweep, execute, look,
+    AxisChoice, AxisRange, Done, FieldChoice, Floor, Look, LookPlan, Plan, Request, Shifts, SliceChoice, Sweep, execute, floor, look,
     plan, plan_look, plan_sweep, sweep,
 };
 use crate::ops::view::{Roi, SliceRange};
 use crate::recon::{Filter, Padding, Unit};
 use clap::{Args, ValueEnum};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use tomokit_formats::{CreateOptions, DType, Error, Result, Shape};
 
@@ -41,6 +42,9 @@ pub struct Recon {
     /// Exit with code 1 if a slice is all zero or holds voxels that are not finite
     #[arg(long)]
     check: bool,
+    /// Print the plan, measure the shortest time it can take on this machine, and compare at the end
+    #[arg(long, conflicts_with = "png")]
+    explain: bool,
     #[command(flatten)]
     writing: OutputArgs,
     #[command(flatten)]
@@ -211,6 +215,7 @@ impl Tool for Recon {
   tomo recon scan1.nxs -o rec.h5 --slices 500:600 --roi 200:1800,200:1800
   tomo recon scan1/ -o scan1.vol --shifts moves.txt  with the movement of every projection
   tomo recon scan1/ -o scan1.vol --dry-run           what it would read, write and need
+  tomo recon scan1/ -o scan1.vol --explain           and how long it must take, and what it took
 ";
 
     fn run(self, context: &Context) -> Result<Exit> {
@@ -223,19 +228,34 @@ impl Tool for Recon {
         }
         let plan = plan(&request, context.budget, &context.progress, &context.cancel)?;
         plan.warnings.iter().for_each(|w| context.warn(w));
+        let floor = match self.explain {
+            true => Some(floor(&plan, &context.progress, &context.cancel)?),
+            false => None,
+        };
         if self.writing.dry_run {
-            match context.json {
-                true => output::json(&plan)?,
-                false => output::print(&plan_text(&plan))?,
+            match (context.json, &floor) {
+                (true, Some(f)) => output::json(&json!({ "plan": plan, "floor": f }))?,
+                (true, None) => output::json(&plan)?,
+                (false, f) => {
+                    let explained = f.as_ref().map(|f| explain_text(&plan, f)).unwrap_or_default();
+                    output::print(&(plan_text(&plan) + &explained))?;
+                }
             }
             return Ok(Exit::Done);
         }
+        if let Some(f) = floor.as_ref().filter(|_| !context.json && !context.quiet) {
+            output::print(&(plan_text(&plan).replacen("would reconstruct", "reconstructing", 1) + &explain_text(&plan, f)))?;
+        }
         let done = execute(&plan, &context.progress, &context.cancel)?;
         done.warnings.iter().for_each(|w| context.warn(w));
-        match context.json {
-            true => output::json(&done)?,
-            false if !context.quiet => output::print(&done_text(&plan, &done))?,
-            false => {}
+        match (context.json, &floor) {
+            (true, Some(f)) => output::json(&json!({ "plan": plan, "floor": f, "done": done }))?,
+            (true, None) => output::json(&done)?,
+            (false, f) if !context.quiet => {
+                let compared = f.as_ref().map(|f| compare_text(f, &done)).unwrap_or_default();
+                output::print(&(done_text(&plan, &done) + &compared))?;
+            }
+            (false, _) => {}
         }
         if self.check && done.resumed > 0 {
             context.warn(&format!("slices 0-{} of the earlier run were not checked", done.resumed - 1));
@@ -335,6 +355,51 @@ impl Recon {
             verify: self.writing.verify,
         })
     }
+}
+
+fn seconds(s: f64) -> String {
+    human::duration(std::time::Duration::from_secs_f64(s))
+}
+
+fn explain_text(p: &Plan, f: &Floor) -> String {
+    let rate = |per_s: f64| format!("{}/s", human::bytes(per_s as u64));
+    let mut t = format!("back end {}, FFT of {} points per projection\n", p.backend, p.fft_len);
+    if let Some(g) = &p.grid {
+        t += &format!(
+            "grid of {} × {} points, kernel {} wide, tolerance {}\n",
+            g.cols,
+            g.rows,
+            g.kernel,
+            human::number(g.tolerance)
+        );
+    }
+    t += &format!("reading: at least {} at {}\n", seconds(f.read_seconds), rate(f.read_per_s));
+    t += &format!(
+        "arithmetic: at least {}: {:.2} ms per slice, {} million values corrected per second\n",
+        seconds(f.compute_seconds),
+        f.slice_seconds * 1e3,
+        human::number((f.corrected_per_s / 1e6).round())
+    );
+    t += &format!("writing: at least {} at {}\n", seconds(f.write_seconds), rate(f.write_per_s));
+    let disk = if f.one_disk { "scan and volume on one disk" } else { "scan and volume on different disks" };
+    t += &format!("floor {}, bound by {} ({disk})\n", seconds(f.seconds), f.bound_by);
+    t += "measured just now, in short:\n";
+    for m in f.measured {
+        t += &format!("  {m}\n");
+    }
+    t
+}
+
+fn compare_text(f: &Floor, d: &Done) -> String {
+    format!(
+        "{:.2} × the floor of {} (bound by {}); busy: reading {}, computing {}, writing {}\n",
+        d.seconds / f.seconds.max(1e-9),
+        seconds(f.seconds),
+        f.bound_by,
+        seconds(d.read_seconds),
+        seconds(d.compute_seconds),
+        seconds(d.write_seconds)
+    )
 }
 
 /// One slice as a range.

@@ -1,9 +1,11 @@
 //! What the tools do, without a terminal: `plan(args) -> Plan`, then `execute(plan, progress, cancel)`.
 
+pub mod bench;
 pub mod convert;
 pub mod convert_scan;
 pub mod info;
 pub mod picture;
+pub mod rates;
 pub mod recon;
 pub mod simulate;
 pub mod view;

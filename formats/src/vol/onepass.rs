@@ -204,7 +204,8 @@ mod tests {
                 pass.add(piece, one).unwrap();
             }
             let places = |f: fn(&Place) -> bool| pass.places.iter().filter(|p| f(p)).count();
-            let (held, filed) = (places(|p| matches!(p, Place::Memory(_))), places(|p| matches!(p, Place::File { .. })));
+            let (held, filed) =
+                (places(|p| matches!(p, Place::Memory(_))), places(|p| matches!(p, Place::File { .. })));
             assert_eq!(held + filed, 8, "the slice without a value has no counts");
             assert!((memory == MEMORY) == (filed == 0) && (memory == 0) == (held == 0), "{memory}: {held} {filed}");
             let closed = Guarded { shape, values: values.clone(), closed: 9 };

@@ -5,13 +5,26 @@ use super::Request;
 use super::bands::{BandSize, Bands};
 use super::setup::{Setup, setup, unit_name};
 use super::shifts::Shifts;
-use crate::recon::FbpPlan;
+use crate::recon::{Backend, FbpPlan};
 use crate::stream::{Budget, Cancel, Progress};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tomokit_formats::registry::{self, FormatSpec, writer_for};
 use tomokit_formats::{CreateOptions, DType, Error, FrameSource, Region, Result, Scan, Shape, VolumeMeta};
+
+/// What the gridding back end works on.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Grid {
+    /// Width of the kernel, grid points.
+    pub kernel: usize,
+    /// Columns.
+    pub cols: usize,
+    /// Rows.
+    pub rows: usize,
+    /// Relative error allowed.
+    pub tolerance: f64,
+}
 
 /// A reconstruction ready to run.
 #[derive(Serialize)]
@@ -52,6 +65,12 @@ pub struct Plan {
     pub first_row: usize,
     /// Detector rows from slice to slice.
     pub row_step: usize,
+    /// Back end: `gridding` or `direct`.
+    pub backend: &'static str,
+    /// Points of the FFT of a projection.
+    pub fft_len: usize,
+    /// Grid of the gridding back end.
+    pub grid: Option<Grid>,
     /// Numerical choices, for the record.
     pub numerics: String,
     /// Bytes read, counting every re-read the file's chunks force.
@@ -131,6 +150,12 @@ pub fn plan(request: &Request, budget: Budget, progress: &dyn Progress, cancel: 
         shape,
         first_row: rows[0],
         row_step: step,
+        backend: match options.backend {
+            Backend::Gridding => "gridding",
+            Backend::Direct => "direct",
+        },
+        fft_len: fbp.fft_len(),
+        grid: fbp.grid().map(|(kernel, (cols, rows))| Grid { kernel, cols, rows, tolerance: options.tolerance }),
         numerics: format!("{options:?}"),
         bytes_read,
         read_amplification,
