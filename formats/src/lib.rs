@@ -16,6 +16,7 @@
 //! - [`source`] and [`sink`] are the two traits every tool works with.
 //! - [`registry`] holds one static row per format; adding a format is one folder here plus one row there.
 //! - [`durable`] writes `*.part`, syncs and renames, so that nothing half-done ever carries a final name.
+//! - [`scan_out`] writes whole scans, in any of the layouts that the formats' folders hold.
 //! - One folder per format ([`vol`], [`raw`], [`edf`], [`tiff`], [`nexus`], [`par`], [`png`], [`npy`], [`sidecar`]),
 //!   each with a README of its oddities.
 //!
@@ -25,12 +26,14 @@
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("tomokit addresses volumes larger than 4 GB with usize: build it for a 64-bit target");
 
+mod angle_list;
 pub mod durable;
 pub mod error;
 pub mod io;
 pub mod mmap;
 pub mod model;
 pub mod registry;
+pub mod scan_out;
 pub mod series;
 pub mod sink;
 pub mod source;
@@ -47,7 +50,6 @@ pub mod vol;
 
 pub use error::{Error, Fault, Result};
 pub use model::{ByteOrder, DType, Region, Scan, Shape, Volume, VolumeMeta};
-pub use nexus::write_scan as scan_out;
 pub use registry::{Content, FormatSpec, OpenOptions, Opened};
 pub use sink::{CreateOptions, SliceSink};
 pub use source::{Access, FrameSource};

@@ -9,10 +9,9 @@
 //!
 //! Nothing is repaired silently: every value that was clipped or replaced is counted in [`Counts`].
 
-mod combine;
 mod ln;
 mod transmission;
 
-pub use combine::{Combine, combine};
 pub use ln::ln;
+pub use tomokit_formats::model::{Combine, combine};
 pub use transmission::{Bad, Corrector, Counts, Flat, LogOptions};

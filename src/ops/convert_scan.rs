@@ -79,7 +79,11 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
     files
 }
 
-/// The layout a `--to` name means, if it is one of a scan rather than of a volume.
+/// The layout a `--to` name means, if it is one of a scan rather than of a volume: `nxtomo`, and `edf-scan` where the
+/// name alone means a volume.
 pub fn layout_of(to: &str) -> Option<ScanLayout> {
+    if let Some(name) = to.trim().to_ascii_lowercase().strip_suffix("-scan") {
+        return ScanLayout::parse(name);
+    }
     ScanLayout::parse(to).filter(|l| tomokit_formats::registry::by_name(l.name()).is_err())
 }

@@ -25,6 +25,7 @@ pub mod axis;
 mod direct;
 mod filter;
 mod geometry;
+mod gridding;
 mod options;
 mod plan;
 pub mod reference;

@@ -2,6 +2,7 @@
 //! any number of threads and in any batch; leaves reading, correcting and writing to the caller.
 
 use super::direct::{Direct, TILE, Tile};
+use super::gridding::{self, Gridding};
 use super::rowfilter::{RowFilter, RowScratch};
 use super::simd::Simd;
 use super::{Backend, Geometry, Mask, Options};
@@ -40,7 +41,15 @@ impl<'a> Sinograms<'a> {
 }
 
 /// Working memory of [`FbpPlan::execute`], owned by the caller and reused from call to call.
-pub struct Scratch {
+pub struct Scratch(Buffers);
+
+enum Buffers {
+    Direct(DirectScratch),
+    Gridding(gridding::Scratch),
+}
+
+/// Working memory of the direct back end.
+struct DirectScratch {
     lanes: usize,
     /// `[angle][stored column][lane]`.
     filtered: Vec<f32>,
@@ -53,21 +62,23 @@ pub struct Scratch {
 impl Scratch {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        (self.filtered.len() + self.tiles.len()) * 4
+        match &self.0 {
+            Buffers::Direct(s) => (s.filtered.len() + s.tiles.len()) * 4,
+            Buffers::Gridding(s) => s.bytes(),
+        }
     }
 }
 
-/// The engine behind a plan, with its tables. A second one (Fourier gridding) takes its place beside the first: it
-/// shares geometry, weights, padding and filter response, and has scratch of its own.
+/// The engine behind a plan, with its tables. Both share geometry, weights, padding and filter response.
 enum Engine {
-    Direct(Direct),
+    Direct(RowFilter, Direct),
+    Gridding(Box<Gridding>),
 }
 
 /// Filtered backprojection of one scan: tables made once, shared by all threads.
 pub struct FbpPlan {
     geometry: Geometry,
     options: Options,
-    filter: RowFilter,
     engine: Engine,
     /// Half-open seen columns of every row of the full slice, if voxels outside are to be zero.
     seen: Option<Vec<(usize, usize)>>,
@@ -82,15 +93,19 @@ impl FbpPlan {
     pub fn new(geometry: &Geometry, options: &Options) -> Result<Self> {
         geometry.check()?;
         options.check()?;
-        let filter = RowFilter::new(geometry, options)?;
         let seen = match options.mask {
             Mask::Off => None,
             Mask::Seen => Some((0..geometry.output.ny).map(|i| geometry.seen_columns(i)).collect()),
         };
         let engine = match options.backend {
-            Backend::Direct => Engine::Direct(Direct::new(geometry, options, filter.span(), seen.is_some())),
+            Backend::Gridding => Engine::Gridding(Box::new(Gridding::of(geometry, options)?)),
+            Backend::Direct => {
+                let filter = RowFilter::new(geometry, options)?;
+                let direct = Direct::new(geometry, options, filter.span(), seen.is_some());
+                Engine::Direct(filter, direct)
+            }
         };
-        Ok(FbpPlan { geometry: geometry.clone(), options: *options, filter, engine, seen, simd: Simd::detect() })
+        Ok(FbpPlan { geometry: geometry.clone(), options: *options, engine, seen, simd: Simd::detect() })
     }
 
     /// The same plan on other vector instructions: for comparison and benchmarks.
@@ -119,7 +134,18 @@ impl FbpPlan {
 
     /// Length of the FFT of a projection.
     pub fn fft_len(&self) -> usize {
-        self.filter.len()
+        match &self.engine {
+            Engine::Direct(filter, _) => filter.len(),
+            Engine::Gridding(g) => g.fft_len(),
+        }
+    }
+
+    /// Kernel width and grid (columns, rows) of the gridding back end; `None` for the direct one.
+    pub fn grid(&self) -> Option<(usize, (usize, usize))> {
+        match &self.engine {
+            Engine::Direct(..) => None,
+            Engine::Gridding(g) => Some(g.describe()),
+        }
     }
 
     /// Slices that are worked on together: batches are best a multiple of it.
@@ -141,8 +167,14 @@ impl FbpPlan {
 
     /// Bytes of a [`Scratch`] for batches of at most `batch` slices on `workers` threads.
     pub fn scratch_bytes(&self, batch: usize, workers: usize) -> u64 {
-        let (filtered, tiles, _) = self.scratch_sizes(self.lanes_for(batch), workers);
-        4 * (filtered + tiles) + workers.max(1) as u64 * self.filter.scratch_bytes()
+        let lanes = self.lanes_for(batch);
+        match &self.engine {
+            Engine::Gridding(g) => g.scratch_bytes(lanes, workers),
+            Engine::Direct(filter, direct) => {
+                let (filtered, tiles, _) = self.scratch_sizes(direct, lanes, workers);
+                4 * (filtered + tiles) + workers.max(1) as u64 * filter.scratch_bytes()
+            }
+        }
     }
 
     /// Working memory for any batch on the current thread pool.
@@ -159,28 +191,31 @@ impl FbpPlan {
     /// If there is not that much memory.
     pub fn scratch_for(&self, batch: usize, workers: usize) -> Result<Scratch> {
         let lanes = self.lanes_for(batch);
-        let (filtered, tiles, tile_rows) = self.scratch_sizes(lanes, workers);
+        let refused = || {
+            Error::limit(format!("{} MB of working memory are not to be had", self.scratch_bytes(batch, workers) >> 20))
+                .hint("make fewer slices at a time, or use a machine with more memory")
+        };
+        let (filter, direct) = match &self.engine {
+            Engine::Gridding(g) => {
+                return g.scratch(lanes, workers).map(|s| Scratch(Buffers::Gridding(s))).ok_or_else(refused);
+            }
+            Engine::Direct(filter, direct) => (filter, direct),
+        };
+        let (filtered, tiles, tile_rows) = self.scratch_sizes(direct, lanes, workers);
         let get = |n: u64| {
             let mut v = Vec::new();
             let n = usize::try_from(n).unwrap_or(usize::MAX);
-            v.try_reserve_exact(n).map_err(|e| {
-                Error::limit(format!(
-                    "{} MB of working memory are not to be had",
-                    self.scratch_bytes(batch, workers) >> 20
-                ))
-                .hint("make a smaller region of the slice, or use a machine with more memory")
-                .source(e)
-            })?;
+            v.try_reserve_exact(n).map_err(|e| refused().source(e))?;
             v.resize(n, 0f32);
             Ok(v)
         };
-        Ok(Scratch {
+        Ok(Scratch(Buffers::Direct(DirectScratch {
             lanes,
             filtered: get(filtered)?,
             tiles: get(tiles)?,
             tile_rows,
-            rows: (0..workers.max(1)).map(|_| self.filter.scratch()).collect(),
-        })
+            rows: (0..workers.max(1)).map(|_| filter.scratch()).collect(),
+        })))
     }
 
     fn lanes_for(&self, slices: usize) -> usize {
@@ -192,8 +227,7 @@ impl FbpPlan {
     }
 
     /// Floats of filtered projections, floats of tiles, rows of tiles.
-    fn scratch_sizes(&self, lanes: usize, workers: usize) -> (u64, u64, usize) {
-        let Engine::Direct(d) = &self.engine;
+    fn scratch_sizes(&self, d: &Direct, lanes: usize, workers: usize) -> (u64, u64, usize) {
         let (tx, ty) = self.tile_grid();
         // Enough tiles at a time to keep the workers evenly busy.
         let tile_rows = (8 * workers.max(1)).div_ceil(tx.len()).min(ty.len());
@@ -226,31 +260,47 @@ impl FbpPlan {
                 .expected(format!("{} slices of {} values", sinograms.slices, self.slice_len()))
                 .found(slices.len()));
         }
-        let (filtered, tiles, _) = self.scratch_sizes(scratch.lanes, 1);
-        if (scratch.filtered.len() as u64) < filtered || (scratch.tiles.len() as u64) < tiles {
-            return Err(Error::caller("the working memory was made for another plan"));
-        }
-        let Engine::Direct(direct) = &self.engine;
+        let seen = self.seen.as_deref();
         let mut done = 0;
-        for group in slices.chunks_mut(scratch.lanes * self.slice_len()) {
-            let count = group.len() / self.slice_len();
-            let lanes = self.lanes_for(count).min(scratch.lanes);
-            self.filter_group(direct, sinograms, done, count, lanes, scratch);
-            self.backproject_group(direct, group, lanes, scratch);
-            done += count;
+        match (&self.engine, &mut scratch.0) {
+            (Engine::Gridding(g), Buffers::Gridding(scratch)) if g.fits(scratch) => {
+                for group in slices.chunks_mut(scratch.lanes() * self.slice_len()) {
+                    let first = done;
+                    done += group.len() / self.slice_len();
+                    let rows = |lane: usize, k: usize| sinograms.row(first + lane, k, cols);
+                    g.run(self.simd, done - first, &rows, seen, group, scratch);
+                }
+            }
+            (Engine::Direct(filter, direct), Buffers::Direct(scratch))
+                if {
+                    let (filtered, tiles, _) = self.scratch_sizes(direct, scratch.lanes, 1);
+                    scratch.filtered.len() as u64 >= filtered && scratch.tiles.len() as u64 >= tiles
+                } =>
+            {
+                for group in slices.chunks_mut(scratch.lanes * self.slice_len()) {
+                    let count = group.len() / self.slice_len();
+                    let lanes = self.lanes_for(count).min(scratch.lanes);
+                    self.filter_group(filter, direct, sinograms, done, count, lanes, scratch);
+                    self.backproject_group(direct, group, lanes, scratch);
+                    done += count;
+                }
+            }
+            _ => return Err(Error::caller("the working memory was made for another plan")),
         }
         Ok(())
     }
 
     /// Filters slices `first..first + count` into `scratch.filtered`; unused lanes are zero.
+    #[allow(clippy::too_many_arguments)]
     fn filter_group(
         &self,
+        filter: &RowFilter,
         d: &Direct,
         s: Sinograms<'_>,
         first: usize,
         count: usize,
         lanes: usize,
-        scratch: &mut Scratch,
+        scratch: &mut DirectScratch,
     ) {
         let n = self.geometry.angles_rad.len();
         let one = d.row() * lanes;
@@ -267,13 +317,13 @@ impl FbpPlan {
                 }
                 for lane in 0..count {
                     let row = s.row(first + lane, k, self.geometry.cols);
-                    self.filter.apply(k, row, rows, d.lo, &mut inner[lane..], lanes);
+                    filter.apply(k, row, rows, d.lo, &mut inner[lane..], lanes);
                 }
             }
         });
     }
 
-    fn backproject_group(&self, d: &Direct, group: &mut [f32], lanes: usize, scratch: &mut Scratch) {
+    fn backproject_group(&self, d: &Direct, group: &mut [f32], lanes: usize, scratch: &mut DirectScratch) {
         let (tx, ty) = self.tile_grid();
         let roi = self.geometry.roi();
         let (nx, _) = self.geometry.slice_size();

@@ -1,7 +1,7 @@
 //! The slow oracle: filtered backprojection in float64 with plain loops and sums, no FFT, no tiles, no lanes. It shares
 //! only geometry and filter windows with the fast plan, and is what the plan is tested against.
 
-use super::{Field, Geometry, Interpolation, Mask, Options, Padding, Weights};
+use super::{Backend, Field, Geometry, Interpolation, Mask, Options, Padding, Weights};
 use std::f64::consts::PI;
 use tomokit_formats::{Error, Result};
 
@@ -17,7 +17,11 @@ pub fn fbp(geometry: &Geometry, options: &Options, sinogram: &[f64]) -> Result<V
     if sinogram.len() != n * cols {
         return Err(Error::caller("the sinogram does not fit").expected(n * cols).found(sinogram.len()));
     }
-    let len = options.filter.fft_len(geometry.filter_width(), options.pad_factor);
+    let exact = options.backend == Backend::Gridding;
+    let len = match options.backend {
+        Backend::Direct => options.filter.fft_len(geometry.filter_width(), options.pad_factor),
+        Backend::Gridding => super::gridding::circle(geometry, options),
+    };
     let left = (len - cols) / 2;
     let kernel = kernel(options, len);
     let weights = match options.weights {
@@ -34,12 +38,17 @@ pub fn fbp(geometry: &Geometry, options: &Options, sinogram: &[f64]) -> Result<V
         let padded: Vec<f64> = (0..len).map(|p| value(geometry, options, &row, p as i64 - left as i64)).collect();
         let filtered: Vec<f64> =
             (0..len).map(|i| (0..len).map(|j| padded[j] * kernel[(i + len - j) % len]).sum()).collect();
+        let waves = if exact { waves(&filtered) } else { Vec::new() };
         let (sin, cos) = geometry.angle_of(k).sin_cos();
         for (i, line) in slice.chunks_exact_mut(nx).enumerate() {
             let y = cy - (roi.y0 + i) as f64;
             for (j, v) in line.iter_mut().enumerate() {
                 let x = (roi.x0 + j) as f64 - cx;
                 let mut u = x * cos + y * sin + geometry.axis_of(k) + left as f64;
+                if exact {
+                    *v += weights[k] * scale * between(&waves, u / len as f64);
+                    continue;
+                }
                 if options.interpolation == Interpolation::Quarter {
                     u = (u * 4.0 + 0.5).floor() / 4.0;
                 }
@@ -56,6 +65,32 @@ pub fn fbp(geometry: &Geometry, options: &Options, sinogram: &[f64]) -> Result<V
         }
     }
     Ok(slice)
+}
+
+/// Amplitudes (cosine, sine) of the frequencies `0..=len/2` of a row on its circle, `len` even.
+fn waves(row: &[f64]) -> Vec<(f64, f64)> {
+    let len = row.len();
+    let turn: Vec<(f64, f64)> = (0..len).map(|i| (2.0 * PI * i as f64 / len as f64).sin_cos()).collect();
+    (0..=len / 2)
+        .map(|m| {
+            let both = if m == 0 || 2 * m == len { 1.0 } else { 2.0 } / len as f64;
+            let term = |(i, v): (usize, &f64)| (v * turn[m * i % len].1, v * turn[m * i % len].0);
+            let (c, s) = row.iter().enumerate().map(term).fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1));
+            (c * both, s * both)
+        })
+        .collect()
+}
+
+/// Value between the columns, `turn` of the way around the circle: trigonometric interpolation. The highest frequency
+/// has no sine part that the columns could show, and gets none.
+fn between(waves: &[(f64, f64)], turn: f64) -> f64 {
+    let (sin, cos) = (2.0 * PI * turn).sin_cos();
+    let (mut s, mut c, mut sum) = (0.0, 1.0, 0.0);
+    for (m, (a, b)) in waves.iter().enumerate() {
+        sum += a * c + if m + 1 < waves.len() { b * s } else { 0.0 };
+        (c, s) = (c * cos - s * sin, c * sin + s * cos);
+    }
+    sum
 }
 
 /// Value of the padded row at detector column `u`.

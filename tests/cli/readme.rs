@@ -37,7 +37,7 @@ fn the_format_table_is_that_of_the_code() {
         table += &format!("| `{}` | {} | {} | {} |\n", f.name, f.title, dash(f.reads), dash(f.writes));
     }
     table += "\nScans: SOLEIL Flyscan (folder or file), NXtomo, DXchange, DIAD, PyHST2 `.par` with EDF or HDF5, ESRF and TIFF\n\
-              folders; written: Flyscan, NXtomo, DXchange.\n\n";
+              folders; written: Flyscan, NXtomo, DXchange, PyHST2's EDF folder with `.par`, TIFF folders.\n\n";
     let (path, text) = readme();
     let begin = text.find(BEGIN).expect("the table's first mark") + BEGIN.len();
     let end = text.find(END).expect("the table's last mark");

@@ -38,10 +38,13 @@ fn every_layout_reconstructs_to_the_truth_and_alike() {
             ],
         )
         .expect(0);
-        // Folders of plain images know neither pixel size nor range for sure.
         let axis = ((SIZE as f64 - 1.0) / 2.0 + 3.25).to_string();
         let out = format!("{layout}.vol");
         tomo(d, &["recon", &scan, "-o", &out, "--axis", &axis, "--pixel-size", "1", "--range", "180"]).expect(0);
+        // Pixel size and angles are stored by every layout.
+        let known = format!("{layout}-known.vol");
+        tomo(d, &["recon", &scan, "-o", &known, "--axis", &axis]).expect(0);
+        assert_alike(&read_floats(&d.join(&known)), &read_floats(&d.join(&out)), &format!("{layout} by its own word"));
         let (ours, truth) = (read_floats(&d.join(&out)), read_floats(&d.join(format!("{layout}-true.vol"))));
         assert_eq!(ours.len(), truth.len());
         let (r, slope) = correlation(truth.iter().zip(&ours).filter(|(_, o)| **o != 0.0).map(|(t, o)| (*t, *o)));
@@ -49,13 +52,23 @@ fn every_layout_reconstructs_to_the_truth_and_alike() {
         assert!(r > 0.95 && (slope - 1.0).abs() < 0.05, "{layout}: {r} {slope}");
         match &first {
             None => first = Some(ours),
-            Some(f) => {
-                let scale = f.iter().fold(0f32, |m, v| m.max(v.abs()));
-                let worst = f.iter().zip(&ours).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
-                assert!(worst <= 1e-4 * scale, "{layout} differs by {worst} of {scale}");
-            }
+            Some(f) => assert_alike(&ours, f, layout),
         }
     }
+    // The parameter files say the axis as well.
+    for par in ["flyscan/flyscan.par", "edf/edf.par"] {
+        tomo(d, &["recon", par, "-o", "par.vol", "--overwrite"]).expect(0);
+        assert_alike(&read_floats(&d.join("par.vol")), first.as_deref().unwrap(), par);
+    }
+}
+
+/// Same volume within 1e-4 of its largest value: angles in degrees with nine decimals, averages in float32.
+fn assert_alike(a: &[f32], b: &[f32], what: &str) {
+    assert_eq!(a.len(), b.len(), "{what}");
+    let scale = b.iter().fold(0f32, |m, v| m.max(v.abs()));
+    let worst = a.iter().zip(b).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+    println!("{what}: differs by at most {worst} of {scale}");
+    assert!(scale > 0.0 && worst <= 1e-4 * scale, "{what} differs by {worst} of {scale}");
 }
 
 #[test]

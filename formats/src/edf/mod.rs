@@ -18,6 +18,7 @@ pub mod scan;
 pub mod stack;
 pub mod store;
 pub mod write;
+pub(crate) mod write_scan;
 
 pub use read::{File, Frame};
 pub use write::write_frame;

@@ -1,12 +1,13 @@
 //! Scan folders of ESRF and PyHST2: numbered projections, `refHSTNNNN` (median flats at projection NNNN), `dark.edf`,
 //! raw `refNNNN_NNNN` and `darkendNNNN`, and `<scan>.info` with the number of projections, the angular range and the
-//! pixel size.
+//! pixel size. Angles in unequal steps come from an `angles.txt` beside them.
 //!
 //! Guarantees: file numbers decide positions; what is missing or assumed becomes a warning. Leaves to others: the
 //! PyHST2 `.par` that may describe the same files with exact angles and axis.
 
 use super::folder::{Numbered, choose, edf_stem, series, tidy};
 use super::{SPEC, facts_of, read::File};
+use crate::angle_list;
 use crate::model::{Angles, Facts, RefPosition, RefSet, Scan};
 use crate::registry::*;
 use crate::{Error, FrameSource, Region, Result};
@@ -164,7 +165,12 @@ pub fn open(c: &Candidate, _: &OpenOptions) -> Result<Opened> {
         }
     }
     let position_of = |n: u64| n.saturating_sub(first_number) as f64 / step as f64;
-    let (angles, covered) = angles(&files, tomo_n, value("SCANRANGE"), step, &mut warnings);
+    let (mut angles, covered) = angles(&files, tomo_n, value("SCANRANGE"), step, &mut warnings);
+    let list = c.path.join(angle_list::NAME);
+    let listed = list.is_file();
+    if listed {
+        angles = angle_list::read_for(&list, files.len())?;
+    }
     let numbers = (first_number, files[files.len() - 1].number);
     let mut used: Vec<PathBuf> = files.iter().map(|f| f.path.clone()).collect();
     let head = File::open(&used[0])?;
@@ -234,6 +240,7 @@ pub fn open(c: &Candidate, _: &OpenOptions) -> Result<Opened> {
     let mut facts = facts_of(head.header(), &mut warnings);
     add_facts(&mut facts, &info, &prefix, numbers, covered);
     used.extend(info.map(|(p, _)| p));
+    used.extend(listed.then_some(list));
     let name = prefix.trim_end_matches(['_', '-']);
     let name =
         if name.is_empty() { c.path.file_name().map(|n| n.to_string_lossy()).unwrap_or_default() } else { name.into() };

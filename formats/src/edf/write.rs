@@ -137,6 +137,14 @@ pub fn write_frame(
     to.write_all(&low_byte_first(bytes, dtype.size())).map_err(failed)
 }
 
+/// Writes one image as a file of its own, synced: the header, then values of `size` bytes in native byte order.
+pub(super) fn write_file(path: &Path, head: &[u8], values: &[u8], size: usize) -> Result<()> {
+    let mut f = std::fs::File::create(path).on(path, "creating")?;
+    f.write_all(head).on(path, "writing")?;
+    f.write_all(&low_byte_first(values, size)).on(path, "writing")?;
+    f.sync_all().on(path, "syncing to disk")
+}
+
 /// Header keys for what is known about a volume. Characters a header cannot hold become blanks or `?`.
 pub fn meta_keys(meta: &VolumeMeta) -> Vec<(String, String)> {
     let clean = |t: &str| -> String {
@@ -290,10 +298,7 @@ impl SliceSink for Slices {
         let head = self.common.header(0, 0)?;
         for slice in slices.chunks_exact(self.common.frame_bytes) {
             let path = self.name(self.common.next);
-            let mut f = std::fs::File::create(&path).on(&path, "creating")?;
-            f.write_all(&head).on(&path, "writing")?;
-            f.write_all(&low_byte_first(slice, self.common.options.dtype.size())).on(&path, "writing")?;
-            f.sync_all().on(&path, "syncing to disk")?;
+            write_file(&path, &head, slice, self.common.options.dtype.size())?;
             self.common.next += 1;
         }
         Ok(())

@@ -4,12 +4,13 @@ pub mod file;
 pub mod info;
 pub mod layout;
 pub mod links;
-pub mod write_scan;
+pub(crate) mod write_scan;
 
 mod array;
 mod choose;
 mod chunks;
 mod filters;
+pub(crate) mod h5out;
 #[cfg(test)]
 mod hostile;
 mod make;

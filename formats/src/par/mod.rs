@@ -1,6 +1,7 @@
 //! PyHST2 parameter files (`.par`): [`text`] reads and edits them, [`scan`] turns one into a scan where the images it
 //! names can be found.
 
+pub(crate) mod make;
 pub mod scan;
 pub mod text;
 

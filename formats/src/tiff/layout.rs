@@ -8,10 +8,12 @@
 //!
 //! Guarantees: counts must add up to the files that are there; inter-flats (which break the order) are refused.
 //! Angles come from `angles.txt` (degrees, one per projection), an IMAT log, or the TOMCAT log; otherwise they are
-//! assumed and a warning says so. Flats of folders carry no time: they count as taken before the first projection.
+//! assumed and a warning says so. Flats and darks of folders carry no time: they count as taken before the first
+//! projection, those in `flats_after` and `darks_after` as taken after the last.
 
 use super::folder::{self, Group};
 use super::{SPEC, describe};
+use crate::angle_list;
 use crate::io::read_small_text;
 use crate::model::{Angles, Facts, RefPosition, RefSet};
 use crate::registry::{Content, Opened};
@@ -24,6 +26,7 @@ const PROJECTIONS: [&str; 9] =
 const FLATS: [&str; 11] =
     ["flats", "flat", "ob", "openbeam", "open_beam", "ref", "refs", "flat_before", "white", "whites", "flatfield"];
 const FLATS_AFTER: [&str; 2] = ["flat_after", "flats_after"];
+const DARKS_AFTER: [&str; 2] = ["dark_after", "darks_after"];
 const DARKS: [&str; 8] = ["darks", "dark", "dc", "df", "di", "dark_before", "darkfield", "darkcurrent"];
 
 /// Largest text file read for angles and counts.
@@ -51,25 +54,27 @@ fn has_tiffs(dir: &Path) -> bool {
 pub(super) struct Folders {
     projections: PathBuf,
     flats: Vec<(PathBuf, bool)>,
-    darks: Option<PathBuf>,
+    darks: Vec<(PathBuf, bool)>,
 }
 
 impl Folders {
     /// Looks for the sub-folders; projections and at least one kind of reference must be there.
     pub(super) fn find(dir: &Path) -> Option<Folders> {
         let projections = sub(dir, &PROJECTIONS)?;
-        let flats: Vec<(PathBuf, bool)> = [(sub(dir, &FLATS), false), (sub(dir, &FLATS_AFTER), true)]
-            .into_iter()
-            .filter_map(|(p, a)| Some((p?, a)))
-            .collect();
-        let darks = sub(dir, &DARKS);
-        (!flats.is_empty() || darks.is_some()).then_some(Folders { projections, flats, darks })
+        let both = |before: &[&str], after: &[&str]| -> Vec<(PathBuf, bool)> {
+            [(sub(dir, before), false), (sub(dir, after), true)]
+                .into_iter()
+                .filter_map(|(p, a)| Some((p?, a)))
+                .collect()
+        };
+        let (flats, darks) = (both(&FLATS, &FLATS_AFTER), both(&DARKS, &DARKS_AFTER));
+        (!flats.is_empty() || !darks.is_empty()).then_some(Folders { projections, flats, darks })
     }
 
     /// For the probe: the folders by name.
     pub(super) fn reason(&self) -> String {
         let n = |p: &Path| p.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let refs: Vec<String> = self.flats.iter().map(|f| n(&f.0)).chain(self.darks.iter().map(|d| n(d))).collect();
+        let refs: Vec<String> = self.flats.iter().chain(&self.darks).map(|f| n(&f.0)).collect();
         format!("folders of TIFF files: {} beside {}", n(&self.projections), refs.join(", "))
     }
 }
@@ -104,14 +109,10 @@ pub(super) fn open_folders(dir: &Path, found: &Folders) -> Result<Opened> {
         files.extend(paths);
         Ok(RefSet { source, position: RefPosition(position), averaged: false, origin: path.display().to_string() })
     };
-    let mut flats = Vec::new();
-    for (path, after) in &found.flats {
-        flats.push(reference(path, if *after { n as f64 } else { 0.0 }, &mut files)?);
-    }
-    let darks = match &found.darks {
-        Some(p) => vec![reference(p, 0.0, &mut files)?],
-        None => Vec::new(),
+    let mut all = |sets: &[(PathBuf, bool)], files: &mut Vec<PathBuf>| -> Result<Vec<RefSet>> {
+        sets.iter().map(|(path, after)| reference(path, if *after { n as f64 } else { 0.0 }, files)).collect()
     };
+    let (flats, darks) = (all(&found.flats, &mut files)?, all(&found.darks, &mut files)?);
     let angles = find_angles(&[dir, &found.projections], n, &mut files, &mut warnings)?;
     finish(dir, "tiff", Parts { projections, origin: found.projections.clone(), flats, darks, angles, files }, warnings)
 }
@@ -185,19 +186,13 @@ fn find_angles(dirs: &[&Path], n: usize, files: &mut Vec<PathBuf>, warnings: &mu
             let Ok(text) = read_small_text(&path, MAX_TEXT) else {
                 continue;
             };
-            let deg = if is_list { list_angles(&path, &text)? } else { imat_angles(&text) };
+            let deg = if is_list { angle_list::parse(&path, &text)? } else { imat_angles(&text) };
             if deg.is_empty() {
                 continue;
             }
-            if deg.len() != n {
-                return Err(Error::file(&path, "the number of angles is not that of the projections")
-                    .expected(n)
-                    .found(deg.len())
-                    .hint("correct the angles file, or move it away to have 0 to 180° assumed"));
-            }
-            let origin = path.file_name().map(|f| f.to_string_lossy().into_owned()).unwrap_or_default();
+            let angles = angle_list::of_degrees(&path, &deg, n)?;
             files.push(path);
-            return Ok(Angles { rad: deg.iter().map(|d| d.to_radians()).collect(), origin });
+            return Ok(angles);
         }
     }
     warnings.push(
@@ -212,20 +207,6 @@ fn assumed(n: usize, from: f64, to: f64) -> Angles {
         rad: (0..n).map(|i| from.to_radians() + step * i as f64).collect(),
         origin: format!("assumed {from}..{to}"),
     }
-}
-
-/// One angle in degrees per line; blank lines and `#` comments are skipped, the last column counts.
-fn list_angles(path: &Path, text: &str) -> Result<Vec<f64>> {
-    let lines = text.lines().enumerate().map(|(i, l)| (i, l.split('#').next().unwrap_or("").trim()));
-    lines
-        .filter(|(_, l)| !l.is_empty())
-        .map(|(i, l)| {
-            let last = l.split([' ', '\t', ',', ';']).rfind(|w| !w.is_empty()).unwrap_or(l);
-            last.parse::<f64>().ok().filter(|v| v.is_finite()).ok_or_else(|| {
-                Error::file(path, format!("line {} is not an angle in degrees", i + 1)).found(format!("'{l}'"))
-            })
-        })
-        .collect()
 }
 
 /// `… Projection:  12  angle: 3.5 …`: the log of IMAT at ISIS.
@@ -369,10 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn angle_lists() {
-        let p = Path::new("angles.txt");
-        assert_eq!(list_angles(p, "# deg\n0\n 1, 0.5\n\n2\t1.0 # end\n").unwrap(), [0.0, 0.5, 1.0]);
-        assert!(list_angles(p, "0\nabc\n").unwrap_err().to_string().contains("line 2"));
+    fn imat_logs() {
         let imat = "Sun Feb 10 00:22:04 2019   Projection:  0  angle: 0.0   Monitor 3 before:  4577907\nx   Projection:  1  angle: 0.3147   M";
         assert_eq!(imat_angles(imat), [0.0, 0.3147]);
     }

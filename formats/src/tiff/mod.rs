@@ -15,6 +15,7 @@ mod layout;
 mod page;
 mod stack;
 mod write;
+pub(crate) mod write_scan;
 
 pub use file::File;
 pub use page::{Directory, Page};

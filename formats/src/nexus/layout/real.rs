@@ -4,7 +4,7 @@ use super::open_file;
 use super::tests::{has, plain, read};
 use crate::Shape;
 use crate::nexus::H5;
-use crate::nexus::write_scan::tests::open;
+use crate::scan_out::tests::open;
 use std::path::{Path, PathBuf};
 
 /// A real file, if this machine has it.

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::model::{FieldOfView, RefSet};
-use crate::nexus::write_scan::h5out::{H5Out, Storage};
-use crate::nexus::write_scan::tests::{all, frames, open, scan_of, spec, write};
-use crate::nexus::write_scan::{Part, RefSpec, ScanLayout, ScanWriteOptions};
+use crate::nexus::h5out::H5Out;
 use crate::registry::Content;
+use crate::scan_out::tests::{all, frames, open, scan_of, spec, write};
+use crate::scan_out::{Part, RefSpec, ScanLayout, ScanWriteOptions, Storage};
 use crate::{DType, Error, Scan, Shape};
 use std::path::PathBuf;
 

@@ -4,10 +4,11 @@
 //! of the format expects. When they were taken is said by `theta_white` and `theta_dark`: the angle of the projection
 //! that came next, and for those after the last projection the angle of one more step.
 
-use super::h5out::H5Out;
-use super::place::{Places, Run, common};
-use super::{Layout, Part, RefSpec, ScanSpec, ScanWriteOptions};
-use crate::{DType, Error, Result, Shape};
+use super::place::{Places, Run};
+use crate::nexus::h5out::H5Out;
+use crate::scan_out::spec::joint_type;
+use crate::scan_out::{Layout, Part, RefSpec, ScanSpec, ScanWriteOptions};
+use crate::{Result, Shape};
 use std::path::{Path, PathBuf};
 
 /// A DXchange file being filled.
@@ -94,15 +95,6 @@ impl File {
         }
         Ok(())
     }
-}
-
-/// One type for sets that share a dataset.
-pub fn joint_type(path: &Path, sets: &[RefSpec], pick: &[usize]) -> Result<DType> {
-    common(pick.iter().map(|&i| sets[i].dtype)).ok_or_else(|| {
-        Error::caller("no type holds the values of all these flats or darks exactly")
-            .path(path)
-            .found(pick.iter().map(|&i| sets[i].dtype.name()).collect::<Vec<_>>().join(", "))
-    })
 }
 
 impl Layout for File {

@@ -5,14 +5,13 @@
 //! Beside each stack its mean is written (`ref_2d`, `dark_2d`, float32), which is what PyHST2 reads. The stem of the
 //! files is the name of the folder.
 
-use super::dxchange::joint_type;
-use super::h5out::H5Out;
 use super::place::{Places, Run};
-use super::{Layout, Part, RefSpec, ScanSpec, ScanWriteOptions};
 use crate::durable::{PartDir, write_small};
-use crate::model::FieldOfView;
+use crate::nexus::h5out::H5Out;
+use crate::par::make;
+use crate::scan_out::spec::joint_type;
+use crate::scan_out::{Layout, Part, RefSpec, ScanSpec, ScanWriteOptions, folder_name};
 use crate::{DType, Error, Result, Shape};
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Entry and datasets of the projections' file.
@@ -52,11 +51,7 @@ impl Folder {
                 .found(format!("flats after projection {}", r.position))
                 .hint("write NXtomo instead (--to nxtomo)"));
         }
-        let stem = path
-            .file_name()
-            .and_then(|n| n.to_str())
-            .ok_or_else(|| Error::caller("a scan folder needs a name of plain text").path(path))?
-            .to_owned();
+        let stem = folder_name(path)?;
         let dir = PartDir::create(path, options.overwrite, false)?;
         let main = H5Out::create(&dir.path().join(format!("{stem}.nxs")), false)?;
         main.class(ENTRY, "NXentry")?;
@@ -176,92 +171,27 @@ impl Layout for Folder {
     }
 }
 
-/// The `.par` of the scan: PyHST2's keys for reading the HDF5 files directly, in the order of the beamlines' own files,
-/// then what is known of the stages as comments. Paths start at the folder above, where PyHST2 is run.
+/// What the `.par` says of the files: PyHST2 reads the HDF5 directly. Paths start at the folder above, where it is run.
 fn par_text(stem: &str, spec: &ScanSpec) -> String {
-    let (n, rows, cols) = (spec.shape.frames, spec.shape.rows, spec.shape.cols);
-    let last = n as f64;
-    let quoted = |file: &str| format!("\"{stem}/{file}\"");
-    let yes = |b: bool| if b { "YES" } else { "NO" };
+    let n = spec.shape.frames;
+    let inside = |file: &str| format!("{stem}/{file}");
     let pre = spec.flats.iter().any(|r| r.position <= 0.0);
     let post = spec.flats.iter().any(|r| r.position > 0.0);
-    let step = spec.step_deg();
-    let turn = (step.abs() * last - 360.0).abs() <= 0.001f64.to_degrees();
-    let mut t = String::from("# HST_SLAVE PARAMETER FILE\n");
-    let mut key = |name: &str, value: String| {
-        let _ = writeln!(t, "{name} = {value}");
-    };
-    key("MULTIFRAME", "0".into());
-    key("FILE_PREFIX", quoted(&format!("{stem}.nxs")));
-    key("PROJ_DS_NAME", format!("\"{IMAGE}\""));
-    key("NUM_FIRST_IMAGE", "0 # number of the first projection".into());
-    key("NUM_LAST_IMAGE", format!("{} # number of the last projection", n - 1));
-    key("NUMBER_LENGTH_VARIES", "NO".into());
-    key("LENGTH_OF_NUMERICAL_PART", "4".into());
-    key("FILE_POSTFIX", ".nxs".into());
-    key("FILE_INTERVAL", "1".into());
-    key("NUM_IMAGE_1", format!("{cols} # horizontal pixels"));
-    key("NUM_IMAGE_2", format!("{rows} # vertical pixels"));
-    if let Some([v, h]) = spec.pixel_um {
-        key("IMAGE_PIXEL_SIZE_1", format!("{h} # micron, horizontal"));
-        key("IMAGE_PIXEL_SIZE_2", format!("{v} # micron, vertical"));
-    }
-    key("SUBTRACT_BACKGROUND", yes(!spec.darks.is_empty()).into());
-    if !spec.darks.is_empty() {
-        key("BACKGROUND_FILE", quoted("post_dark.nxs"));
-        key("BACKGROUND_DS_NAME", "\"/dark_2d\"".into());
-    }
-    key("CORRECT_FLATFIELD", yes(pre || post).into());
-    if pre || post {
-        key("FLATFIELD_CHANGING", "YES".into());
-        let files: Vec<_> =
-            [(pre, "pre_ref.nxs"), (post, "post_ref.nxs")].iter().filter(|f| f.0).map(|f| quoted(f.1)).collect();
-        key("FF_PREFIX", format!("[{}]", files.join(", ")));
-        key("FF_DS_NAME", "\"/ref_2d\"".into());
-        key("FF_NUM_FIRST_IMAGE", if pre { 0 } else { n }.to_string());
-        key("FF_NUM_LAST_IMAGE", if post { n } else { 0 }.to_string());
-        key("FF_NUMBER_LENGTH_VARIES", "NO".into());
-        key("FF_LENGTH_OF_NUMERICAL_PART", "4".into());
-        key("FF_POSTFIX", ".nxs".into());
-        key("FF_FILE_INTERVAL", n.to_string());
-    }
-    key("TAKE_LOGARITHM", yes(!spec.is_attenuation).into());
-    key("ANGLE_BETWEEN_PROJECTIONS", format!("{step:.9} # degrees"));
-    key("ROTATION_VERTICAL", "YES".into());
-    let mut width = cols;
-    if let Some(axis) = spec.rotation_axis_px {
-        key("ROTATION_AXIS_POSITION", format!("{axis:.6} # pixels, 0 = centre of the first column"));
-        if spec.field_of_view == Some(FieldOfView::Half) && axis >= 0.0 && axis < cols as f64 {
-            width = (2.0 * axis.max((cols - 1) as f64 - axis)) as usize + 1;
-        }
-    }
-    for (i, end) in [width, width, rows].into_iter().enumerate() {
-        key(&format!("START_VOXEL_{}", i + 1), "1".into());
-        key(&format!("END_VOXEL_{}", i + 1), end.to_string());
-    }
-    let half = match spec.field_of_view {
-        Some(FieldOfView::Half) => "F",
-        Some(FieldOfView::Full) if turn => "Y",
-        _ => "N",
-    };
-    key("OPTIONS", format!("{{ 'padding':'E' , 'axis_to_the_center':'Y' , 'avoidhalftomo':'{half}' }}"));
-    key("ZEROCLIPVALUE", spec.zero_clip.unwrap_or(0.001).to_string());
-    key("DOUBLEFFCORRECTION", "0".into());
-    key("DO_CCD_FILTER", "NO".into());
-    key("DO_RING_FILTER", "NO".into());
-    key("DO_PAGANIN", "0".into());
-    key("PAGANIN_Lmicron", "0".into());
-    key("PAGANIN_MARGE", "200".into());
-    key("PUS", "0".into());
-    key("PUC", "0".into());
-    key("OUTPUT_FILE", quoted(&format!("{stem}.vol")));
-    for (name, value) in &spec.motors {
-        let _ = writeln!(t, "#{name} = {value} mm");
-    }
-    for (name, value, unit) in [("energy", spec.energy_kev, "keV"), ("distance", spec.distance_mm, "mm")] {
-        if let Some(v) = value {
-            let _ = writeln!(t, "#{name} = {v} {unit}");
-        }
-    }
-    t
+    let flats = [(pre, 0, "pre_ref.nxs"), (post, n, "post_ref.nxs")].into_iter().filter(|f| f.0);
+    make::scan_text(
+        spec,
+        &make::Images {
+            projections: inside(&format!("{stem}.nxs")),
+            projections_dataset: Some(IMAGE),
+            postfix: ".nxs",
+            digits: 4,
+            flats: flats.clone().map(|f| inside(f.2)).collect(),
+            flats_dataset: Some("/ref_2d"),
+            flat_numbers: flats.map(|f| f.1).collect(),
+            dark: (!spec.darks.is_empty()).then(|| inside("post_dark.nxs")),
+            dark_dataset: Some("/dark_2d"),
+            angles: None,
+            output: inside(&format!("{stem}.vol")),
+        },
+    )
 }

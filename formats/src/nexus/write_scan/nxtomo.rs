@@ -4,10 +4,11 @@
 //! what ESRF's tools write on top: `image_key_control`, `field_of_view`, the beam's energy, lengths in metres. Group and
 //! class names are those its public readers look for (nxtomo, httomo, h5py scripts with `/entry/data`).
 
-use super::h5out::H5Out;
-use super::place::{Places, Run, common};
-use super::{Layout, Part, ScanSpec, ScanWriteOptions};
+use super::place::{Places, Run};
 use crate::model::FieldOfView;
+use crate::nexus::h5out::H5Out;
+use crate::scan_out::spec::common;
+use crate::scan_out::{Layout, Part, ScanSpec, ScanWriteOptions};
 use crate::{DType, Error, Result, Shape};
 use std::path::{Path, PathBuf};
 
@@ -184,7 +185,7 @@ impl Layout for File {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nexus::write_scan::RefSpec;
+    use crate::scan_out::RefSpec;
 
     #[test]
     fn references_interrupt_the_projections() {

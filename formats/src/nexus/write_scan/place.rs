@@ -3,8 +3,8 @@
 //! Layouts differ in how they mix parts (one stack with an image key, or a stack per kind); all of them are a list of
 //! datasets and, per part, runs of frames. Several parts in one dataset share its type, chosen so that no value changes.
 
-use super::Part;
-use super::h5out::Stack;
+use crate::nexus::h5out::Stack;
+use crate::scan_out::Part;
 use crate::{DType, Error, Result, Shape};
 
 /// The datasets of a scan and the runs of every part.
@@ -61,28 +61,5 @@ impl Places {
             }
         }
         Ok(())
-    }
-}
-
-/// The smallest type that holds every value of `types` exactly; `None` where there is none (64-bit integers with others).
-pub fn common(types: impl IntoIterator<Item = DType>) -> Option<DType> {
-    let types: Vec<DType> = types.into_iter().collect();
-    let mut all = DType::ALL;
-    all.sort_by_key(|d| (d.size(), d.is_float()));
-    all.into_iter().find(|to| types.iter().all(|t| t.is_lossless_into(*to)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn common_types_lose_nothing() {
-        use DType::*;
-        assert_eq!(common([U16, U16]), Some(U16));
-        assert_eq!(common([U16, F32]), Some(F32));
-        assert_eq!(common([U16, I16]), Some(I32));
-        assert_eq!(common([U32, F32]), Some(F64));
-        assert_eq!(common([U64, F32]), None);
     }
 }

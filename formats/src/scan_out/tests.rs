@@ -1,9 +1,11 @@
 //! Every layout written and read back: each pixel of each part, angles, metadata; refusals; nothing left half done.
 
 use super::*;
+use crate::model::Scan;
 use crate::nexus::H5;
-use crate::nexus::layout;
+pub(crate) use crate::registry::open;
 use crate::registry::{Content, OpenOptions, Opened};
+use crate::{FrameSource, Shape};
 
 /// The pixel values of a part: every frame different, every pixel different.
 pub(crate) fn frames(part: Part, first: usize, n: usize, shape: Shape, dtype: DType) -> Vec<u8> {
@@ -58,14 +60,6 @@ pub(crate) fn write(path: &Path, spec: &ScanSpec, options: &ScanWriteOptions) ->
     w.finish()
 }
 
-pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
-    if path.is_dir() {
-        return layout::open_dir(path, options);
-    }
-    let h5 = H5::open(path)?;
-    layout::open_file(&h5, options).unwrap_or_else(|| Err(Error::unsupported(path, "no layout")))
-}
-
 pub(crate) fn scan_of(opened: Opened) -> Scan {
     match opened.content {
         Content::Scan(s) => *s,
@@ -84,44 +78,135 @@ fn options(layout: ScanLayout, storage: Storage) -> ScanWriteOptions {
     ScanWriteOptions { layout, storage, overwrite: false }
 }
 
+/// A path of the kind the layout wants.
+fn path_for(dir: &Path, name: &str, layout: ScanLayout) -> PathBuf {
+    if layout.is_folder() { dir.join(name) } else { dir.join(name).with_extension("h5") }
+}
+
+/// The frames of a set combined by the rule of its layout, the slow way.
+fn combined(part: Part, n: usize, shape: Shape, dtype: DType, median: bool) -> Vec<u8> {
+    let bytes = frames(part, 0, n, shape, dtype);
+    let mut values = vec![0.0; n * shape.frame_len()];
+    dtype.to_f64(&bytes, &mut values);
+    let pixel = |p: usize| {
+        let mut v: Vec<f64> = (0..n).map(|f| values[f * shape.frame_len() + p]).collect();
+        v.sort_by(f64::total_cmp);
+        let middle = (v[n / 2] + v[(n - 1) / 2]) / 2.0;
+        (if median { middle } else { v.iter().sum::<f64>() / n as f64 }) as f32
+    };
+    (0..shape.frame_len()).flat_map(|p| pixel(p).to_ne_bytes()).collect()
+}
+
 #[test]
 fn round_trip_of_every_layout_type_and_storage() {
     let dir = tempfile::tempdir().unwrap();
     let plain = Storage::default();
     let packed = Storage { chunk: None, deflate: Some(4) };
     let slabs = Storage { chunk: Some([500, 2, 20]), deflate: Some(1) };
-    let mut seen = 0;
+    let bricks = Storage { chunk: Some([3, 4, 7]), deflate: Some(9) };
+    let open_chunks = Storage { chunk: Some([2, 6, 20]), deflate: None };
+    let (mut seen, mut refused) = (0, 0);
     for layout in ScanLayout::ALL {
+        let is_hdf5 = !matches!(layout, ScanLayout::Edf | ScanLayout::Tiff);
         for dtype in [DType::U16, DType::F32] {
-            for storage in [plain, packed, slabs] {
-                seen += 1;
-                let path = dir.path().join(format!("s{seen}"));
-                let path = if layout == ScanLayout::Flyscan { path } else { path.with_extension("h5") };
+            for storage in [plain, packed, slabs, bricks, open_chunks] {
+                let path = path_for(dir.path(), &format!("s{seen}"), layout);
                 let spec = spec(dtype);
+                if !is_hdf5 && storage != plain {
+                    let e = write(&path, &spec, &options(layout, storage)).unwrap_err();
+                    assert!(e.to_string().contains("without chunks or compression"), "{e}");
+                    refused += 1;
+                    continue;
+                }
+                seen += 1;
                 let files = write(&path, &spec, &options(layout, storage)).unwrap();
-                assert!(files.iter().all(|f| f.is_file()), "{files:?}");
+                assert!(files.iter().all(|f| f.exists()), "{files:?}");
                 let opened = open(&path, &OpenOptions::default()).unwrap();
                 assert_eq!(opened.format, layout.name());
                 assert_eq!(opened.warnings, Vec::<String>::new(), "{layout:?}");
                 let scan = scan_of(opened);
                 assert_eq!(scan.projections.dtype(), dtype);
-                assert_eq!(all(&*scan.projections), frames(Part::Projections, 0, 181, spec.shape, dtype));
-                assert_eq!(scan.flats.len(), 2);
+                assert!(
+                    all(&*scan.projections) == frames(Part::Projections, 0, 181, spec.shape, dtype),
+                    "{layout:?} {storage:?}"
+                );
+                let averaged = layout == ScanLayout::Edf;
+                assert_eq!((scan.flats.len(), scan.darks.len()), (2, 1));
                 for (i, n) in [(0, 5), (1, 3)] {
-                    assert_eq!(all(&*scan.flats[i].source), frames(Part::Flats(i), 0, n, spec.shape, dtype));
+                    let want = match averaged {
+                        true => combined(Part::Flats(i), n, spec.shape, dtype, true),
+                        false => frames(Part::Flats(i), 0, n, spec.shape, dtype),
+                    };
+                    assert!(all(&*scan.flats[i].source) == want, "{layout:?} {storage:?}");
                     assert_eq!(scan.flats[i].position.0, spec.flats[i].position);
+                    assert_eq!(scan.flats[i].averaged, averaged);
                 }
-                assert_eq!(scan.darks.len(), 1);
-                assert_eq!(all(&*scan.darks[0].source), frames(Part::Darks(0), 0, 4, spec.shape, dtype));
+                let want = match averaged {
+                    true => combined(Part::Darks(0), 4, spec.shape, dtype, false),
+                    false => frames(Part::Darks(0), 0, 4, spec.shape, dtype),
+                };
+                assert!(all(&*scan.darks[0].source) == want, "{layout:?} {storage:?}");
                 for (a, b) in scan.angles.rad.iter().zip(&spec.angles_rad) {
                     assert!((a - b).abs() < 1e-14, "{a} {b}");
                 }
-                assert_eq!(scan.pixel_um, spec.pixel_um);
-                assert_eq!(scan.rotation_axis_px, Some(9.25));
+                let near = |p: [f64; 2]| (p[0] - 0.65).abs() < 1e-9 && (p[1] - 0.7).abs() < 1e-9;
+                assert!(scan.pixel_um.is_some_and(near), "{layout:?}: {:?}", scan.pixel_um);
+                assert_eq!(scan.rotation_axis_px, is_hdf5.then_some(9.25));
             }
         }
     }
-    assert_eq!(seen, 18);
+    assert_eq!((seen, refused), (34, 16));
+}
+
+#[test]
+fn an_edf_folder_is_a_scan_by_its_names_and_by_its_par() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spec = spec(DType::U16);
+    spec.pixel_um = Some([0.65; 2]);
+    let n = spec.shape.frames;
+    let step = 360.0 / n as f64;
+    for (name, even, positions) in [
+        ("both", true, vec![0.0, 181.0]),
+        ("uneven", false, vec![0.0, 181.0]),
+        ("middle", true, vec![0.0, 45.0, 181.0]),
+        ("post", true, vec![181.0]),
+        ("none", true, vec![]),
+    ] {
+        let r = |position: &f64| RefSpec { frames: 4, position: *position, dtype: DType::U16, averaged: false };
+        spec.flats = positions.iter().map(r).collect();
+        spec.angles_rad = (0..n).map(|i| (step * i as f64).to_radians()).collect();
+        if !even {
+            spec.angles_rad[7] += 0.01;
+        }
+        let folder = dir.path().join(name);
+        write(&folder, &spec, &ScanWriteOptions::new(ScanLayout::Edf)).unwrap();
+        assert_eq!(folder.join("angles.txt").exists(), !even);
+        let opened = open(&folder, &OpenOptions::default()).unwrap();
+        let no_flats = positions.is_empty();
+        assert_eq!(opened.warnings.len(), usize::from(no_flats), "{:?}", opened.warnings);
+        let by_name = scan_of(opened);
+        let opened = open(&folder.join(format!("{name}.par")), &OpenOptions::default()).unwrap();
+        assert!(opened.warnings.is_empty(), "{:?}", opened.warnings);
+        let by_par = scan_of(opened);
+        for scan in [&by_name, &by_par] {
+            assert_eq!(all(&*scan.projections), frames(Part::Projections, 0, n, spec.shape, DType::U16));
+            assert_eq!(scan.flats.iter().map(|f| f.position.0).collect::<Vec<_>>(), positions);
+            for (i, f) in scan.flats.iter().enumerate() {
+                assert!(f.averaged && f.source.dtype() == DType::F32);
+                assert_eq!(all(&*f.source), combined(Part::Flats(i), 4, spec.shape, DType::U16, true));
+            }
+            assert_eq!((scan.darks.len(), scan.pixel_um), (1, Some([0.65; 2])));
+            for (a, b) in scan.angles.rad.iter().zip(&spec.angles_rad) {
+                assert!((a - b).abs() < 1e-8, "{a} {b}");
+            }
+        }
+        assert_eq!(by_par.rotation_axis_px, Some(9.25));
+    }
+    // Names the readers would take for something else.
+    for name in ["ref_1", "dark", "darkend", "x.edf", "a_slice_1"] {
+        let e = write(&dir.path().join(name), &spec, &ScanWriteOptions::new(ScanLayout::Edf)).unwrap_err();
+        assert!(e.to_string().contains("would be taken for"), "{name}: {e}");
+    }
 }
 
 #[test]
@@ -216,7 +301,7 @@ fn the_par_of_a_flyscan_folder_is_a_scan_of_its_own() {
         spec.flats = positions.iter().map(r).collect();
         let folder = dir.path().join(name);
         write(&folder, &spec, &ScanWriteOptions::new(ScanLayout::Flyscan)).unwrap();
-        let opened = crate::registry::open(&folder.join(format!("{name}.par")), &OpenOptions::default()).unwrap();
+        let opened = open(&folder.join(format!("{name}.par")), &OpenOptions::default()).unwrap();
         assert_eq!(opened.format, "par");
         assert!(opened.warnings.is_empty(), "{:?}", opened.warnings);
         let scan = scan_of(opened);
@@ -226,7 +311,7 @@ fn the_par_of_a_flyscan_folder_is_a_scan_of_its_own() {
         assert_eq!((scan.darks.len(), scan.pixel_um, scan.rotation_axis_px), (1, spec.pixel_um, Some(9.25)));
         assert!((scan.angles.rad[180].to_degrees() - 180.0).abs() < 1e-6);
         // The folder itself, by the probe.
-        let folder = crate::registry::open(&folder, &OpenOptions::default()).unwrap();
+        let folder = open(&folder, &OpenOptions::default()).unwrap();
         assert_eq!(folder.format, "flyscan");
         assert_eq!(scan_of(folder).flats.len(), positions.len());
     }
@@ -237,7 +322,7 @@ fn refusals() {
     let dir = tempfile::tempdir().unwrap();
     let spec = spec(DType::U16);
     for layout in ScanLayout::ALL {
-        let path = dir.path().join(format!("{}_r.h5", layout.name()));
+        let path = path_for(dir.path(), &format!("{}_r", layout.name()), layout);
         let o = ScanWriteOptions::new(layout);
         // Incomplete: refused at the end, nothing left.
         let mut w = ScanWriter::create(&path, &spec, &o).unwrap();
@@ -254,7 +339,19 @@ fn refusals() {
         let again = ScanWriteOptions { overwrite: true, ..o };
         write(&path, &spec, &again).unwrap();
     }
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), ScanLayout::ALL.len());
+    // What folders of TIFF files cannot say.
+    let tiff = |s: &ScanSpec| {
+        ScanWriter::create(&dir.path().join("t"), s, &ScanWriteOptions::new(ScanLayout::Tiff)).err().unwrap()
+    };
+    let mut odd = spec.clone();
+    odd.flats[1].position = 90.0;
+    assert!(tiff(&odd).to_string().contains("after projection 90"));
+    odd.flats[1].position = 0.0;
+    assert!(tiff(&odd).to_string().contains("two sets of flats"));
+    odd.is_attenuation = true;
+    assert!(tiff(&odd).to_string().contains("−log"));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), ScanLayout::ALL.len());
     let mut bad = spec.clone();
     bad.angles_rad.pop();
     let mut none = spec.clone();
@@ -264,16 +361,4 @@ fn refusals() {
     for s in [bad, none, huge] {
         assert!(ScanWriter::create(&dir.path().join("x.h5"), &s, &ScanWriteOptions::new(ScanLayout::NxTomo)).is_err());
     }
-}
-
-#[test]
-fn what_the_system_says_survives_the_library() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("none.h5");
-    let e = h5out::refused(&path, "opening", hdf5_metno::File::open(&path).unwrap_err());
-    assert_eq!(e.fault(), crate::Fault::System);
-    // "No such file": the errno was found in the library's text, so a full disk would be as well.
-    assert!(e.advice().is_some_and(|a| a.contains("spelling")), "{e}");
-    let e = h5out::H5Out::create(&dir.path().join("missing/x.h5"), false).err().unwrap();
-    assert_eq!(e.fault(), crate::Fault::Caller);
 }

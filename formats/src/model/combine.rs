@@ -1,8 +1,8 @@
 //! Many frames into one: median or mean per pixel. Works on bands, on all threads of the current pool, and gives the
 //! same bytes on any number of them.
 
+use crate::{Error, Result};
 use rayon::prelude::*;
-use tomokit_formats::{Error, Result};
 
 /// How a series of flats or darks becomes one frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,6 +6,7 @@
 
 use crate::durable::PartFile;
 use crate::model::{Voxel, each};
+use crate::scan_out::Storage;
 use crate::{DType, Error, Fault, Result, Shape, with_dtype};
 use hdf5_metno as hdf5;
 use hdf5_metno::types::VarLenUnicode;
@@ -15,16 +16,6 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// How the values of a stack are stored.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Storage {
-    /// Chunk shape (frames, rows, cols), cut to the dataset's shape; `None` = contiguous, or one frame per chunk where
-    /// the values are compressed.
-    pub chunk: Option<[usize; 3]>,
-    /// Shuffle and deflate of this level (1 fast … 9 small); `None` = plain.
-    pub deflate: Option<u8>,
-}
 
 /// A file being written. Dropped uncommitted, nothing is left. Drop it before its [`Stack`]s.
 pub struct H5Out {
@@ -324,5 +315,22 @@ pub(super) fn refused(path: &Path, what: &str, e: hdf5::Error) -> Error {
     match errno.filter(|n| *n != 0) {
         Some(n) => Error::io(path, what, std::io::Error::from_raw_os_error(n)),
         None => Error::new(Fault::System, format!("{what} failed: {text}")).path(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_survives_the_library() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("none.h5");
+        let e = refused(&path, "opening", hdf5_metno::File::open(&path).unwrap_err());
+        assert_eq!(e.fault(), crate::Fault::System);
+        // "No such file": the errno was found in the library's text, so a full disk would be as well.
+        assert!(e.advice().is_some_and(|a| a.contains("spelling")), "{e}");
+        let e = H5Out::create(&dir.path().join("missing/x.h5"), false).err().unwrap();
+        assert_eq!(e.fault(), crate::Fault::Caller);
     }
 }
