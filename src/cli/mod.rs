@@ -46,8 +46,13 @@ const fn row<T: Tool>() -> Row {
 }
 
 /// Every tool. Adding one is its own file plus a line here.
-static TOOLS: &[Row] =
-    &[row::<info::Info>(), row::<convert::Convert>(), row::<recon::Recon>(), row::<simulate::Simulate>(), row::<bench::Bench>()];
+static TOOLS: &[Row] = &[
+    row::<info::Info>(),
+    row::<convert::Convert>(),
+    row::<recon::Recon>(),
+    row::<simulate::Simulate>(),
+    row::<bench::Bench>(),
+];
 
 fn command_of<T: Tool>() -> Command {
     // The tool's own arguments first, the shared ones last and under their own heading.

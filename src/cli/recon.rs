@@ -5,8 +5,8 @@ use crate::cli::{Exit, Tool, human, output};
 use crate::correct::Combine;
 use crate::ops::picture::Window;
 use crate::ops::recon::{
-    AxisChoice, AxisRange, Done, FieldChoice, Floor, Look, LookPlan, Plan, Request, Shifts, SliceChoice, Sweep, execute, floor, look,
-    plan, plan_look, plan_sweep, sweep,
+    AxisChoice, AxisRange, Done, FieldChoice, Floor, Look, LookPlan, Plan, Request, Shifts, SliceChoice, Sweep,
+    execute, floor, look, plan, plan_look, plan_sweep, sweep,
 };
 use crate::ops::view::{Roi, SliceRange};
 use crate::recon::{Filter, Padding, Unit};
@@ -244,7 +244,9 @@ impl Tool for Recon {
             return Ok(Exit::Done);
         }
         if let Some(f) = floor.as_ref().filter(|_| !context.json && !context.quiet) {
-            output::print(&(plan_text(&plan).replacen("would reconstruct", "reconstructing", 1) + &explain_text(&plan, f)))?;
+            output::print(
+                &(plan_text(&plan).replacen("would reconstruct", "reconstructing", 1) + &explain_text(&plan, f)),
+            )?;
         }
         let done = execute(&plan, &context.progress, &context.cancel)?;
         done.warnings.iter().for_each(|w| context.warn(w));
@@ -444,13 +446,11 @@ fn look_text(p: &LookPlan, d: &Look) -> String {
 
 fn sweep_text(d: &Sweep) -> String {
     let mut t = format!("{}: row {} with {} axes\n", d.output.display(), d.row, d.axes.len());
-    t += "      axis   sharpness     entropy\n";
-    // Relative to the best, so that the column can be read at a glance.
-    let most = d.axes.iter().map(|a| a.score.sharpness).fold(f64::MIN_POSITIVE, f64::max);
+    t += "      axis     entropy   variation\n";
     for a in &d.axes {
-        let marks = [(d.best_axis_px, " <- sharpest"), (d.least_entropy_axis_px, " <- least entropy")];
+        let marks = [(d.best_axis_px, "  <- best"), (d.least_variation_axis_px, "  <- least variation")];
         let mark: String = marks.iter().filter(|m| m.0 == a.axis_px).map(|m| m.1).collect();
-        t += &format!("{:>10.3}  {:>10.4}  {:>10.4}{mark}\n", a.axis_px, a.score.sharpness / most, a.score.entropy);
+        t += &format!("{:>10.3}  {:>10.4}  {:>10.6}{mark}\n", a.axis_px, a.score.entropy, a.score.variation);
     }
     t += &format!("best axis {}\n", human::number(d.best_axis_px));
     t += &format!(

@@ -115,24 +115,20 @@ pub fn execute(request: &Request, budget: Budget, progress: &dyn Progress, cance
         Some((shape, size)) => Some(expect(shape, size, corrected_per_s, disk.as_ref(), budget, progress, cancel)?),
         None => None,
     };
-    Ok(Bench {
-        threads: rayon::current_num_threads(),
-        processor: processor(),
-        slices,
-        corrected_per_s,
-        disk,
-        expected,
-    })
+    Ok(Bench { threads: rayon::current_num_threads(), processor: processor(), slices, corrected_per_s, disk, expected })
 }
 
 fn measure(geometry: &Geometry, backend: Backend, budget: Budget, cancel: &Cancel) -> Result<f64> {
     let fbp = FbpPlan::new(geometry, &Options { backend, ..Options::default() })?;
     let needed = fbp.memory_bytes(fbp.lanes(), rayon::current_num_threads());
     if needed > budget.bytes {
-        return Err(Error::limit(format!("measuring slices of {} columns does not fit the memory budget", geometry.cols))
-            .expected(format!("at most {} bytes", budget.bytes))
-            .found(format!("{needed} bytes"))
-            .hint("raise --memory or leave this size out"));
+        return Err(Error::limit(format!(
+            "measuring slices of {} columns does not fit the memory budget",
+            geometry.cols
+        ))
+        .expected(format!("at most {} bytes", budget.bytes))
+        .found(format!("{needed} bytes"))
+        .hint("raise --memory or leave this size out"));
     }
     slice_seconds(&fbp, cancel)
 }
@@ -172,6 +168,7 @@ fn expect(
 
 fn processor() -> String {
     let what = sysinfo::RefreshKind::nothing().with_cpu(sysinfo::CpuRefreshKind::nothing());
-    let system = sysinfo::System::new_with_specifics(what);
-    system.cpus().first().map(|c| c.brand().trim().to_owned()).filter(|b| !b.is_empty()).unwrap_or("unknown".into())
+    let system = sysinfo::System::new_with_specifics(what).ok();
+    let brand = system.as_ref().and_then(|s| s.cpus().first()).map(|c| c.brand().trim().to_owned());
+    brand.filter(|b| !b.is_empty()).unwrap_or("unknown".into())
 }

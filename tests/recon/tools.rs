@@ -74,13 +74,10 @@ fn the_sweep_finds_the_axis_within_a_step() {
         let axes = sweep["axes"].as_array().unwrap();
         assert_eq!(axes.len(), 17);
         for a in axes {
-            println!("{name} {} {} {}", a["axis_px"], a["sharpness"], a["entropy"]);
+            println!("{name} {} {} {}", a["axis_px"], a["entropy"], a["variation"]);
         }
-        for key in ["best_axis_px", "least_entropy_axis_px"] {
-            let best = sweep[key].as_f64().unwrap();
-            assert!((best - truth).abs() <= 0.5, "{name}: {key} {best}, true {truth}");
-        }
-        assert_eq!(sweep["warnings"].as_array().unwrap().len(), 0);
+        let best = sweep["best_axis_px"].as_f64().unwrap();
+        assert!((best - truth).abs() <= 0.5, "{name}: {best}, true {truth}");
         png_size(&d.join(&png));
     }
     // The truth outside the range: said, and the nearest end is the best.
@@ -97,6 +94,9 @@ fn the_sweep_works_on_an_extended_field() {
     let sweep = tomo(d, &["recon", "e.nxs", "--slice", "1", "--png", "e.png", "--axis-sweep", "80.5:86.5:1", "--json"])
         .expect(0)
         .json();
+    for a in sweep["axes"].as_array().unwrap() {
+        println!("extended {} {} {}", a["axis_px"], a["entropy"], a["variation"]);
+    }
     let best = sweep["best_axis_px"].as_f64().unwrap();
     assert!((best - 83.5).abs() <= 1.0, "{best}");
 }

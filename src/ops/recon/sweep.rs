@@ -90,10 +90,10 @@ pub struct Sweep {
     pub row: usize,
     /// Every axis with its scores.
     pub axes: Vec<Tried>,
-    /// The sharpest one.
-    pub best_axis_px: f64,
     /// The one of least entropy.
-    pub least_entropy_axis_px: f64,
+    pub best_axis_px: f64,
+    /// The one of least variation.
+    pub least_variation_axis_px: f64,
     /// Unit of the values.
     pub value_unit: &'static str,
     /// Values drawn black and white.
@@ -182,8 +182,8 @@ pub fn sweep(plan: &SweepPlan, progress: &dyn Progress, cancel: &Cancel) -> Resu
     let compute_seconds = start.elapsed().as_secs_f64() - read_seconds;
 
     let axes: Vec<Tried> = plan.axes_px.iter().zip(scores).map(|(a, score)| Tried { axis_px: *a, score }).collect();
-    let best = extreme(&axes, |s| s.sharpness);
-    let least = extreme(&axes, |s| -s.entropy);
+    let best = least(&axes, |s| s.entropy);
+    let calm = least(&axes, |s| s.variation);
     let drawing = Instant::now();
     let small = cols.div_ceil(down);
     let labels: Vec<String> = axes
@@ -204,8 +204,8 @@ pub fn sweep(plan: &SweepPlan, progress: &dyn Progress, cancel: &Cancel) -> Resu
         output,
         row: plan.look.row,
         best_axis_px: axes[best].axis_px,
-        least_entropy_axis_px: axes[least].axis_px,
-        warnings: warnings(&axes, best, least),
+        least_variation_axis_px: axes[calm].axis_px,
+        warnings: warnings(&axes, best, calm),
         axes,
         value_unit: unit_name(s.options.unit),
         window: [picture.low, picture.high],
@@ -216,12 +216,12 @@ pub fn sweep(plan: &SweepPlan, progress: &dyn Progress, cancel: &Cancel) -> Resu
     })
 }
 
-/// The axis with the largest value; the first of equals.
-fn extreme(axes: &[Tried], value: impl Fn(&Score) -> f64) -> usize {
-    (1..axes.len()).fold(0, |m, i| if value(&axes[i].score) > value(&axes[m].score) { i } else { m })
+/// The axis with the smallest value; the first of equals.
+fn least(axes: &[Tried], value: impl Fn(&Score) -> f64) -> usize {
+    (1..axes.len()).fold(0, |m, i| if value(&axes[i].score) < value(&axes[m].score) { i } else { m })
 }
 
-fn warnings(axes: &[Tried], best: usize, least: usize) -> Vec<String> {
+fn warnings(axes: &[Tried], best: usize, calm: usize) -> Vec<String> {
     let mut w = Vec::new();
     if axes.len() > 2 && (best == 0 || best + 1 == axes.len()) {
         w.push(format!(
@@ -229,11 +229,11 @@ fn warnings(axes: &[Tried], best: usize, least: usize) -> Vec<String> {
             short(axes[best].axis_px)
         ));
     }
-    if best.abs_diff(least) > 1 {
+    if best.abs_diff(calm) > 2 {
         w.push(format!(
-            "the scores disagree: sharpest at {}, least entropy at {}: look at the picture",
+            "the scores disagree: least entropy at {}, least variation at {}: look at the picture",
             short(axes[best].axis_px),
-            short(axes[least].axis_px)
+            short(axes[calm].axis_px)
         ));
     }
     w
@@ -310,12 +310,12 @@ mod tests {
 
     #[test]
     fn ends_and_disagreement_are_said() {
-        let t = |axis_px: f64, sharpness: f64, entropy: f64| Tried { axis_px, score: Score { sharpness, entropy } };
-        let axes = [t(1.0, 1.0, 5.0), t(2.0, 3.0, 4.0), t(3.0, 2.0, 4.5)];
-        let (b, l) = (extreme(&axes, |s| s.sharpness), extreme(&axes, |s| -s.entropy));
+        let t = |axis_px: f64, entropy: f64, variation: f64| Tried { axis_px, score: Score { entropy, variation } };
+        let axes = [t(1.0, 5.0, 3.0), t(2.0, 4.0, 1.0), t(3.0, 4.5, 2.0), t(4.0, 6.0, 6.0)];
+        let (b, l) = (least(&axes, |s| s.entropy), least(&axes, |s| s.variation));
         assert_eq!((b, l), (1, 1));
         assert!(warnings(&axes, b, l).is_empty());
         assert_eq!(warnings(&axes, 0, 0).len(), 1);
-        assert_eq!(warnings(&axes, 0, 2).len(), 2);
+        assert_eq!(warnings(&axes, 0, 3).len(), 2);
     }
 }
