@@ -9,6 +9,7 @@ use crate::ops::recon::{
     execute, floor, look, plan, plan_look, plan_sweep, sweep,
 };
 use crate::ops::view::{Roi, SliceRange};
+use crate::quantise::{Depth, GreyMap, NonFinite};
 use crate::recon::{Filter, Padding, Unit};
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -124,6 +125,12 @@ struct NumberArgs {
     /// Make the numerical choices of PyHST2 (its FBFILTER = 0)
     #[arg(long)]
     pyhst: bool,
+    /// Type of the voxels: float32, or with --limits uint8 or uint16
+    #[arg(long = "type", value_name = "TYPE", default_value = "float32", value_parser = parse_type)]
+    voxel_type: DType,
+    /// Values that become the lowest and the highest grey of --type uint8 or uint16
+    #[arg(long, value_name = "LOW,HIGH", value_parser = parse_limits, allow_hyphen_values = true)]
+    limits: Option<(f64, f64)>,
     /// How a series of flats becomes one
     #[arg(long, value_enum, default_value_t = AverageArg::Median)]
     flats: AverageArg,
@@ -188,6 +195,30 @@ fn parse_filter(text: &str) -> std::result::Result<Filter, String> {
     })
 }
 
+fn parse_type(text: &str) -> std::result::Result<DType, String> {
+    let known = [DType::F32, DType::U8, DType::U16];
+    known.into_iter().find(|d| d.name() == text).ok_or_else(|| "write float32, uint8 or uint16".into())
+}
+
+fn parse_limits(text: &str) -> std::result::Result<(f64, f64), String> {
+    match Window::parse(text) {
+        Ok(Window::Fixed(low, high)) => Ok((low, high)),
+        Ok(Window::Auto) => Err("write LOW,HIGH: the volume's own limits are not known before it is made".into()),
+        Err(e) => Err(e),
+    }
+}
+
+/// The conversion to grey values that was asked for.
+fn grey_map(n: &NumberArgs) -> Result<Option<GreyMap>> {
+    match (Depth::of(n.voxel_type), n.limits) {
+        (None, None) => Ok(None),
+        (Some(depth), Some((low, high))) => GreyMap::new(low, high, depth, NonFinite::Lowest).map(Some),
+        (Some(_), None) => Err(Error::caller(format!("--type {} needs the limits it stands for", n.voxel_type.name()))
+            .hint("add --limits LOW,HIGH, or write float32 and convert afterwards")),
+        (None, Some(_)) => Err(Error::caller("--limits is for --type uint8 and uint16")),
+    }
+}
+
 /// One angle per line, degrees; `#` starts a comment; several numbers on a line are read in order.
 fn read_angles(path: &Path) -> Result<Vec<f64>> {
     let text = tomokit_formats::io::read_small_text(path, 64 << 20)?;
@@ -213,6 +244,7 @@ impl Tool for Recon {
   tomo recon scan1/ --slice 1000 --png axes.png --axis-sweep 1018:1030:0.5
   tomo recon scan1/ -o scan1.vol --axis 1023.5       with this axis
   tomo recon scan1.nxs -o rec.h5 --slices 500:600 --roi 200:1800,200:1800
+  tomo recon scan1/ -o scan1-8bit --to tiff --type uint8 --limits -0.5,4
   tomo recon scan1/ -o scan1.vol --shifts moves.txt  with the movement of every projection
   tomo recon scan1/ -o scan1.vol --dry-run           what it would read, write and need
   tomo recon scan1/ -o scan1.vol --explain           and how long it must take, and what it took
@@ -354,6 +386,7 @@ impl Recon {
             flats: n.flats.into(),
             darks: n.darks.into(),
             zero_clip: n.clip,
+            grey: grey_map(n)?,
             verify: self.writing.verify,
         })
     }
@@ -473,12 +506,13 @@ fn plan_text(p: &Plan) -> String {
     );
     t += &format!("axis at column {} ({})\n", human::number(p.rotation_axis_px), p.axis_origin);
     t += &format!(
-        "into {} ({}): {} slices of {} × {} voxels, float32 in {}, {}\n",
+        "into {} ({}): {} slices of {} × {} voxels, {} in {}, {}\n",
         p.output.display(),
         p.output_format,
         s.frames,
         s.cols,
         s.rows,
+        p.voxel_type,
         p.value_unit,
         human::bytes(p.bytes_written)
     );
@@ -522,5 +556,16 @@ fn done_text(p: &Plan, d: &Done) -> String {
         c.dead,
         c.nan
     );
+    if let Some(g) = &d.grey {
+        let share = |n: u64| n as f64 * 100.0 / g.values.max(1) as f64;
+        t += &format!(
+            "grey values: {} voxels below the limits ({:.4} %), {} above ({:.4} %), {} not finite\n",
+            g.below,
+            share(g.below),
+            g.above,
+            share(g.above),
+            g.not_finite()
+        );
+    }
     t
 }

@@ -382,7 +382,9 @@ mod tests {
         let mut v: Vec<f32> = (0..300_000).map(|_| f32::from_bits(rng.random::<u32>())).collect();
         v.extend((0..300_000).map(|_| rng.random::<f32>() * 3.0 - 1.0));
         v.extend((0..200_000).map(|i| i as f32 / 2.0 - 1000.0)); // ties
-        for (low, high) in [(-0.5, 1.25), (0.0, 255.0), (0.0, 510.0), (-1000.0, 99_000.0), (0.1, 0.100001), (-1e30, 1e38)] {
+        for (low, high) in
+            [(-0.5, 1.25), (0.0, 255.0), (0.0, 510.0), (-1000.0, 99_000.0), (0.1, 0.100001), (-1e30, 1e38)]
+        {
             for depth in [Depth::Eight, Depth::Sixteen] {
                 let m = map(low, high, depth);
                 let (g, t) = run(&m, DType::F32, &v, None);
@@ -422,9 +424,8 @@ mod tests {
         let m = map(-7.0, 300.0, Depth::Eight);
         for dtype in DType::ALL {
             let small: Vec<u8> = (0..120u8).collect();
-            let bytes = DType::U8
-                .convert_lossless(&small, dtype)
-                .unwrap_or_else(|| (0..120i8).map(|v| v as u8).collect()); // int8 holds these too
+            let bytes =
+                DType::U8.convert_lossless(&small, dtype).unwrap_or_else(|| (0..120i8).map(|v| v as u8).collect()); // int8 holds these too
             let want: Vec<u8> = small.iter().map(|&v| m.grey(f64::from(v)) as u8).collect();
             for shift in 0..3 {
                 let mut moved = vec![0u8; shift];

@@ -155,6 +155,95 @@ fn shifts_move_the_axis_and_the_rows() {
 }
 
 #[test]
+fn grey_values_are_those_of_the_float_volume() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    simulate(d, "s.nxs", &["--size", "48", "--rows", "7", "--projections", "60", "--pixel-size", "1"]);
+    tomo(d, &["recon", "s.nxs", "-o", "f.vol"]).expect(0);
+    let floats = read_floats(&d.join("f.vol"));
+    let most = floats.iter().fold(0f32, |m, v| m.max(*v));
+    let (low, high) = (-0.1 * f64::from(most), 0.5 * f64::from(most));
+    let limits = format!("{low},{high}");
+    for (name, top) in [("uint8", 255.0), ("uint16", 65535.0)] {
+        let out = format!("{name}.raw");
+        let done = tomo(d, &["recon", "s.nxs", "-o", &out, "--type", name, "--limits", &limits, "--verify", "--json"])
+            .expect(0)
+            .json();
+        let bytes = std::fs::read(d.join(&out)).unwrap();
+        let greys: Vec<f64> = match name {
+            "uint8" => bytes.iter().map(|b| f64::from(*b)).collect(),
+            _ => bytes.chunks_exact(2).map(|c| f64::from(u16::from_ne_bytes([c[0], c[1]]))).collect(),
+        };
+        assert_eq!(greys.len(), floats.len());
+        let (mut below, mut above) = (0, 0);
+        for (g, v) in greys.iter().zip(&floats) {
+            let v = f64::from(*v);
+            let want = ((v - low) * (top / (high - low))).round_ties_even().clamp(0.0, top);
+            assert_eq!(*g, want, "{v}");
+            below += i64::from(v < low);
+            above += i64::from(v > high);
+        }
+        assert!(above > 0, "nothing is clipped");
+        assert_eq!((done["grey"]["below"].as_i64(), done["grey"]["above"].as_i64()), (Some(below), Some(above)));
+        let info = std::fs::read_to_string(d.join(format!("{out}.info"))).unwrap();
+        assert!(info.contains("GREY_SLOPE") && info.contains("GREY_UNIT = 1/cm"), "{info}");
+    }
+    for bad in [
+        &["-o", "x.vol", "--type", "uint8", "--limits", "0,1"][..],
+        &["-o", "x.raw", "--type", "uint8"],
+        &["-o", "x.raw", "--limits", "0,1"],
+    ] {
+        let mut args = vec!["recon", "s.nxs"];
+        args.extend(bad);
+        tomo(d, &args).expect_one_error();
+    }
+}
+
+#[test]
+fn the_explanation_adds_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    simulate(d, "s.nxs", &["--size", "64", "--rows", "20", "--projections", "90"]);
+    let r = tomo(d, &["recon", "s.nxs", "-o", "a.vol", "--explain", "--json"]).expect(0).json();
+    let f = &r["floor"];
+    let s = |k: &str| f[k].as_f64().unwrap();
+    let disk = s("read_seconds") + s("write_seconds");
+    assert_eq!(f["one_disk"], true);
+    assert!((s("seconds") - disk.max(s("compute_seconds"))).abs() < 1e-9);
+    assert_eq!(r["done"]["slices"], 20);
+    assert!(r["plan"]["fft_len"].as_u64().unwrap() >= 128);
+    let text = tomo(d, &["recon", "s.nxs", "-o", "b.vol", "--explain"]).expect(0).stdout;
+    for part in ["FFT of", "floor", "bound by", "× the floor of", "busy: reading"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let dry = tomo(d, &["recon", "s.nxs", "-o", "c.vol", "--explain", "--dry-run"]).expect(0).stdout;
+    assert!(dry.contains("floor") && !dry.contains("× the floor of"), "{dry}");
+    assert_eq!(listing(d).iter().filter(|n| n.contains("c.vol")).count(), 0);
+}
+
+#[test]
+fn the_bench_measures_and_foretells() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    simulate(d, "s.nxs", &["--size", "32", "--rows", "4", "--projections", "40"]);
+    let before = listing(d);
+    let b = tomo(d, &["bench", "--sizes", "32,48", "--disk", ".", "--disk-size", "8M", "--scan", "s.nxs", "--json"])
+        .expect(0)
+        .json();
+    let slices = b["slices"].as_array().unwrap();
+    assert_eq!(slices.len(), 4);
+    assert!(slices.iter().all(|s| s["ms_per_slice"].as_f64().unwrap() > 0.0));
+    assert_eq!(b["expected"]["bytes_read"], 40 * 4 * 32 * 2);
+    assert_eq!(b["expected"]["bytes_written"], 4 * 32 * 32 * 4);
+    assert!(b["disk"]["write_per_s"].as_f64().unwrap() > 0.0);
+    let text = tomo(d, &["bench", "--sizes", "32", "--numbers", "32x4x40"]).expect(0).stdout;
+    assert!(text.contains("gridding") && text.contains("direct") && text.contains("not measured"), "{text}");
+    assert_eq!(listing(d), before);
+    tomo(d, &["bench", "--sizes", "32", "--disk", "nowhere"]).expect_one_error();
+    tomo(d, &["bench", "--sizes", "32", "--scan", "nothing.nxs"]).expect_one_error();
+}
+
+#[test]
 fn empty_slices_are_named_and_fail_the_check() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();

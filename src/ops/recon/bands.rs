@@ -4,7 +4,7 @@
 use crate::recon::FbpPlan;
 use crate::stream::Budget;
 use std::ops::Range;
-use tomokit_formats::{Error, FrameSource, Region, Result, Scan, Shape};
+use tomokit_formats::{DType, Error, FrameSource, Region, Result, Scan, Shape};
 
 /// Bytes that one row of a band costs, and what every band costs regardless of its height.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +26,10 @@ pub struct BandSize {
 }
 
 impl BandSize {
-    /// For a scan, a plan, a volume shape and the shifts' [`super::Shifts::margin`].
-    pub fn of(scan: &Scan, fbp: &FbpPlan, volume: Shape, (margin, stretch): (usize, usize)) -> BandSize {
+    /// For a scan, a plan, a volume's shape and type, and the shifts' [`super::Shifts::margin`].
+    pub fn of(scan: &Scan, fbp: &FbpPlan, volume: Shape, dtype: DType, (margin, stretch): (usize, usize)) -> BandSize {
+        // Grey values are made beside the block of slices being written.
+        let greys = if dtype == DType::F32 { 0 } else { dtype.size() as u64 };
         let p = scan.projections.shape();
         let row = p.cols as u64;
         let refs = |sets: &[tomokit_formats::model::RefSet]| -> u64 {
@@ -40,7 +42,7 @@ impl BandSize {
             raw: 2 * p.frames as u64 * row * scan.projections.dtype().size() as u64,
             corrected: p.frames as u64 * row * 4,
             references: refs(&scan.flats) + refs(&scan.darks),
-            slices: 2 * volume.frame_len() as u64 * 4,
+            slices: volume.frame_len() as u64 * (2 * 4 + greys),
             scratch: fbp.scratch_bytes(fbp.lanes(), rayon::current_num_threads()),
             margin: margin as u64,
             stretch: stretch as u64,

@@ -41,6 +41,8 @@ pub struct LookPlan {
     #[serde(skip)]
     pub(super) setup: Setup,
     #[serde(skip)]
+    pub(super) fbp: FbpPlan,
+    #[serde(skip)]
     pub(super) request: Request,
     #[serde(skip)]
     window: Window,
@@ -109,7 +111,9 @@ pub fn plan_look(
     let (margin, _) = setup.shifts.as_ref().map_or((0, 1), |s| s.margin(&setup.rows));
     let corrected = (detector.frames * detector.cols * 4) as u64;
     let rows = margin as u64 + 1;
-    let memory_bytes = rows * (row_bytes + corrected) + corrected + (nx * ny * 4) as u64;
+    let fbp = FbpPlan::new(&setup.geometry, &setup.options)?;
+    let scratch = fbp.scratch_bytes(1, rayon::current_num_threads());
+    let memory_bytes = rows * (row_bytes + corrected) + corrected + (nx * ny * 4) as u64 + scratch;
     if memory_bytes > budget.bytes {
         return Err(Error::limit("one slice does not fit the memory budget")
             .expected(format!("at most {} bytes", budget.bytes))
@@ -128,6 +132,7 @@ pub fn plan_look(
         memory_bytes,
         warnings: setup.warnings.clone(),
         setup,
+        fbp,
         request,
         window,
     })
@@ -167,7 +172,7 @@ pub fn look(plan: &LookPlan, progress: &dyn Progress, cancel: &Cancel) -> Result
     let (sinogram, mut counts, read_seconds) = plan.sinogram(progress)?;
     cancel.check()?;
     progress.begin("reconstructing", 0);
-    let fbp = FbpPlan::new(&s.geometry, &s.options)?;
+    let fbp = &plan.fbp;
     let mut slice = vec![0f32; fbp.slice_len()];
     let mut scratch = fbp.scratch_for(1, rayon::current_num_threads())?;
     fbp.execute(Sinograms::by_frame(&sinogram, 1, s.geometry.cols), &mut slice, &mut scratch)?;

@@ -38,6 +38,7 @@ pub use sweep::{AxisRange, Sweep, SweepPlan, Tried, plan_sweep, sweep};
 
 use crate::correct::Combine;
 use crate::ops::view::{Roi, SliceRange};
+use crate::quantise::GreyMap;
 use crate::recon::{Filter, Padding, Unit};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -129,6 +130,8 @@ pub struct Request {
     pub darks: Combine,
     /// Transmission below this is raised to it before the logarithm; the scan's own value or 1e-6 where absent.
     pub zero_clip: Option<f64>,
+    /// Write grey values of 8 or 16 bits between these limits instead of float32.
+    pub grey: Option<GreyMap>,
     /// Read the output back and compare its hash with what was written.
     pub verify: bool,
 }

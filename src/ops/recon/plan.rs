@@ -59,6 +59,10 @@ pub struct Plan {
     pub pixel_um: Option<f64>,
     /// Unit of the values.
     pub value_unit: &'static str,
+    /// Type of the voxels: `float32`, `uint8`, `uint16`.
+    pub voxel_type: &'static str,
+    /// Values that become the lowest and highest grey, for `uint8` and `uint16`.
+    pub grey_limits: Option<[f64; 2]>,
     /// Slices, rows, columns of the volume.
     pub shape: Shape,
     /// Detector row of the first slice.
@@ -118,10 +122,13 @@ pub fn plan(request: &Request, budget: Budget, progress: &dyn Progress, cancel: 
     let fbp = Arc::new(FbpPlan::new(&geometry, &options)?);
     let (nx, ny) = geometry.slice_size();
     let shape = Shape::new(rows.len(), ny, nx);
-    let bytes_written = shape.len()?.checked_mul(4).ok_or_else(|| Error::limit("the volume is beyond any disk"))?;
+    let dtype = request.grey.map_or(DType::F32, |g| g.depth().dtype());
+    let too_large = || Error::limit("the volume is beyond any disk");
+    let bytes_written = shape.len()?.checked_mul(dtype.size() as u64).ok_or_else(too_large)?;
 
     let margin = shifts.as_ref().map_or((0, 1), |s| s.margin(&rows));
-    let bands = Bands::choose(&BandSize::of(&scan, &fbp, shape, margin), rows.len(), &*scan.projections, budget)?;
+    let bands =
+        Bands::choose(&BandSize::of(&scan, &fbp, shape, dtype, margin), rows.len(), &*scan.projections, budget)?;
     let step = rows.windows(2).map(|w| w[1] - w[0]).next().unwrap_or(1);
     let read_amplification = amplification(&*scan.projections, &rows, bands.rows, shifts.as_ref());
     let per_row = detector.frames as u64 * detector.cols as u64 * scan.projections.dtype().size() as u64;
@@ -129,8 +136,9 @@ pub fn plan(request: &Request, budget: Budget, progress: &dyn Progress, cancel: 
 
     let mut create = request.create.clone();
     create.shape = shape;
-    create.dtype = DType::F32;
+    create.dtype = dtype;
     create.meta = meta(request, &scan, pixel_um, step, rows[0], value_unit);
+    create.meta.grey = request.grey.map(|g| g.scale(value_unit));
     Ok(Plan {
         scan: request.scan.clone(),
         layout: scan.layout,
@@ -147,6 +155,8 @@ pub fn plan(request: &Request, budget: Budget, progress: &dyn Progress, cancel: 
         extended_field: extended,
         pixel_um,
         value_unit,
+        voxel_type: dtype.name(),
+        grey_limits: request.grey.map(|g| [g.limits().0, g.limits().1]),
         shape,
         first_row: rows[0],
         row_step: step,

@@ -5,12 +5,14 @@ use super::clock::Clock;
 use super::feed::{Feed, Tally};
 use super::plan::{Plan, read_back};
 use super::provenance;
+use crate::quantise;
 use crate::recon::Sinograms;
 use crate::stream::{Cancel, Pool, Progress, run};
+use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
-use tomokit_formats::{Error, Fault, Region, Result, SliceSink};
+use tomokit_formats::{DType, Error, Fault, Region, Result, SliceSink};
 
 /// What a reconstruction did.
 #[derive(Clone, Debug, Serialize)]
@@ -25,6 +27,8 @@ pub struct Done {
     pub counts: Tally,
     /// Slices of this run that are all zero or hold voxels that are not finite.
     pub bad_slices: BadSlices,
+    /// What was clipped on the way to grey values, where they were made.
+    pub grey: Option<quantise::Tally>,
     /// SHA-256 of the voxels in file order, where verified.
     pub sha256: Option<String>,
     /// True where the volume was read back and its hash agrees.
@@ -43,6 +47,14 @@ pub struct Done {
     pub warnings: Vec<String>,
 }
 
+/// What was met on the way.
+#[derive(Default)]
+struct Counted {
+    tally: Tally,
+    bad_slices: BadSlices,
+    grey: quantise::Tally,
+}
+
 /// A band on its way out.
 struct Made {
     first: usize,
@@ -58,9 +70,9 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
         return Err(Error::caller("--verify needs every slice to be written by this run")
             .hint("run without --resume, or compare afterwards"));
     }
-    let (mut tally, mut bad_slices) = (Tally::default(), BadSlices::default());
+    let mut counted = Counted::default();
     let mut hash = plan.request.verify.then(Sha256::new);
-    let streamed = stream(plan, &mut *sink, resumed, (&mut tally, &mut bad_slices), &mut hash, progress, cancel);
+    let streamed = stream(plan, &mut *sink, resumed, &mut counted, &mut hash, progress, cancel);
     progress.end();
     let timings = match streamed {
         Ok(t) => t,
@@ -76,7 +88,7 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
         outputs: Vec::new(),
         slices: plan.shape.frames - resumed,
         resumed,
-        counts: tally,
+        counts: counted.tally,
         sha256: hash.map(|h| h.finalize().iter().map(|b| format!("{b:02x}")).collect()),
         verified: false,
         seconds: timings.wall.as_secs_f64(),
@@ -84,8 +96,9 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
         compute_seconds: timings.compute.as_secs_f64(),
         write_seconds: timings.write.as_secs_f64(),
         limited_by: timings.limiting(),
-        warnings: warnings(&tally).into_iter().chain(bad_slices.describe()).collect(),
-        bad_slices,
+        grey: plan.request.grey.map(|_| counted.grey),
+        warnings: warnings(&counted.tally).into_iter().chain(counted.bad_slices.describe()).collect(),
+        bad_slices: counted.bad_slices,
     };
     if let Some(expected) = &done.sha256 {
         verify(plan, outputs.first().unwrap_or(&plan.output), expected, progress, cancel)?;
@@ -114,7 +127,7 @@ fn stream(
     plan: &Plan,
     sink: &mut dyn SliceSink,
     resumed: usize,
-    (tally, bad_slices): (&mut Tally, &mut BadSlices),
+    counted: &mut Counted,
     hash: &mut Option<Sha256>,
     progress: &dyn Progress,
     cancel: &Cancel,
@@ -133,8 +146,10 @@ fn stream(
     let slice_len = plan.fbp.slice_len();
     let mut made_of = Tally::default();
     let clock = Clock::default();
+    let mut greys: Vec<u8> = Vec::new();
+    let Counted { tally, bad_slices, grey } = counted;
 
-    progress.begin("reconstructing", (todo.len() * slice_len * 4) as u64);
+    progress.begin("reconstructing", (todo.len() * slice_len * plan.create.dtype.size()) as u64);
     let timings = run(
         bands,
         0,
@@ -155,11 +170,22 @@ fn stream(
         },
         |made: Made| {
             let _busy = clock.start(2);
-            let bytes: &[u8] = bytemuck::cast_slice(&made.slices);
+            let values: &[u8] = bytemuck::cast_slice(&made.slices);
+            bad_slices.look(made.first, &made.slices, slice_len);
+            let bytes = match &plan.request.grey {
+                None => values,
+                Some(map) => {
+                    let size = slice_len * plan.create.dtype.size();
+                    greys.resize(values.len() / (slice_len * 4) * size, 0);
+                    let slices = greys.par_chunks_mut(size).zip(values.par_chunks(slice_len * 4));
+                    let met = slices.map(|(out, v)| map.convert(DType::F32, v, out, None));
+                    *grey = grey.merge(met.reduce(quantise::Tally::default, quantise::Tally::merge));
+                    &greys
+                }
+            };
             if let Some(h) = hash {
                 h.update(bytes);
             }
-            bad_slices.look(made.first, &made.slices, slice_len);
             sink.put(made.first, bytes)?;
             progress.advance(bytes.len() as u64);
             progress.limited_by(clock.limiting());
@@ -181,12 +207,12 @@ fn verify(
 ) -> Result<()> {
     let volume = read_back(plan, output)?;
     let source = &*volume.source;
-    if source.shape() != plan.shape {
-        return Err(Error::file(output, "the volume reads back with another shape")
-            .expected(plan.shape)
-            .found(source.shape()));
+    if (source.shape(), source.dtype()) != (plan.shape, plan.create.dtype) {
+        return Err(Error::file(output, "the volume reads back with another shape or type")
+            .expected(format!("{} {}", plan.shape, plan.create.dtype.name()))
+            .found(format!("{} {}", source.shape(), source.dtype().name())));
     }
-    let frame = plan.shape.frame_len() * 4;
+    let frame = plan.shape.frame_len() * plan.create.dtype.size();
     progress.begin("verifying", (plan.shape.frames * frame) as u64);
     let mut hash = Sha256::new();
     let mut buffer = Vec::new();

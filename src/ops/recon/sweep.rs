@@ -132,8 +132,7 @@ pub fn plan_sweep(
     let all: Result<Vec<Geometry>> = axes.iter().map(|a| geometry(&sized, &s.scan, cols, *a, s.extended)).collect();
     let geometries = all?;
     // Every axis at work needs tables, scratch and a slice.
-    let fbp = FbpPlan::new(&s.geometry, &s.options)?;
-    let each = fbp.scratch_bytes(1, 1) + 4 * fbp.slice_len() as u64;
+    let each = look.fbp.scratch_bytes(1, 1) + 4 * look.fbp.slice_len() as u64;
     let free = budget.bytes.saturating_sub(look.memory_bytes);
     let at_a_time = ((free / each.max(1)) as usize).clamp(1, rayon::current_num_threads()).min(axes.len());
     look.memory_bytes += each * at_a_time as u64;
@@ -151,12 +150,11 @@ pub fn sweep(plan: &SweepPlan, progress: &dyn Progress, cancel: &Cancel) -> Resu
     let down = cols.max(rows).div_ceil((MONTAGE / columns).max(64)).max(1);
 
     // The middle axis sets the range for all.
-    let make = |g: &Geometry| -> Result<Vec<f32>> {
+    let make = |fbp: &FbpPlan| -> Result<Vec<f32>> {
         cancel.check()?;
-        let fbp = FbpPlan::new(g, &s.options)?;
         let mut slice = vec![0f32; fbp.slice_len()];
         let mut scratch = fbp.scratch_for(1, 1)?;
-        fbp.execute(Sinograms::by_frame(&sinogram, 1, g.cols), &mut slice, &mut scratch)?;
+        fbp.execute(Sinograms::by_frame(&sinogram, 1, s.geometry.cols), &mut slice, &mut scratch)?;
         Ok(slice)
     };
     let middle = plan.geometries.len() / 2;
@@ -166,14 +164,14 @@ pub fn sweep(plan: &SweepPlan, progress: &dyn Progress, cancel: &Cancel) -> Resu
         progress.advance(bytes);
         (score(&slice, cols, disc, range), shrink(&slice, cols, down))
     };
-    let first = make(&plan.geometries[middle])?;
+    let first = make(&plan.look.fbp)?;
     let range = range_of(disc.values(&first, cols));
     let mut made: Vec<Option<(Score, Vec<f32>)>> = vec![None; plan.geometries.len()];
     made[middle] = Some(judge(first, range));
     for (made, g) in made.chunks_mut(plan.at_a_time).zip(plan.geometries.chunks(plan.at_a_time)) {
         let work = made.par_iter_mut().zip(g).filter(|(m, _)| m.is_none());
         work.try_for_each(|(m, g)| -> Result<()> {
-            *m = Some(judge(make(g)?, range));
+            *m = Some(judge(make(&FbpPlan::new(g, &s.options)?)?, range));
             Ok(())
         })?;
     }
