@@ -86,6 +86,22 @@ pub fn read_at(file: &File, out: &mut [u8], offset: u64) -> std::io::Result<usiz
     return std::os::windows::fs::FileExt::seek_read(file, out, offset);
 }
 
+/// Asks the system to forget what it caches of a file (synced before), so that reading it measures the disk. False
+/// where it cannot be asked.
+pub fn forget_cached(file: &File) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        // SAFETY: the descriptor is open for as long as `file` is borrowed; the call takes no memory of ours.
+        unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) == 0 }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = file;
+        false
+    }
+}
+
 /// Writes all of `data` at `offset`.
 pub fn write_all_at(file: &File, mut data: &[u8], mut offset: u64) -> std::io::Result<()> {
     while !data.is_empty() {

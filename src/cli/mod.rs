@@ -2,6 +2,7 @@
 //!
 //! `tomo NAME …` and `tomo-NAME …` are the same thing: both build the same command from the same row.
 
+mod bench;
 mod common;
 mod compare;
 mod convert;
@@ -54,6 +55,7 @@ static TOOLS: &[Row] = &[
     row::<compare::Compare>(),
     row::<recon::Recon>(),
     row::<simulate::Simulate>(),
+    row::<bench::Bench>(),
 ];
 
 fn command_of<T: Tool>() -> Command {

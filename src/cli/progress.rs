@@ -10,12 +10,18 @@ pub struct Bars {
     visible: bool,
     quiet: bool,
     bar: Mutex<Option<ProgressBar>>,
+    phase: Mutex<String>,
 }
 
 impl Bars {
     /// Bars on stderr unless `quiet` or redirected.
     pub fn new(quiet: bool) -> Self {
-        Bars { visible: !quiet && std::io::stderr().is_terminal(), quiet, bar: Mutex::new(None) }
+        Bars {
+            visible: !quiet && std::io::stderr().is_terminal(),
+            quiet,
+            bar: Mutex::new(None),
+            phase: Mutex::default(),
+        }
     }
 
     fn with(&self, f: impl FnOnce(&mut Option<ProgressBar>)) {
@@ -42,6 +48,7 @@ impl Progress for Bars {
             bar.set_style(s);
         }
         bar.set_message(phase.to_owned());
+        *self.phase.lock().unwrap_or_else(|e| e.into_inner()) = phase.to_owned();
         self.with(|b| *b = Some(bar));
     }
 
@@ -49,6 +56,15 @@ impl Progress for Bars {
         self.with(|b| {
             if let Some(b) = b {
                 b.inc(bytes);
+            }
+        });
+    }
+
+    fn limited_by(&self, stage: &str) {
+        self.with(|b| {
+            if let Some(b) = b {
+                let phase = self.phase.lock().unwrap_or_else(|e| e.into_inner());
+                b.set_message(format!("{phase} ({stage} limits)"));
             }
         });
     }

@@ -3,10 +3,16 @@
 use crate::cli::common::{Context, InputArgs, OutputArgs};
 use crate::cli::{Exit, Tool, human, output};
 use crate::correct::Combine;
-use crate::ops::recon::{AxisChoice, Done, FieldChoice, Plan, Request, execute, plan};
+use crate::ops::picture::Window;
+use crate::ops::recon::{
+    AxisChoice, AxisRange, Done, FieldChoice, Floor, Look, LookPlan, Plan, Request, Shifts, SliceChoice, Sweep,
+    execute, floor, look, plan, plan_look, plan_sweep, sweep,
+};
 use crate::ops::view::{Roi, SliceRange};
+use crate::quantise::{Depth, GreyMap, NonFinite};
 use crate::recon::{Filter, Padding, Unit};
 use clap::{Args, ValueEnum};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use tomokit_formats::{CreateOptions, DType, Error, Result, Shape};
 
@@ -17,8 +23,8 @@ pub struct Recon {
     #[arg(value_name = "SCAN")]
     scan: PathBuf,
     /// Volume to write; the extension names the format
-    #[arg(long, short, value_name = "VOLUME")]
-    output: PathBuf,
+    #[arg(long, short, value_name = "VOLUME", required_unless_present = "png")]
+    output: Option<PathBuf>,
     /// Rotation axis: a column (0 = centre of the first), 'find', or 'auto' (recorded, else found)
     #[arg(long, value_name = "PX", default_value = "auto", value_parser = parse_axis, allow_hyphen_values = true)]
     axis: AxisChoice,
@@ -29,13 +35,39 @@ pub struct Recon {
     #[arg(long, value_name = "X0:X1,Y0:Y1", value_parser = Roi::parse)]
     roi: Option<Roi>,
     #[command(flatten)]
+    quick: QuickArgs,
+    #[command(flatten)]
     geometry: GeometryArgs,
     #[command(flatten)]
     numbers: NumberArgs,
+    /// Exit with code 1 if a slice is all zero or holds voxels that are not finite
+    #[arg(long)]
+    check: bool,
+    /// Print the plan, measure the shortest time it can take on this machine, and compare at the end
+    #[arg(long, conflicts_with = "png")]
+    explain: bool,
     #[command(flatten)]
     writing: OutputArgs,
     #[command(flatten)]
     reading: InputArgs,
+}
+
+/// One slice, to look at.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "One slice, to look at")]
+struct QuickArgs {
+    /// Reconstruct this detector row only
+    #[arg(long, value_name = "N", conflicts_with = "slices")]
+    slice: Option<usize>,
+    /// Draw the slice (of the middle row without --slice) and write no volume
+    #[arg(long, value_name = "FILE.png", conflicts_with_all = ["output", "slices", "verify", "resume", "to", "check"])]
+    png: Option<PathBuf>,
+    /// Draw the slice with each of these axes, score them, mark the best: columns from, to (inclusive), step
+    #[arg(long, value_name = "A:B:STEP", value_parser = AxisRange::parse, requires = "png", conflicts_with = "axis", allow_hyphen_values = true)]
+    axis_sweep: Option<AxisRange>,
+    /// Grey window of the picture: auto or LOW,HIGH
+    #[arg(long, value_name = "LOW,HIGH", default_value = "auto", value_parser = Window::parse, requires = "png", allow_hyphen_values = true)]
+    window: Window,
 }
 
 /// What the scan may not say.
@@ -51,6 +83,9 @@ struct GeometryArgs {
     /// Turn the slices by this angle, degrees
     #[arg(long, value_name = "DEG", default_value_t = 0.0, allow_hyphen_values = true)]
     angle_offset: f64,
+    /// Text file with one line per projection: horizontal shift of the axis, optionally vertical shift, pixels
+    #[arg(long, value_name = "FILE")]
+    shifts: Option<PathBuf>,
     /// Detector pixel size, µm
     #[arg(long, value_name = "UM")]
     pixel_size: Option<f64>,
@@ -90,6 +125,12 @@ struct NumberArgs {
     /// Make the numerical choices of PyHST2 (its FBFILTER = 0)
     #[arg(long)]
     pyhst: bool,
+    /// Type of the voxels: float32, or with --limits uint8 or uint16
+    #[arg(long = "type", value_name = "TYPE", default_value = "float32", value_parser = parse_type)]
+    voxel_type: DType,
+    /// Values that become the lowest and the highest grey of --type uint8 or uint16
+    #[arg(long, value_name = "LOW,HIGH", value_parser = parse_limits, allow_hyphen_values = true)]
+    limits: Option<(f64, f64)>,
     /// How a series of flats becomes one
     #[arg(long, value_enum, default_value_t = AverageArg::Median)]
     flats: AverageArg,
@@ -154,6 +195,30 @@ fn parse_filter(text: &str) -> std::result::Result<Filter, String> {
     })
 }
 
+fn parse_type(text: &str) -> std::result::Result<DType, String> {
+    let known = [DType::F32, DType::U8, DType::U16];
+    known.into_iter().find(|d| d.name() == text).ok_or_else(|| "write float32, uint8 or uint16".into())
+}
+
+fn parse_limits(text: &str) -> std::result::Result<(f64, f64), String> {
+    match Window::parse(text) {
+        Ok(Window::Fixed(low, high)) => Ok((low, high)),
+        Ok(Window::Auto) => Err("write LOW,HIGH: the volume's own limits are not known before it is made".into()),
+        Err(e) => Err(e),
+    }
+}
+
+/// The conversion to grey values that was asked for.
+fn grey_map(n: &NumberArgs) -> Result<Option<GreyMap>> {
+    match (Depth::of(n.voxel_type), n.limits) {
+        (None, None) => Ok(None),
+        (Some(depth), Some((low, high))) => GreyMap::new(low, high, depth, NonFinite::Lowest).map(Some),
+        (Some(_), None) => Err(Error::caller(format!("--type {} needs the limits it stands for", n.voxel_type.name()))
+            .hint("add --limits LOW,HIGH, or write float32 and convert afterwards")),
+        (None, Some(_)) => Err(Error::caller("--limits is for --type uint8 and uint16")),
+    }
+}
+
 /// One angle per line, degrees; `#` starts a comment; several numbers on a line are read in order.
 fn read_angles(path: &Path) -> Result<Vec<f64>> {
     let text = tomokit_formats::io::read_small_text(path, 64 << 20)?;
@@ -175,47 +240,124 @@ impl Tool for Recon {
     const ABOUT: &'static str = "Reconstruct a scan into a volume: flats, darks, logarithm, filtered backprojection";
     const EXAMPLES: &'static str =
         "  tomo recon scan1/ -o scan1.vol                     all slices, axis recorded or found
-  tomo recon scan1/ -o test.tif --slices 1000        one slice, to look at
+  tomo recon scan1/ --slice 1000 --png look.png      one slice drawn, no volume written
+  tomo recon scan1/ --slice 1000 --png axes.png --axis-sweep 1018:1030:0.5
   tomo recon scan1/ -o scan1.vol --axis 1023.5       with this axis
   tomo recon scan1.nxs -o rec.h5 --slices 500:600 --roi 200:1800,200:1800
+  tomo recon scan1/ -o scan1-8bit --to tiff --type uint8 --limits -0.5,4
+  tomo recon scan1/ -o scan1.vol --shifts moves.txt  with the movement of every projection
   tomo recon scan1/ -o scan1.vol --dry-run           what it would read, write and need
+  tomo recon scan1/ -o scan1.vol --explain           and how long it must take, and what it took
 ";
 
     fn run(self, context: &Context) -> Result<Exit> {
         let request = self.request(context)?;
+        let row = self.quick.slice.map_or(SliceChoice::Middle, SliceChoice::Row);
+        match (&self.quick.png, self.quick.axis_sweep) {
+            (Some(_), Some(range)) => return self.sweep(&request, range, row, context),
+            (Some(_), None) => return self.look(&request, row, context),
+            (None, _) => {}
+        }
         let plan = plan(&request, context.budget, &context.progress, &context.cancel)?;
         plan.warnings.iter().for_each(|w| context.warn(w));
+        let floor = match self.explain {
+            true => Some(floor(&plan, &context.progress, &context.cancel)?),
+            false => None,
+        };
         if self.writing.dry_run {
-            match context.json {
-                true => output::json(&plan)?,
-                false => output::print(&plan_text(&plan))?,
+            match (context.json, &floor) {
+                (true, Some(f)) => output::json(&json!({ "plan": plan, "floor": f }))?,
+                (true, None) => output::json(&plan)?,
+                (false, f) => {
+                    let explained = f.as_ref().map(|f| explain_text(&plan, f)).unwrap_or_default();
+                    output::print(&(plan_text(&plan) + &explained))?;
+                }
             }
             return Ok(Exit::Done);
         }
+        if let Some(f) = floor.as_ref().filter(|_| !context.json && !context.quiet) {
+            output::print(
+                &(plan_text(&plan).replacen("would reconstruct", "reconstructing", 1) + &explain_text(&plan, f)),
+            )?;
+        }
         let done = execute(&plan, &context.progress, &context.cancel)?;
         done.warnings.iter().for_each(|w| context.warn(w));
-        match context.json {
-            true => output::json(&done)?,
-            false if !context.quiet => output::print(&done_text(&plan, &done))?,
-            false => {}
+        match (context.json, &floor) {
+            (true, Some(f)) => output::json(&json!({ "plan": plan, "floor": f, "done": done }))?,
+            (true, None) => output::json(&done)?,
+            (false, f) if !context.quiet => {
+                let compared = f.as_ref().map(|f| compare_text(f, &done)).unwrap_or_default();
+                output::print(&(done_text(&plan, &done) + &compared))?;
+            }
+            (false, _) => {}
         }
-        Ok(Exit::Done)
+        if self.check && done.resumed > 0 {
+            context.warn(&format!("slices 0-{} of the earlier run were not checked", done.resumed - 1));
+        }
+        Ok(if self.check && !done.bad_slices.good() { Exit::No } else { Exit::Done })
     }
 }
 
 impl Recon {
+    fn look(&self, request: &Request, row: SliceChoice, context: &Context) -> Result<Exit> {
+        let plan = plan_look(request, row, self.quick.window, context.budget, &context.progress, &context.cancel)?;
+        plan.warnings.iter().for_each(|w| context.warn(w));
+        if self.writing.dry_run {
+            match context.json {
+                true => output::json(&plan)?,
+                false => output::print(&look_plan_text(&plan))?,
+            }
+            return Ok(Exit::Done);
+        }
+        let done = look(&plan, &context.progress, &context.cancel)?;
+        match context.json {
+            true => output::json(&done)?,
+            false if !context.quiet => output::print(&look_text(&plan, &done))?,
+            false => {}
+        }
+        Ok(Exit::Done)
+    }
+
+    fn sweep(&self, request: &Request, range: AxisRange, row: SliceChoice, context: &Context) -> Result<Exit> {
+        let plan =
+            plan_sweep(request, range, row, self.quick.window, context.budget, &context.progress, &context.cancel)?;
+        plan.look.warnings.iter().for_each(|w| context.warn(w));
+        if self.writing.dry_run {
+            match context.json {
+                true => output::json(&plan)?,
+                false => output::print(&format!(
+                    "{}with {} axes, {} at a time\n",
+                    look_plan_text(&plan.look),
+                    plan.axes_px.len(),
+                    plan.at_a_time
+                ))?,
+            }
+            return Ok(Exit::Done);
+        }
+        let done = sweep(&plan, &context.progress, &context.cancel)?;
+        done.warnings.iter().for_each(|w| context.warn(w));
+        match context.json {
+            true => output::json(&done)?,
+            false if !context.quiet => output::print(&sweep_text(&done))?,
+            false => {}
+        }
+        Ok(Exit::Done)
+    }
+
     fn request(&self, context: &Context) -> Result<Request> {
         let (g, n) = (&self.geometry, &self.numbers);
         let shape = Shape::new(0, 0, 0); // set by the plan, like the type
         Ok(Request {
             scan: self.scan.clone(),
-            output: self.output.clone(),
+            // clap makes sure that there is one or the other.
+            output: self.quick.png.clone().or_else(|| self.output.clone()).unwrap_or_default(),
             open: self.reading.options(context.budget),
             to: self.writing.to.clone(),
             create: self.writing.create(CreateOptions::new(shape, DType::F32)),
             axis: self.axis,
-            slices: self.slices,
+            slices: self.quick.slice.map(one).or(self.slices),
             roi: self.roi.clone(),
+            shifts: g.shifts.as_deref().map(Shifts::read).transpose()?,
             range_deg: g.range,
             angles_deg: g.angles.as_deref().map(read_angles).transpose()?,
             angle_offset_deg: g.angle_offset,
@@ -244,9 +386,111 @@ impl Recon {
             flats: n.flats.into(),
             darks: n.darks.into(),
             zero_clip: n.clip,
+            grey: grey_map(n)?,
             verify: self.writing.verify,
         })
     }
+}
+
+fn seconds(s: f64) -> String {
+    human::duration(std::time::Duration::from_secs_f64(s))
+}
+
+fn explain_text(p: &Plan, f: &Floor) -> String {
+    let rate = |per_s: f64| format!("{}/s", human::bytes(per_s as u64));
+    let mut t = format!("back end {}, FFT of {} points per projection\n", p.backend, p.fft_len);
+    if let Some(g) = &p.grid {
+        t += &format!(
+            "grid of {} × {} points, kernel {} wide, tolerance {}\n",
+            g.cols,
+            g.rows,
+            g.kernel,
+            human::number(g.tolerance)
+        );
+    }
+    t += &format!("reading: at least {} at {}\n", seconds(f.read_seconds), rate(f.read_per_s));
+    t += &format!(
+        "arithmetic: at least {}: {:.2} ms per slice, {} million values corrected per second\n",
+        seconds(f.compute_seconds),
+        f.slice_seconds * 1e3,
+        human::number((f.corrected_per_s / 1e6).round())
+    );
+    t += &format!("writing: at least {} at {}\n", seconds(f.write_seconds), rate(f.write_per_s));
+    let disk = if f.one_disk { "scan and volume on one disk" } else { "scan and volume on different disks" };
+    t += &format!("floor {}, bound by {} ({disk})\n", seconds(f.seconds), f.bound_by);
+    t += "measured just now, in short:\n";
+    for m in f.measured {
+        t += &format!("  {m}\n");
+    }
+    t
+}
+
+fn compare_text(f: &Floor, d: &Done) -> String {
+    format!(
+        "{:.2} × the floor of {} (bound by {}); busy: reading {}, computing {}, writing {}\n",
+        d.seconds / f.seconds.max(1e-9),
+        seconds(f.seconds),
+        f.bound_by,
+        seconds(d.read_seconds),
+        seconds(d.compute_seconds),
+        seconds(d.write_seconds)
+    )
+}
+
+/// One slice as a range.
+fn one(n: usize) -> SliceRange {
+    SliceRange { start: Some(n), end: n.checked_add(1), step: None }
+}
+
+fn look_plan_text(p: &LookPlan) -> String {
+    format!(
+        "would draw row {} of {} as {}: {} × {} voxels, axis {} ({})\nreads {}; each stored value is fetched {:.2} times\n\
+         memory {}\n",
+        p.row,
+        p.scan.display(),
+        p.output.display(),
+        p.slice[0],
+        p.slice[1],
+        human::number(p.rotation_axis_px),
+        p.axis_origin,
+        human::bytes(p.bytes_read),
+        p.read_amplification,
+        human::bytes(p.memory_bytes)
+    )
+}
+
+fn look_text(p: &LookPlan, d: &Look) -> String {
+    format!(
+        "{}: row {}, {} × {} voxels, axis {} ({}), grey from {} to {} {}\nread {:.2} s, reconstructed {:.2} s, drawn {:.2} s\n",
+        d.output.display(),
+        d.row,
+        p.slice[0],
+        p.slice[1],
+        human::number(d.rotation_axis_px),
+        p.axis_origin,
+        human::number(d.window[0]),
+        human::number(d.window[1]),
+        d.value_unit,
+        d.read_seconds,
+        d.compute_seconds,
+        d.draw_seconds
+    )
+}
+
+fn sweep_text(d: &Sweep) -> String {
+    let mut t = format!("{}: row {} with {} axes\n", d.output.display(), d.row, d.axes.len());
+    t += "      axis     entropy   variation\n";
+    for a in &d.axes {
+        let marks = [(d.best_axis_px, "  <- best"), (d.least_variation_axis_px, "  <- least variation")];
+        let mark: String = marks.iter().filter(|m| m.0 == a.axis_px).map(|m| m.1).collect();
+        t += &format!("{:>10.3}  {:>10.4}  {:>10.6}{mark}\n", a.axis_px, a.score.entropy, a.score.variation);
+    }
+    t += &format!("best axis {}\n", human::number(d.best_axis_px));
+    t += &format!(
+        "read {:.2} s, reconstructed {:.2} s, drawn {:.2} s\n",
+        d.read_seconds, d.compute_seconds, d.draw_seconds
+    );
+    t
 }
 
 fn plan_text(p: &Plan) -> String {
@@ -262,12 +506,13 @@ fn plan_text(p: &Plan) -> String {
     );
     t += &format!("axis at column {} ({})\n", human::number(p.rotation_axis_px), p.axis_origin);
     t += &format!(
-        "into {} ({}): {} slices of {} × {} voxels, float32 in {}, {}\n",
+        "into {} ({}): {} slices of {} × {} voxels, {} in {}, {}\n",
         p.output.display(),
         p.output_format,
         s.frames,
         s.cols,
         s.rows,
+        p.voxel_type,
         p.value_unit,
         human::bytes(p.bytes_written)
     );
@@ -311,5 +556,16 @@ fn done_text(p: &Plan, d: &Done) -> String {
         c.dead,
         c.nan
     );
+    if let Some(g) = &d.grey {
+        let share = |n: u64| n as f64 * 100.0 / g.values.max(1) as f64;
+        t += &format!(
+            "grey values: {} voxels below the limits ({:.4} %), {} above ({:.4} %), {} not finite\n",
+            g.below,
+            share(g.below),
+            g.above,
+            share(g.above),
+            g.not_finite()
+        );
+    }
     t
 }

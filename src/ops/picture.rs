@@ -35,7 +35,8 @@ impl Window {
         }
     }
 
-    fn style(self) -> png::Window {
+    /// As the drawing takes it.
+    pub(crate) fn style(self) -> png::Window {
         match self {
             Window::Auto => png::Window::Tails { share: 0.001, skip_zeros: true },
             Window::Fixed(low, high) => png::Window::Fixed { low, high },

@@ -9,6 +9,9 @@ pub trait Progress: Sync {
     /// `bytes` more are done in the current phase.
     fn advance(&self, bytes: u64);
 
+    /// The stage that has been busiest so far in the current phase.
+    fn limited_by(&self, _stage: &str) {}
+
     /// A remark worth a line that does not stop the work.
     fn note(&self, text: &str);
 

@@ -5,3 +5,4 @@ mod support;
 
 mod real;
 mod simulated;
+mod tools;

@@ -3,6 +3,7 @@
 //! Reading is that of every headerless file ([`crate::raw::layout`]), with float32 as the usual type and a missing
 //! `.info` taken as the sign of an unfinished run. Writing gives PyHST2's own bytes; the `.info` comes last.
 
+mod onepass;
 pub mod stats;
 pub mod xml;
 
@@ -16,8 +17,8 @@ use crate::raw::writer::FlatWriter;
 use crate::registry::*;
 use crate::sink::{CreateOptions, SliceSink};
 use crate::{DType, Error, Result};
-use rayon::prelude::*;
-use stats::{Extent, Histogram};
+use onepass::OnePass;
+use stats::Histogram;
 use std::path::{Path, PathBuf};
 
 /// The format's row.
@@ -75,8 +76,8 @@ struct VolSink {
     writer: FlatWriter,
     options: CreateOptions,
     path: PathBuf,
-    /// Range of each slice, known for those of this run.
-    extents: Vec<Option<Extent>>,
+    /// Statistics of the slices of this run.
+    counted: OnePass,
 }
 
 impl VolSink {
@@ -90,8 +91,8 @@ impl VolSink {
             sidecars.extend(crate::sidecar::names(path, options.dtype));
         }
         let writer = FlatWriter::create(path, options, &sidecars)?;
-        let extents = vec![None; writer.stored()];
-        Ok(VolSink { writer, options: options.clone(), path: path.to_owned(), extents })
+        let counted = OnePass::new(path.parent().unwrap_or(Path::new("")), writer.stored());
+        Ok(VolSink { writer, options: options.clone(), path: path.to_owned(), counted })
     }
 }
 
@@ -102,35 +103,23 @@ impl SliceSink for VolSink {
 
     fn put(&mut self, first: usize, slices: &[u8]) -> Result<()> {
         self.writer.put(first, slices)?;
-        let one = self.writer.slice_bytes() as usize;
-        self.extents.par_extend(slices.par_chunks_exact(one).map(|s| {
-            Some(match bytemuck::try_cast_slice::<u8, f32>(s) {
-                Ok(values) => Extent::of(values),
-                Err(_) => s
-                    .as_chunks::<4>()
-                    .0
-                    .chunks(256)
-                    .map(|c| c.iter().map(|b| f32::from_ne_bytes(*b)).collect::<Vec<f32>>())
-                    .fold(Extent::default(), |e, v| e.merge(Extent::of(&v))),
-            })
-        }));
-        Ok(())
+        self.counted.add(slices, self.writer.slice_bytes() as usize)
     }
 
     fn keep_partial(&mut self) {
         self.writer.keep();
     }
 
-    /// With `stats` the second pass over the data is saved and no histogram file is written.
+    /// The data are read again only for slices of an earlier run. With `stats` no histogram file is written.
     fn finish(self: Box<Self>, stats: Option<&VolumeStats>) -> Result<Vec<PathBuf>> {
-        let VolSink { writer, options, path, extents } = *self;
+        let VolSink { writer, options, path, counted } = *self;
         writer.check_complete()?;
         let histogram = match stats {
             Some(_) => None,
             None => {
                 let part = with_suffix(&path, PART);
                 let flat = Flat::open(&part, options.shape, options.dtype, ByteOrder::NATIVE, 0, true)?;
-                Some(stats::measure(&flat, &extents)?)
+                Some(counted.finish(&flat)?)
             }
         };
         let stats = match (stats, &histogram) {

@@ -185,6 +185,56 @@ impl SliceHistogram {
         }
     }
 
+    /// The counts of a whole slice, as bytes; `None` where some have been moved to a volume already.
+    pub(super) fn pack(&self) -> Option<Vec<u8>> {
+        if self.leave_out != (self.scale > 0.0) {
+            return None;
+        }
+        // Counts as LEB128; zeros as a zero and the length of their run.
+        let mut bytes = Vec::with_capacity(1 << 16);
+        let mut put = |mut n: u32| {
+            while n >= 0x80 {
+                bytes.push(n as u8 | 0x80);
+                n >>= 7;
+            }
+            bytes.push(n as u8);
+        };
+        for run in self.counts.chunk_by(|a, b| *a == 0 && *b == 0) {
+            put(run[0]);
+            if run[0] == 0 {
+                put(run.len() as u32);
+            }
+        }
+        Some(bytes)
+    }
+
+    /// Begins a slice with counts packed before; `None` where they are damaged.
+    pub(super) fn unpack(&mut self, extent: Extent, bytes: &[u8]) -> Option<()> {
+        self.begin(extent);
+        let (mut bytes, mut at) = (bytes.iter(), 0usize);
+        let number = |bytes: &mut std::slice::Iter<'_, u8>| -> Option<u32> {
+            let (mut n, mut shift) = (0u32, 0u32);
+            loop {
+                let b = bytes.next()?;
+                n |= u32::from(b & 0x7f).checked_shl(shift)?;
+                if b & 0x80 == 0 {
+                    return Some(n);
+                }
+                shift += 7;
+            }
+        };
+        while at < BINS {
+            match number(&mut bytes)? {
+                0 => at = at.checked_add(number(&mut bytes)? as usize)?,
+                n => {
+                    *self.counts.get_mut(at)? = n;
+                    at += 1;
+                }
+            }
+        }
+        (at == BINS && bytes.next().is_none()).then_some(())
+    }
+
     /// Second stage: moves the counts into the volume's histogram.
     pub fn drain(&mut self, into: &Mutex<Histogram>) {
         if std::mem::take(&mut self.leave_out) {
@@ -204,6 +254,16 @@ impl SliceHistogram {
 /// Range and histogram of a stack, streamed in blocks of rows by the threads of the current pool. Memory: some MiB
 /// per thread. `known` holds ranges of slices found before (while writing); the others cost a pass of their own.
 pub fn measure(source: &dyn FrameSource, known: &[Option<Extent>]) -> Result<Histogram> {
+    measure_with(source, known, &|_, _| Ok(false))
+}
+
+/// As [`measure`], with counts of slices kept from before: `kept` begins slice f with them, or says that it cannot, and
+/// only then the slice is read.
+pub(super) fn measure_with(
+    source: &dyn FrameSource,
+    known: &[Option<Extent>],
+    kept: &(dyn Fn(usize, &mut SliceHistogram) -> Result<bool> + Sync),
+) -> Result<Histogram> {
     let shape = source.shape();
     type Scratch = (Vec<u8>, Vec<f32>);
     let blocks = |f: usize, scratch: &mut Scratch, each: &mut dyn FnMut(&[f32])| -> Result<()> {
@@ -238,8 +298,10 @@ pub fn measure(source: &dyn FrameSource, known: &[Option<Extent>]) -> Result<His
             if extents[f].finite == 0 {
                 return Ok(());
             }
-            slice.begin(extents[f]);
-            blocks(f, scratch, &mut |v| slice.add(v, &volume))?;
+            if !kept(f, slice)? {
+                slice.begin(extents[f]);
+                blocks(f, scratch, &mut |v| slice.add(v, &volume))?;
+            }
             slice.drain(&volume);
             Ok(())
         },
@@ -305,6 +367,30 @@ mod tests {
             sum.merge(&part.into_inner().unwrap());
         }
         assert_eq!(sum, whole);
+    }
+
+    #[test]
+    fn packed_counts_come_back_and_damage_is_noticed() {
+        let mut values: Vec<f32> = (0..200_000u32).map(|i| ((i * 7919) % 65_521) as f32 * 0.37 - 80.0).collect();
+        values.extend([f32::NAN; 5]);
+        values.extend([3.0; 100_000]);
+        let (extent, nowhere) = (Extent::of(&values), Mutex::new(Histogram::new(Extent::default())));
+        let mut a = SliceHistogram::default();
+        a.begin(extent);
+        a.add(&values, &nowhere);
+        let bytes = a.pack().unwrap();
+        let mut b = SliceHistogram::default();
+        b.unpack(extent, &bytes).unwrap();
+        assert_eq!(a.counts, b.counts);
+        for end in [0, 1, bytes.len() / 2, bytes.len() - 1] {
+            assert!(b.unpack(extent, &bytes[..end]).is_none(), "{end}");
+        }
+        let longer: Vec<u8> = bytes.iter().copied().chain([1]).collect();
+        assert!(b.unpack(extent, &longer).is_none());
+        assert!(b.unpack(extent, &[0xff; 9]).is_none());
+        let into = Mutex::new(Histogram::new(extent));
+        a.drain(&into);
+        assert!(a.pack().is_none(), "the counts are gone");
     }
 
     /// PyHST2's own volume gives PyHST2's own sidecars, byte for byte.

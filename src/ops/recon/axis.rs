@@ -1,6 +1,6 @@
 //! Finds the rotation axis of a scan: reads a few opposite projections, corrects them, and asks `recon::axis`.
 
-use super::{FieldChoice, Request, run::corrected_frames};
+use super::{FieldChoice, Request, feed::corrected_frames};
 use crate::recon::axis::{AxisEstimate, AxisOptions, Pair, find, opposite_pairs};
 use crate::stream::{Cancel, Progress};
 use serde::Serialize;

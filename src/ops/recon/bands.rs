@@ -4,7 +4,7 @@
 use crate::recon::FbpPlan;
 use crate::stream::Budget;
 use std::ops::Range;
-use tomokit_formats::{Error, FrameSource, Region, Result, Scan, Shape};
+use tomokit_formats::{DType, Error, FrameSource, Region, Result, Scan, Shape};
 
 /// Bytes that one row of a band costs, and what every band costs regardless of its height.
 #[derive(Clone, Copy, Debug)]
@@ -19,11 +19,17 @@ pub struct BandSize {
     slices: u64,
     /// Working memory of the reconstruction.
     scratch: u64,
+    /// Rows that vertical shifts need beyond a band.
+    margin: u64,
+    /// Rows that vertical shifts need for every row of a list with gaps.
+    stretch: u64,
 }
 
 impl BandSize {
-    /// For a scan, a plan and a volume shape.
-    pub fn of(scan: &Scan, fbp: &FbpPlan, volume: Shape) -> BandSize {
+    /// For a scan, a plan, a volume's shape and type, and the shifts' [`super::Shifts::margin`].
+    pub fn of(scan: &Scan, fbp: &FbpPlan, volume: Shape, dtype: DType, (margin, stretch): (usize, usize)) -> BandSize {
+        // Grey values are made beside the block of slices being written.
+        let greys = if dtype == DType::F32 { 0 } else { dtype.size() as u64 };
         let p = scan.projections.shape();
         let row = p.cols as u64;
         let refs = |sets: &[tomokit_formats::model::RefSet]| -> u64 {
@@ -36,15 +42,21 @@ impl BandSize {
             raw: 2 * p.frames as u64 * row * scan.projections.dtype().size() as u64,
             corrected: p.frames as u64 * row * 4,
             references: refs(&scan.flats) + refs(&scan.darks),
-            slices: 2 * volume.frame_len() as u64 * 4,
+            slices: volume.frame_len() as u64 * (2 * 4 + greys),
             scratch: fbp.scratch_bytes(fbp.lanes(), rayon::current_num_threads()),
+            margin: margin as u64,
+            stretch: stretch as u64,
         }
     }
 
     /// Bytes of a band of `rows`.
     pub fn bytes(&self, rows: usize) -> u64 {
-        let per_row = self.raw + self.corrected + self.references + self.slices;
-        per_row.saturating_mul(rows as u64).saturating_add(self.scratch)
+        let fetched = self.raw + self.corrected + self.references;
+        // Moved rows are held beside the ones they are made of.
+        let moved = if self.margin > 0 || self.stretch > 1 { self.corrected } else { 0 };
+        let per_row = fetched.saturating_mul(self.stretch) + moved + self.slices;
+        let beyond = fetched.saturating_mul(self.margin);
+        per_row.saturating_mul(rows as u64).saturating_add(beyond).saturating_add(self.scratch)
     }
 }
 
@@ -72,8 +84,8 @@ impl Bands {
                 .found(format!("{} bytes", size.bytes(1)))
                 .hint("raise --memory, or make a smaller region with --roi"));
         }
-        let per_row = size.bytes(1) - size.scratch;
-        let fits = ((budget.bytes - size.scratch) / per_row.max(1)).max(1) as usize;
+        let per_row = size.bytes(1) - size.bytes(0);
+        let fits = ((budget.bytes - size.bytes(0)) / per_row.max(1)).max(1) as usize;
         let unit = source.access().unit.rows.max(1);
         let useful = if unit >= source.shape().rows {
             // Whole frames are decoded for every band: as few bands as memory allows.

@@ -11,16 +11,34 @@
 
 mod axis;
 mod bands;
+mod check;
+mod clock;
+mod feed;
+mod floor;
+mod look;
 mod plan;
 mod provenance;
 mod run;
+mod score;
+mod setup;
+mod shifts;
+mod sweep;
 
 pub use axis::{AxisFound, find_axis};
-pub use plan::{Plan, plan};
+pub use check::BadSlices;
+pub use feed::Tally;
+pub use floor::{Floor, floor};
+pub use look::{Look, LookPlan, look, plan_look};
+pub use plan::{Grid, Plan, plan};
 pub use run::{Done, execute};
+pub use score::Score;
+pub use setup::{Setup, setup};
+pub use shifts::Shifts;
+pub use sweep::{AxisRange, Sweep, SweepPlan, Tried, plan_sweep, sweep};
 
 use crate::correct::Combine;
 use crate::ops::view::{Roi, SliceRange};
+use crate::quantise::GreyMap;
 use crate::recon::{Filter, Padding, Unit};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -35,6 +53,15 @@ pub enum AxisChoice {
     Find,
     /// This column, 0 = centre of the first.
     At(f64),
+}
+
+/// Which detector row to look at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub enum SliceChoice {
+    /// The middle one.
+    Middle,
+    /// This one.
+    Row(usize),
 }
 
 /// Full or extended field.
@@ -67,6 +94,8 @@ pub struct Request {
     pub slices: Option<SliceRange>,
     /// Part of every slice, x and y.
     pub roi: Option<Roi>,
+    /// Movement from projection to projection.
+    pub shifts: Option<Shifts>,
     /// Angular range in degrees to assume instead of what the scan says: angles `k × range / projections`.
     pub range_deg: Option<f64>,
     /// Angles in degrees instead of what the scan says, one per projection.
@@ -101,6 +130,8 @@ pub struct Request {
     pub darks: Combine,
     /// Transmission below this is raised to it before the logarithm; the scan's own value or 1e-6 where absent.
     pub zero_clip: Option<f64>,
+    /// Write grey values of 8 or 16 bits between these limits instead of float32.
+    pub grey: Option<GreyMap>,
     /// Read the output back and compare its hash with what was written.
     pub verify: bool,
 }

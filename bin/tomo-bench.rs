@@ -1,0 +1,5 @@
+//! `tomo-bench`: the same as `tomo bench`.
+
+fn main() -> std::process::ExitCode {
+    tomokit::cli::single("bench")
+}
