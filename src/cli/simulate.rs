@@ -15,7 +15,7 @@ pub struct Simulate {
     /// Folder (flyscan, edf, tiff) or file (nxtomo, dxchange) to write
     #[arg(value_name = "DST")]
     output: PathBuf,
-    /// Layout: flyscan (SOLEIL), nxtomo, dxchange, edf, tiff
+    /// Layout: flyscan (SOLEIL), nxtomo, dxchange, edf (PyHST2: averaged flats and dark, .par), tiff (sub-folders)
     #[arg(long, value_name = "NAME", default_value = "flyscan", value_parser = parse_layout)]
     layout: ScanLayout,
     /// Detector columns

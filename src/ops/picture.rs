@@ -13,7 +13,7 @@ use tomokit_formats::{CreateOptions, Error, FrameSource, Region, Result, SliceSi
 /// The grey window of pictures.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub enum Window {
-    /// Leave out 0.5 % of the values at each end, exact zeros aside.
+    /// Leave out 0.1 % of the values at each end, exact zeros aside.
     Auto,
     /// These values become black and white.
     Fixed(f64, f64),
@@ -38,7 +38,7 @@ impl Window {
     /// As the drawing takes it.
     pub(crate) fn style(self) -> png::Window {
         match self {
-            Window::Auto => png::Window::Tails { share: 0.005, skip_zeros: true },
+            Window::Auto => png::Window::Tails { share: 0.001, skip_zeros: true },
             Window::Fixed(low, high) => png::Window::Fixed { low, high },
         }
     }

@@ -5,4 +5,6 @@ mod support;
 
 mod convert;
 mod frame;
+#[cfg(target_os = "linux")]
+mod memory;
 mod readme;

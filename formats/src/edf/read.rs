@@ -88,6 +88,8 @@ enum Next {
     Block(Block),
     /// Only blanks and NULs up to the end, or nothing at all.
     End(u64),
+    /// A header that begins and does not end before the file does; why.
+    Cut(String),
     /// Something else; why.
     Other(String),
 }
@@ -121,7 +123,7 @@ impl File {
                         .expected("an EDF header beginning with '{'")
                         .found(if file.general.is_some() { "a general block only" } else { "nothing" }));
                 }
-                Next::Other(why) if n == 0 => {
+                Next::Other(why) | Next::Cut(why) if n == 0 => {
                     let mut e = Error::file(path, format!("not an EDF file of the ESRF kind: {why}")).at(at);
                     if why.contains("end of the header") {
                         e = e.hint("the file is truncated or no EDF file: copy it again or ask for the original");
@@ -132,6 +134,10 @@ impl File {
                     if blanks > 0 {
                         file.warnings.push(format!("{blanks} blank bytes after the last frame: ignored"));
                     }
+                    break;
+                }
+                Next::Cut(why) => {
+                    file.lost(at, why);
                     break;
                 }
                 Next::Other(why) => {
@@ -210,6 +216,25 @@ impl File {
         }
         self.warnings.extend(notes.into_iter().map(|w| format!("frame {n}: {w}")));
         Ok(next)
+    }
+
+    /// A frame was begun here and cut off within its header: it counts, of the size of the first, and fails when read.
+    fn lost(&mut self, at: u64, why: String) {
+        let n = self.frames.len();
+        let Some(first) = self.frames.first() else { return };
+        let (rows, cols) = first.image();
+        self.warnings.push(format!("frame {n}: cannot be read: {why}"));
+        self.frames.push(Frame {
+            header_at: at,
+            header_len: 0,
+            dims: vec![rows, cols],
+            bytes: first.slice_bytes(),
+            data_at: at,
+            available: 0,
+            store: 0,
+            defect: Some((Fault::File, why)),
+            ..*first
+        });
     }
 
     /// Finds the data of a frame and where they end.
@@ -377,18 +402,26 @@ impl File {
     fn check(&self, i: usize, need: u64) -> Result<()> {
         let f = self.frame(i)?;
         if let Some((fault, why)) = &f.defect {
-            return Err(Error::new(*fault, format!("frame {i} cannot be read: {why}"))
-                .path(&self.path)
-                .at(f.header_at));
+            let e = Error::new(*fault, format!("frame {i} cannot be read: {why}")).path(&self.path).at(f.header_at);
+            return Err(self.hint(i, e));
         }
         if f.available < need {
-            return Err(Error::file(&self.path, format!("frame {i} is truncated"))
+            let e = Error::file(&self.path, format!("frame {i} is truncated"))
                 .at(f.data_at.saturating_add(f.available))
                 .expected(format!("{} bytes of data", f.bytes))
-                .found(format!("{} bytes", f.available))
-                .hint("the file was cut off (full disk, broken copy): copy it again or leave this frame out"));
+                .found(format!("{} bytes", f.available));
+            return Err(self.hint(i, e));
         }
         Ok(())
+    }
+
+    /// What to do about a frame that cannot be read.
+    fn hint(&self, i: usize, e: Error) -> Error {
+        // Slices are frames only as long as no block holds several.
+        if i > 0 && i + 1 == self.frames.len() && self.frames.iter().all(|f| f.slices() == 1) {
+            return e.hint(format!("the file was cut off: copy it again, or take what is whole with --slices 0:{i}"));
+        }
+        e.hint("the file was cut off (full disk, broken copy): copy it again or leave this frame out")
     }
 
     /// Reads a box of one image of frame `i` into `out`, native byte order.
@@ -479,7 +512,7 @@ fn next_block(store: &mut Store, path: &Path, at: u64) -> Result<Next> {
             limit = limit.max((n as usize).min(header::MAX_ANNOUNCED)) + 1;
         }
         if have == 0 {
-            return Ok(Next::Other("the file stops before the end of the header ('}' and a line end)".into()));
+            return Ok(Next::Cut("the file stops before the end of the header ('}' and a line end)".into()));
         }
         if text.len() > limit {
             return Ok(Next::Other(format!("no end of the header ('}}' and a line end) within {limit} bytes")));

@@ -152,12 +152,31 @@ fn truncated_last_frame_is_an_error_when_read() {
 #[test]
 fn bytes_after_the_last_frame() {
     let d = Dir::new();
-    for (tail, word) in
-        [(&b"some notes"[..], "ignored"), (&b"   \0\0\n"[..], "blank"), (&b"{ Dim_1 = 4 ;"[..], "before the end")]
-    {
+    for (tail, word) in [(&b"some notes"[..], "ignored"), (&b"   \0\0\n"[..], "blank")] {
         let f = d.open(&[&block(BASE, 512, &u16s(12, 1))[..], tail].concat()).unwrap();
         assert_eq!((f.frames().len(), values(&f, 0)), (1, u16s(12, 1)));
         has(&f, word);
+    }
+}
+
+#[test]
+fn a_file_cut_within_a_later_header_has_one_frame_that_fails() {
+    let d = Dir::new();
+    let frames: Vec<u8> = (0..3).flat_map(|i| block(BASE, 512, &u16s(12, i))).collect();
+    for n in [2 * 536 + 1, 2 * 536 + 300, 2 * 536 + 511] {
+        let opened = open(&d.put("t.edf", &frames[..n]), &OpenOptions::default()).unwrap();
+        assert!(opened.warnings.iter().any(|w| w.contains("frame 2: cannot be read")), "{:?}", opened.warnings);
+        let Content::Volume(v) = opened.content else { panic!() };
+        let shape = v.source.shape();
+        assert_eq!(shape, Shape::new(3, 3, 4));
+        let mut out = vec![0u8; 48];
+        v.source.read(&Region::of_frames(shape, 0..2), &mut out).unwrap();
+        assert_eq!(out, [u16s(12, 0), u16s(12, 1)].concat());
+        let e = v.source.read(&Region::of_frames(shape, 0..3), &mut [0; 72]).unwrap_err();
+        assert!(
+            e.to_string().contains("frame 2 cannot be read") && e.advice().unwrap().contains("--slices 0:2"),
+            "{e}"
+        );
     }
 }
 

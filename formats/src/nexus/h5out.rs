@@ -4,13 +4,15 @@
 //! written, and [`H5Out::commit`] flushes and closes before the file gets its final name. Leaves to others: what goes
 //! where.
 
+use super::stack_out;
+pub use super::stack_out::Stack;
 use crate::durable::PartFile;
 use crate::model::{Voxel, each};
 use crate::scan_out::Storage;
 use crate::{DType, Error, Fault, Result, Shape, with_dtype};
 use hdf5_metno as hdf5;
 use hdf5_metno::types::VarLenUnicode;
-use ndarray::{ArrayView1, ArrayView3};
+use ndarray::ArrayView1;
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -85,6 +87,16 @@ impl H5Out {
         let file = unsafe { ManuallyDrop::take(&mut self.file) };
         file.close().map_err(|e| refused(&self.target, "closing", e))?;
         part.commit()
+    }
+
+    /// Commits a file whose stacks are still open: flushed while they are, then dropped.
+    pub fn commit_with<S>(self, stacks: S) -> Result<PathBuf> {
+        if let Err(e) = self.flush() {
+            drop(self);
+            return Err(e);
+        }
+        drop(stacks);
+        self.commit()
     }
 
     fn err(&self, what: &str) -> impl Fn(hdf5::Error) -> Error {
@@ -167,6 +179,13 @@ impl H5Out {
         a.write(ArrayView1::from(&values)).map_err(self.err(path))
     }
 
+    /// An attribute holding a list of numbers.
+    pub fn attr_numbers<T: hdf5::H5Type>(&self, path: &str, name: &str, values: &[T]) -> Result<()> {
+        let at = self.location(path)?;
+        let a = at.new_attr::<T>().shape([values.len()]).create(name).map_err(self.err(path))?;
+        a.write(ArrayView1::from(values)).map_err(self.err(path))
+    }
+
     /// A numeric attribute.
     pub fn attr_number<T: hdf5::H5Type>(&self, path: &str, name: &str, value: T) -> Result<()> {
         let at = self.location(path)?;
@@ -188,25 +207,11 @@ impl H5Out {
 
     /// An empty stack to be filled with [`Stack::put`].
     pub fn stack(&self, path: &str, shape: Shape, dtype: DType, storage: Storage) -> Result<Stack> {
-        shape.len()?;
         let (dir, name) = self.split(path)?;
-        let chunk = storage.chunk.or(storage.deflate.map(|_| [1, shape.rows, shape.cols]));
-        let data = with_dtype!(dtype, T => {
-            let mut b = dir.new_dataset::<T>();
-            if let Some(c) = chunk.filter(|_| !shape.is_empty()) {
-                // A chunk larger than a fixed-size dataset is refused by the library.
-                b = b.chunk((c[0].clamp(1, shape.frames), c[1].clamp(1, shape.rows), c[2].clamp(1, shape.cols)));
-                if let Some(level) = storage.deflate {
-                    b = b.shuffle().deflate(level.min(9));
-                }
-            } else {
-                b = b.no_chunk();
-            }
-            b.shape((shape.frames, shape.rows, shape.cols)).create(name)
-        })
-        .map_err(self.err(path))?;
-        let data = ManuallyDrop::new(data);
-        Ok(Stack { data, shape, dtype, path: path.to_owned(), file: self.target.clone(), dead: self.dead.clone() })
+        let part =
+            self.part.as_ref().ok_or_else(|| Error::caller("the output is committed already").path(&self.target))?;
+        let at = stack_out::Place { part, target: &self.target, path, dead: &self.dead };
+        Stack::create(&dir, name, at, shape, dtype, storage)
     }
 
     /// A single frame as a 2-D dataset: native byte order, C order.
@@ -224,67 +229,8 @@ impl H5Out {
     }
 }
 
-/// A 3-D dataset being filled.
-pub struct Stack {
-    data: ManuallyDrop<hdf5::Dataset>,
-    shape: Shape,
-    dtype: DType,
-    path: String,
-    file: PathBuf,
-    dead: Arc<AtomicBool>,
-}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        if !self.dead.load(Ordering::Relaxed) {
-            // SAFETY: dropped here and nowhere else.
-            unsafe { ManuallyDrop::drop(&mut self.data) };
-        }
-    }
-}
-
-impl Stack {
-    /// Type of the values.
-    pub fn dtype(&self) -> DType {
-        self.dtype
-    }
-
-    /// Writes whole frames starting at number `first`: native byte order, C order.
-    pub fn put(&self, first: usize, bytes: &[u8]) -> Result<()> {
-        let per_frame = self.shape.frame_len() * self.dtype.size();
-        if per_frame == 0 || !bytes.len().is_multiple_of(per_frame) {
-            return Err(Error::caller("not a whole number of frames")
-                .path(&self.file)
-                .expected(format!("a multiple of {per_frame} bytes"))
-                .found(bytes.len()));
-        }
-        let n = bytes.len() / per_frame;
-        if first.checked_add(n).is_none_or(|end| end > self.shape.frames) {
-            return Err(Error::caller("more frames than announced")
-                .path(&self.file)
-                .expected(self.shape.frames)
-                .found(first.saturating_add(n)));
-        }
-        with_dtype!(self.dtype, T => {
-            // Blocks come from buffers of any alignment; an unaligned one is copied once.
-            let owned;
-            let values: &[T] = match bytemuck::try_cast_slice(bytes) {
-                Ok(v) => v,
-                Err(_) => {
-                    owned = aligned::<T>(bytes);
-                    &owned
-                }
-            };
-            let view = ArrayView3::from_shape((n, self.shape.rows, self.shape.cols), values)
-                .map_err(|e| Error::caller(format!("block of the wrong size: {e}")))?;
-            self.data.write_slice(view, (first..first + n, .., ..))
-        })
-        .map_err(|e| refused(&self.file, &format!("writing {}", self.path), e))
-    }
-}
-
 /// A copy of the bytes as values, whatever their alignment.
-fn aligned<T: Voxel>(bytes: &[u8]) -> Vec<T> {
+pub(super) fn aligned<T: Voxel>(bytes: &[u8]) -> Vec<T> {
     let mut values = Vec::with_capacity(bytes.len() / size_of::<T>());
     each::<T>(bytes, |_, v| values.push(v));
     values
@@ -308,6 +254,11 @@ pub(super) fn refused(path: &Path, what: &str, e: hdf5::Error) -> Error {
         },
         _ => e.to_string(),
     };
+    refused_for(path, what, &text)
+}
+
+/// As [`refused`] with the library's words at hand.
+pub(super) fn refused_for(path: &Path, what: &str, text: &str) -> Error {
     let errno = text.split("errno = ").nth(1).and_then(|t| {
         let digits: String = t.chars().take_while(char::is_ascii_digit).collect();
         digits.parse::<i32>().ok()

@@ -13,8 +13,8 @@ mod filters;
 pub(crate) mod h5out;
 #[cfg(test)]
 mod hostile;
-mod make;
 mod spec;
+mod stack_out;
 mod sys;
 #[cfg(test)]
 mod tests;

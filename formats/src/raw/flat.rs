@@ -178,8 +178,11 @@ impl FrameSource for Flat {
         self.dtype
     }
 
+    /// Rows are fetched whole where the gaps of a column band would be read over; any row can be had alone.
     fn access(&self) -> Access {
-        Access::PLAIN
+        let row_bytes = self.shape.cols * self.dtype.size();
+        let cols = if row_bytes <= SMALL_GAP { self.shape.cols.max(1) } else { 1 };
+        Access { unit: Shape::new(1, 1, cols), ..Access::PLAIN }
     }
 
     fn read(&self, region: &Region, out: &mut [u8]) -> Result<()> {
@@ -305,6 +308,21 @@ mod tests {
         flat.read(&region, &mut out).unwrap();
         copy_box(&values, &shape.full(), &region, 1, &mut want);
         assert_eq!(out, want);
+    }
+
+    #[test]
+    fn the_cost_of_a_column_is_the_whole_row_where_gaps_are_read_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        std::fs::write(&path, vec![0u8; 2 * 3 * 40_000]).unwrap();
+        for (cols, factor) in [(1000, 1000.0), (40_000, 1.0)] {
+            let shape = Shape::new(2, 3, cols);
+            let flat = Flat::open(&path, shape, DType::U8, ByteOrder::Little, 0, true).unwrap();
+            let cost = |r: &Region| flat.access().amplification(shape, r);
+            assert_eq!(cost(&Region { cols: 5..6, ..shape.full() }), factor);
+            assert_eq!(cost(&Region { rows: 1..2, ..shape.full() }), 1.0);
+            assert_eq!(cost(&shape.full()), 1.0);
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Writes plain values slice by slice, with a journal that makes an interrupted run resumable, and `.raw` + `.raw.info`.
 //!
 //! Guarantees: the journal names only slices that were synced to disk before, so neither a kill nor a power cut leads
-//! to a resume over missing data; the data file gets its final name before any sidecar, the `.info` comes last.
+//! to a resume over missing data; the sidecars are on the disk before the data file gets its final name, and get
+//! theirs after it, the `.info` last.
 
 use super::info::{c_exponent, order_name};
 use crate::durable::{PART, PartFile, refuse_existing, stage_small, write_small};

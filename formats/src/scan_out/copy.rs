@@ -41,9 +41,11 @@ pub fn write_scan(
         let size = source.dtype().size();
         let unit = source.access().unit.frames.max(1);
         let per_frame = (shape.frame_len() * size).max(1);
-        // Whole chunks where they fit, so that none is decoded twice.
-        let step = (BLOCK / per_frame).max(1);
-        let step = if step > unit { step / unit * unit } else { step };
+        // Whole chunks of both sides where they fit: none is decoded twice, and all are packed by all threads.
+        let most = (BLOCK / per_frame).max(1);
+        let target = options.storage.chunk.map_or(1, |c| c[0].max(1));
+        let whole = |n: usize| (n <= most).then(|| most / n * n);
+        let step = unit.checked_mul(target).and_then(whole).or(whole(unit)).or(whole(target)).unwrap_or(most);
         for first in (0..shape.frames).step_by(step) {
             let region = Region::of_frames(shape, first..(first + step).min(shape.frames));
             block.resize(region.values() * size, 0);

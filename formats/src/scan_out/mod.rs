@@ -195,6 +195,9 @@ pub fn parts(spec: &ScanSpec) -> Vec<Part> {
     all.into_iter().map(|(_, _, p)| p).collect()
 }
 
+#[cfg(all(test, target_os = "linux"))]
+mod full_disk;
+
 #[cfg(test)]
 mod order {
     use super::*;

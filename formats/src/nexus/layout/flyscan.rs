@@ -3,7 +3,8 @@
 //! `<scan>/<scan>.nxs` holds the projections and angles under `/<NXentry>/scan_data`, `pre_ref.nxs`, `post_ref.nxs` and
 //! `post_dark.nxs` the references at their root, `<scan>.par` what PyHST2 needs. Without the renaming of SPvC a scan is
 //! `flyscan_17033-0001.nxs` (projections), `flyscan_17034-0001.nxs` (flats), `flyscan_17035-0001.nxs` (darks). A missing
-//! reference is a warning: the flats after the scan are often lost when a scan is aborted.
+//! reference is a warning: the flats after the scan are often lost when a scan is aborted. A damaged one is a warning to
+//! look at the scan, and in the way of computing with it (`Scan::damaged`).
 
 use super::angles::{self, is_angle_name};
 use super::common::*;

@@ -322,11 +322,14 @@ fn flyscan_folder_file_and_missing_parts() {
     let (scan, warnings) = read(&folder);
     assert_eq!((scan.flats.len(), scan.darks.len()), (1, 0));
     assert!(has(&warnings, "post_ref.nxs is missing") && has(&warnings, "darks not used"), "{warnings:?}");
+    let refused = scan.refuse_damaged(&folder).unwrap_err().to_string();
+    assert!(refused.contains("post_dark.nxs"), "{refused}");
     for f in ["pre_ref.nxs", "post_dark.nxs", "1_00_.par"] {
         std::fs::remove_file(folder.join(f)).unwrap();
     }
     let (scan, warnings) = read(&folder);
     assert!(scan.flats.is_empty() && scan.pixel_um.is_none());
+    scan.refuse_damaged(&folder).unwrap();
     assert!(has(&warnings, "no flats") && has(&warnings, "no darks"));
 }
 

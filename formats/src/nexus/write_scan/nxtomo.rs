@@ -173,12 +173,7 @@ impl Layout for File {
 
     fn finish(self: Box<Self>) -> Result<Vec<PathBuf>> {
         let File { out, places, .. } = *self;
-        if let Err(e) = out.flush() {
-            drop(out);
-            return Err(e);
-        }
-        drop(places);
-        Ok(vec![out.commit()?])
+        Ok(vec![out.commit_with(places)?])
     }
 }
 
