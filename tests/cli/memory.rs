@@ -26,6 +26,7 @@ fn sparse(dir: &Path) -> bool {
 }
 
 /// Runs the tool; answers peak memory and bytes read, both in MiB, by what the system counted for this child.
+#[allow(clippy::zombie_processes)] // wait4 below reaps it, with its counters
 fn measured(dir: &Path, args: &[&str]) -> (i64, u64) {
     let child = command(dir, args).arg("--quiet").spawn().expect("the tool starts");
     let pid = child.id() as libc::pid_t;

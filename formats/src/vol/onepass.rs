@@ -1,8 +1,7 @@
 //! PyHST2's statistics while slices are written, without a second pass over the volume.
 //!
 //! The second stage of the rule needs the range of the whole volume, known only at the end. So the counts of the first
-//! stage are kept, slice by slice: packed and compressed (about 3 % of the volume's bytes for a 2048² slice of noise, less
-//! for others), in memory up to [`MEMORY`], beyond that in a nameless temporary file beside the volume. Nothing here is
+//! stage are kept, slice by slice: packed and compressed, in memory up to [`MEMORY`], beyond that in a nameless temporary file beside the volume. Nothing here is
 //! needed for correctness: what is not kept (slices of an earlier run) is counted from the file.
 
 use super::stats::{Extent, Histogram, SliceHistogram, measure_with};
@@ -197,7 +196,9 @@ mod tests {
         let one = shape.frame_len() * 4;
         let dir = tempfile::tempdir().unwrap();
         // All in memory, some in the file, all in the file.
-        for memory in [MEMORY, 9000, 0] {
+        let mut all = OnePass::new(dir.path(), 0);
+        all.add(bytemuck::cast_slice(&values), one).unwrap();
+        for memory in [MEMORY, all.held / 2, 0] {
             let mut pass = OnePass { memory, ..OnePass::new(dir.path(), 0) };
             let bytes: &[u8] = bytemuck::cast_slice(&values);
             for piece in bytes.chunks(4 * one) {
