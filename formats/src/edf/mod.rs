@@ -7,7 +7,7 @@
 //! | [`read`] | the frames of one file ([`File`]) |
 //! | [`stack`] | one stack out of them |
 //! | [`folder`] | folders of numbered files, and the scan folders of ESRF and PyHST2 |
-//! | [`write`] | the strict form we write |
+//! | [`mod@write`] | the strict form we write |
 //!
 //! Oddities accepted and the form written are in the README beside this file.
 

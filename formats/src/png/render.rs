@@ -318,7 +318,7 @@ pub fn slice(s: &Slice<'_>, style: &Style<'_>) -> Picture {
 /// one scale bar for all.
 ///
 /// # Panics
-/// As [`slice`], and where the slices differ in size.
+/// As [`slice()`], and where the slices differ in size.
 pub fn montage(slices: &[Slice<'_>], columns: usize, title: &str, style: &Style<'_>) -> Picture {
     let (rows, cols) = slices.first().map_or((0, 0), |s| (s.rows, s.cols));
     assert!(rows > 0 && cols > 0, "nothing to draw");

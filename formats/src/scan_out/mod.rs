@@ -2,9 +2,9 @@
 //! folder of EDF or TIFF images.
 //!
 //! A scan is announced by a [`ScanSpec`], then its frames are pushed part by part in blocks of any size
-//! ([`ScanWriter::put`]), so that memory never grows with the scan; [`write_scan`] does the same from a [`Scan`] that can
-//! be read. Guarantees: nothing under the final name before [`ScanWriter::finish`], which refuses a scan with frames
-//! missing. Leaves to others: where frames come from, and what is in them.
+//! ([`ScanWriter::put`]), so that memory never grows with the scan; [`write_scan`] does the same from a readable
+//! [`Scan`](crate::Scan). Guarantees: nothing under the final name before [`ScanWriter::finish`], which refuses a scan
+//! with frames missing. Leaves to others: where frames come from, and what is in them.
 
 pub(crate) mod average;
 mod copy;

@@ -301,8 +301,9 @@ mod tests {
         let n = f32::NAN;
         let v = [1.0, 3.0, 5.0, 1.0, 3.0, n, n, n, 2.0, n, n, 8.0];
         let s = shrink(&v, 3, 2);
-        assert_eq!(s[..3], [2.0, 5.0, 2.0]);
-        assert_eq!((s.len(), s[3]), (4, 8.0));
+        // Blocks of 2 × 2 (the last column alone): without NaN, with some, with nothing else, and with some again.
+        assert_eq!((s.len(), s[0], s[1], s[3]), (4, 2.0, 5.0, 5.0));
+        assert!(s[2].is_nan());
         assert_eq!(shrink(&[7.0], 1, 1), [7.0]);
     }
 
