@@ -8,6 +8,9 @@ use std::collections::HashSet;
 
 /// Groups and datasets looked at before giving up on odd files.
 const MOST: usize = 100_000;
+/// Links out of the file followed in a row. Files that link to each other in a circle look new every time they are
+/// opened, so that a circle is not met again but grows; no real scan is more than two files away.
+const HOPS: usize = 4;
 
 /// A file's datasets, each once, whatever number of links lead to it.
 pub(super) struct Census {
@@ -21,12 +24,12 @@ pub(super) struct Census {
 pub(super) fn census(h5: &H5) -> Census {
     let mut c = Census { datasets: Vec::new(), groups: Vec::new(), cut: false };
     let mut seen = HashSet::new();
-    let (mut now, mut later) = (vec![("/".to_owned(), 0)], Vec::new());
-    while let Some((path, depth)) = now.pop().or_else(|| later.pop()) {
+    let (mut now, mut later) = (vec![("/".to_owned(), 0, 0)], Vec::new());
+    while let Some((path, depth, hops)) = now.pop().or_else(|| later.pop()) {
         if h5.identity(&path).is_none_or(|id| !seen.insert(id)) {
             continue;
         }
-        if seen.len() > MOST || depth > 64 {
+        if seen.len() > MOST || depth > 64 || hops > HOPS {
             c.cut = true;
             continue;
         }
@@ -38,8 +41,9 @@ pub(super) fn census(h5: &H5) -> Census {
                 for link in children.into_iter().rev() {
                     match link.kind {
                         _ if !link.resolves => {}
-                        LinkKind::Hard { .. } => now.push((link.path, depth + 1)),
-                        _ => later.push((link.path, depth + 1)),
+                        LinkKind::Hard { .. } => now.push((link.path, depth + 1, hops)),
+                        LinkKind::Soft { .. } => later.push((link.path, depth + 1, hops)),
+                        LinkKind::External { .. } => later.push((link.path, depth + 1, hops + 1)),
                     }
                 }
             }

@@ -257,6 +257,22 @@ fn links_are_followed_and_dangling_ones_named() {
 }
 
 #[test]
+fn files_that_link_to_each_other_in_a_circle_end() {
+    let dir = dir();
+    let (a, b) = (dir.path().join("a.h5"), dir.path().join("b.h5"));
+    for (path, other) in [(&a, "b.h5"), (&b, "a.h5")] {
+        let f = hdf5::File::create(path).unwrap();
+        // Two links each way: every hop doubles what looks new.
+        f.link_external(other, "/", "one").unwrap();
+        f.link_external(other, "/", "two").unwrap();
+    }
+    let start = std::time::Instant::now();
+    let opened = crate::registry::open(&a, &Default::default()).unwrap();
+    assert!(matches!(opened.content, crate::Content::Other));
+    assert!(start.elapsed().as_secs() < 20, "took {:?}", start.elapsed());
+}
+
+#[test]
 fn attributes_of_every_kind() {
     use hdf5::types::{FixedAscii, VarLenUnicode};
     let d = dir();
