@@ -151,6 +151,8 @@ fn text(r: &Report, why: bool, indent: usize) -> String {
     if let Some(s) = &r.scan {
         scan(&mut out, s);
     }
+    /// Lines of a long list.
+    const LINES: usize = 12;
     // Shown above already, in words.
     const SHOWN: &str = "voxel_size voxel_um stats_recorded bytes bytes_on_disk grey_scale";
     const SHOWN_OF_SCANS: &str = "scan layout projections rows cols type projections_from flats darks angles_from \
@@ -169,8 +171,17 @@ fn text(r: &Report, why: bool, indent: usize) -> String {
                 items.for_each(|i| out.line("", i));
                 continue;
             }
+            serde_json::Value::Array(a) if a.iter().any(|v| v.is_object()) => {
+                let mut key = f.key.replace('_', " ");
+                for v in a.iter().take(LINES) {
+                    out.line(&std::mem::take(&mut key), &v.to_string());
+                }
+                if a.len() > LINES {
+                    out.line("", &format!("… and {} more (--json shows all)", a.len() - LINES));
+                }
+                continue;
+            }
             serde_json::Value::Object(o) if !o.is_empty() => {
-                const LINES: usize = 12;
                 let plain = |v: &serde_json::Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
                 let mut key = f.key.replace('_', " ");
                 for (name, v) in o.iter().take(LINES) {
