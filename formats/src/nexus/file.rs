@@ -104,6 +104,11 @@ impl std::fmt::Debug for H5 {
     }
 }
 
+/// How often, and after which pause, a file whose lock is held is tried again: a second and a half in all.
+const LOCK_TRIES: usize = 15;
+/// See [`LOCK_TRIES`].
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
 impl H5 {
     /// Opens a file for reading.
     ///
@@ -116,30 +121,48 @@ impl H5 {
         find_signature(&file)?;
         let absolute = std::path::absolute(path).map_err(|e| Error::io(path, "opening", e))?;
         let mut notes = Vec::new();
-        let id = locked(|| -> Result<Id> {
-            let fail = |e: Failure| e.on(path, "cannot open as HDF5");
-            let name = sys::path_cstr(&absolute).map_err(fail)?;
-            // SAFETY: the property-list class is initialised under the lock; `fapl` is ours.
-            let fapl = Id::new(unsafe { H5Pcreate(*H5P_CLS_FILE_ACCESS) }).map_err(fail)?;
-            let open = |flags| {
-                // SAFETY: `name` is NUL-terminated and `fapl` open.
-                Id::new(unsafe { H5Fopen(name.as_ptr(), flags, fapl.raw()) })
-            };
-            match open(H5F_ACC_RDONLY) {
-                Ok(id) => Ok(id),
-                Err(first) if first.says("lock file") || first.says("already open for") => {
-                    match open(H5F_ACC_RDONLY | H5F_ACC_SWMR_READ) {
-                        Ok(id) => {
-                            notes
-                                .push("another program is writing this file: what is read is its present state".into());
-                            Ok(id)
+        let is_busy = std::cell::Cell::new(false);
+        let mut attempt = || {
+            locked(|| -> Result<Id> {
+                let fail = |e: Failure| e.on(path, "cannot open as HDF5");
+                let name = sys::path_cstr(&absolute).map_err(fail)?;
+                // SAFETY: the property-list class is initialised under the lock; `fapl` is ours.
+                let fapl = Id::new(unsafe { H5Pcreate(*H5P_CLS_FILE_ACCESS) }).map_err(fail)?;
+                let open = |flags| {
+                    // SAFETY: `name` is NUL-terminated and `fapl` open.
+                    Id::new(unsafe { H5Fopen(name.as_ptr(), flags, fapl.raw()) })
+                };
+                match open(H5F_ACC_RDONLY) {
+                    Ok(id) => Ok(id),
+                    Err(first) if first.says("lock file") || first.says("already open for") => {
+                        match open(H5F_ACC_RDONLY | H5F_ACC_SWMR_READ) {
+                            Ok(id) => {
+                                notes.push(
+                                    "another program is writing this file: what is read is its present state".into(),
+                                );
+                                Ok(id)
+                            }
+                            Err(_) => {
+                                is_busy.set(first.says("lock file"));
+                                Err(busy(path, &first))
+                            }
                         }
-                        Err(_) => Err(busy(path, &first)),
                     }
+                    Err(e) => Err(open_error(path, &e, file.len())),
                 }
-                Err(e) => Err(open_error(path, &e, file.len())),
+            })
+        };
+        // A lock may outlive its writer for a moment: the program is just closing the file, or a child process that was
+        // being started inherited the handle (HDF5 does not mark its handles as not to be inherited).
+        let mut opened = attempt();
+        for _ in 0..LOCK_TRIES {
+            if opened.is_ok() || !is_busy.take() {
+                break;
             }
-        })?;
+            std::thread::sleep(LOCK_PAUSE);
+            opened = attempt();
+        }
+        let id = opened?;
         Ok(H5(Arc::new(Inner { id, path: path.to_owned(), notes, probes: Mutex::default() })))
     }
 
