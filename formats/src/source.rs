@@ -141,11 +141,12 @@ impl FrameSource for Frames {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::sync::Arc;
 
-    struct Ramp(Shape);
+    /// A stack whose values are their own index.
+    pub(crate) struct Ramp(pub Shape);
     impl FrameSource for Ramp {
         fn shape(&self) -> Shape {
             self.0

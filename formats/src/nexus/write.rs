@@ -1,4 +1,4 @@
-//! Writing a volume as NeXus: `/entry/data` (NXdata) with the voxels in `/entry/data/data`, z × y × x, little-endian.
+//! Writing a volume as NeXus: `/entry/data` (NXdata) with the voxels in `/entry/data/data`, z × y × x, native byte order.
 //!
 //! Uncompressed volumes are contiguous, and any program can map them. With `deflate` the data are cut into chunks of whole
 //! rows of one slice, at most about 4 MiB. Voxel size, unit, grey scale and statistics are stored with their units; the

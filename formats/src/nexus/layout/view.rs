@@ -81,23 +81,7 @@ impl FrameSource for Sinograms {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::copy_box;
-
-    struct Ramp(Shape);
-    impl FrameSource for Ramp {
-        fn shape(&self) -> Shape {
-            self.0
-        }
-        fn dtype(&self) -> DType {
-            DType::U16
-        }
-        fn read(&self, region: &Region, out: &mut [u8]) -> Result<()> {
-            region.check(self.0, 2, out.len())?;
-            let all: Vec<u8> = (0..self.0.len()? as u16).flat_map(|v| v.to_ne_bytes()).collect();
-            copy_box(&all, &self.0.full(), region, 2, out);
-            Ok(())
-        }
-    }
+    use crate::source::tests::Ramp;
 
     /// Every box of a small stack equals the naive index formula.
     fn check(source: &dyn FrameSource, value: impl Fn(usize, usize, usize) -> usize) {
