@@ -16,6 +16,7 @@
 
 pub mod cli;
 pub mod correct;
+pub mod disk;
 pub mod ops;
 pub mod phantom;
 pub mod quantise;
