@@ -15,7 +15,7 @@ pub const PAYLOAD: &str = "data";
 pub fn write(folder: &Path, files: &[(Name, u64, Digest)]) -> Result<()> {
     let mut manifest = Vec::new();
     for (name, _, digest) in files {
-        let encoded: Vec<u8> = name.bytes().iter().flat_map(|b| encoded(b)).copied().collect();
+        let encoded: Vec<u8> = name.bytes().iter().flat_map(encoded).copied().collect();
         let _ = write!(manifest, "{digest}  ");
         manifest.extend(encoded);
         manifest.push(b'\n');

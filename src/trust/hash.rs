@@ -100,7 +100,7 @@ impl Sha256 {
 
     /// Takes in `n` zeros: a hole of a sparse file.
     pub fn update_zeros(&mut self, mut n: u64) {
-        const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+        static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
         while n > 0 {
             let part = n.min(ZEROS.len() as u64);
             self.update(&ZEROS[..part as usize]);
