@@ -22,3 +22,4 @@ pub mod phantom;
 pub mod quantise;
 pub mod recon;
 pub mod stream;
+pub mod trust;

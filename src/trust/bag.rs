@@ -1,0 +1,62 @@
+//! A destination folder as a bag (BagIt 1.0, RFC 8493): payload below `data/`, a manifest, and the tag files.
+
+use crate::trust::{Digest, Name};
+use std::io::Write;
+use std::path::Path;
+use tomokit_formats::{Error, Result, durable};
+
+/// Folder of the payload.
+pub const PAYLOAD: &str = "data";
+
+/// Writes the tag files for these payload files (name with `data/`, size, sum), replacing those of an earlier run.
+///
+/// # Errors
+/// `System` where they cannot be written.
+pub fn write(folder: &Path, files: &[(Name, u64, Digest)]) -> Result<()> {
+    let mut manifest = Vec::new();
+    for (name, _, digest) in files {
+        let encoded: Vec<u8> = name.bytes().iter().flat_map(encoded).copied().collect();
+        let _ = write!(manifest, "{digest}  ");
+        manifest.extend(encoded);
+        manifest.push(b'\n');
+    }
+    let bytes: u64 = files.iter().map(|f| f.1).sum();
+    let today = super::rfc3339(super::now());
+    let info = format!(
+        "Bagging-Date: {}\nPayload-Oxum: {bytes}.{}\nBag-Software-Agent: tomokit {}\n",
+        today.split('T').next().unwrap_or_default(),
+        files.len(),
+        env!("CARGO_PKG_VERSION"),
+    );
+    let declaration = "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n";
+    let tags: [(&str, &[u8]); 3] =
+        [("bagit.txt", declaration.as_bytes()), ("bag-info.txt", info.as_bytes()), ("manifest-sha256.txt", &manifest)];
+    let mut tagmanifest = String::new();
+    for (name, content) in tags {
+        durable::write_small(&folder.join(name), content, true)?;
+        tagmanifest += &format!("{}  {name}\n", Digest::of(content));
+    }
+    durable::write_small(&folder.join("tagmanifest-sha256.txt"), tagmanifest.as_bytes(), true).map(drop)
+}
+
+/// Line ends cannot stand in a manifest; `%` is left alone, as the programs that read bags do.
+fn encoded(b: &u8) -> &[u8] {
+    match b {
+        b'\n' => b"%0A",
+        b'\r' => b"%0D",
+        b => std::slice::from_ref(b),
+    }
+}
+
+/// A folder becomes a bag only if it is empty or is one already.
+///
+/// # Errors
+/// `Caller` where other things are in it.
+pub fn refuse_other(folder: &Path) -> Result<()> {
+    let mut entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, "reading the folder", e))?.flatten();
+    let is_bag = folder.join("bagit.txt").is_file() || folder.join(super::journal::JOURNAL).is_file();
+    if !is_bag && entries.next().is_some() {
+        return Err(Error::caller("a bag needs a folder of its own").path(folder).hint("name an empty folder"));
+    }
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! The chain of trust under copies: what was read, what was written, what was read back, and how far that reading went.
+//!
+//! Numbers, names and files; no terminal, no policy of when to copy what (that is `ops::copy`).
+//!
+//! | part | what |
+//! |---|---|
+//! | `hash` | SHA-256 that can stop and go on; digests |
+//! | `name` | relative names as they stand in manifests; which a target can hold, and what they become if not |
+//! | `sums` | `SHA256SUMS` as coreutils write and read it, hashdeep's form |
+//! | `journal` | the record on the disk, one JSON event per line, safe against crashes |
+//! | `root` | a destination folder held by its handle |
+//! | `readback` | reading what is on the disk and not what is in memory, and saying which it was |
+
+pub mod bag;
+pub mod hash;
+pub mod journal;
+pub mod name;
+pub mod readback;
+pub mod root;
+pub mod sums;
+
+pub use hash::{Digest, Midstate, Sha256};
+pub use journal::{Event, FileEvent, Journal, JournalState};
+pub use name::{Name, Rules};
+pub use readback::Level;
+pub use root::Root;
+
+/// Seconds since 1970, UTC.
+pub fn now() -> i64 {
+    time::OffsetDateTime::now_utc().unix_timestamp()
+}
+
+/// A time as people and other programs read it, `2026-11-21T14:00:00Z`.
+pub fn rfc3339(unix: i64) -> String {
+    let t = time::OffsetDateTime::from_unix_timestamp(unix).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    t.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
+}
