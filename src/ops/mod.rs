@@ -4,6 +4,7 @@ pub mod bench;
 pub mod compare;
 pub mod convert;
 pub mod convert_scan;
+pub mod copy;
 pub mod info;
 pub mod picture;
 pub mod rates;
