@@ -287,8 +287,8 @@ def test_hostile_records(tree, tmp_path):
     (disk / "tomo-copy.jsonl").write_text("\n".join(lines) + "\n")
     (disk / "SHA256SUMS").write_text("".join(f"{digest}  {n}\n" for n in HOSTILE if "\x00" not in n))
     os.symlink(tmp_path, disk / "src")
-    report = refused("copy", "--verify", disk)
-    assert "secret" not in report
+    report = run("copy", "--verify", disk)
+    assert report.returncode in (1, 2) and "secret" not in report.stdout + report.stderr
     done = run("copy", tree, disk)
     assert done.returncode == 2, done.stderr
     assert sorted(os.listdir(tmp_path)) == ["disk", "outside", "src"] and outside.read_bytes() == b"secret"

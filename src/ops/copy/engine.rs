@@ -428,7 +428,7 @@ fn read_blocks(ctx: &Ctx<'_>, file: &File, job: &Arc<FileJob>, out: &mut Fan) ->
         offset += passed;
         ctx.progress.advance(passed);
         ctx.throttle.took(passed, ctx.cancel);
-        if offset % step == 0 && offset < job.size {
+        if offset.is_multiple_of(step) && offset < job.size {
             let _ = out.hash.send(HashMsg::Mark);
             out.to(job, || WriteMsg::Mark(offset));
         }

@@ -55,6 +55,7 @@ pub(super) fn finish(target: Target, own: &TargetPlan, plan: &Plan, progress: &d
 fn end(target: &Target, own: &TargetPlan, plan: &Plan, done: &mut TargetDone) -> Result<()> {
     target.journal().sync_all()?;
     let state = journal::read_record(target.root.path(), |_| {})?.unwrap_or_default();
+    target.journal().tidy(&target.root, &state)?;
     done.recorded_files = state.files.len() as u64;
     done.recorded_verified = state.files.values().filter(|f| f.verified.is_some()).count() as u64;
     if plan.request.bag {

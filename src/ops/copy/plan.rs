@@ -259,7 +259,7 @@ fn remarks_on_sources(g: &Gathered, findings: &mut Vec<Finding>) {
     let shown = |p: &[PathBuf]| p.iter().map(|p| p.display().to_string()).collect();
     warn("links are left out (--links follow copies what they point to)", g.links.0, shown(&g.links.1));
     warn("pipes, sockets and devices are left out", g.special.0, shown(&g.special.1));
-    let errors = g.unreadable.iter().take(5).map(|e| crate::trust::one_line(e)).collect();
+    let errors = g.unreadable.iter().take(5).map(crate::trust::one_line).collect();
     warn("cannot be looked at, and will be missing", g.unreadable.len() as u64, errors);
 }
 
