@@ -12,7 +12,6 @@ import pytest
 from support import BIN, FULL, run
 
 SHAPE = (48, 256, 256)
-# Half of the moments fall into the last part of a run, where names are given.
 MOMENTS = 20 if FULL else 5
 
 
@@ -23,9 +22,9 @@ def write_vol(path, v):
 
 
 def contents(path):
-    """Bytes of a file, or of all files of a folder; receipts without what changes from run to run."""
+    """Bytes of a file, or the pixels of all files of a folder; receipts without what changes from run to run."""
     if path.is_dir():
-        return {p.name: p.read_bytes() for p in path.iterdir()}
+        return {p.name: p.read_bytes()[-SHAPE[1] * SHAPE[2] :] for p in path.iterdir()}
     if path.name.endswith(".recad.json"):
         r = json.loads(path.read_text())
         del r["finished"], r["seconds"], r["output"], r["input"]["path"], r["input"]["modified"]
@@ -56,13 +55,15 @@ def test_killed_at_any_moment(tmp_path, case):
     whole = time.monotonic() - began
     assert done.returncode == 0, done.stderr
     right = {p.name: contents(p) for p in sound.iterdir() if p.name not in given}
-    completed = killed = 0
-    for i in range(MOMENTS):
+    completed = killed = tried = 0
+    # Half of the moments fall into the last part of a run, where names are given.
+    while killed < MOMENTS and tried < 4 * MOMENTS:
+        tried += 1
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         write_vol(work / "a.vol", v)
         program = subprocess.Popen([BIN / "tomo", *args], cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0, whole) if i % 2 else rng.uniform(0.7, 1.1) * whole)
+        time.sleep(rng.uniform(0, whole) if tried % 2 else rng.uniform(0.7, 1.1) * whole)
         program.send_signal(signal.SIGKILL)
         killed += program.wait() == -signal.SIGKILL
         for path in work.iterdir():
@@ -73,7 +74,9 @@ def test_killed_at_any_moment(tmp_path, case):
             assert finished and "--remove-input" in args, "the input went before the output was there"
             completed += 1
             continue
+        began = time.monotonic()
         again = run(*args, *(["--overwrite"] if finished else []), cwd=work)
+        whole = min(whole, time.monotonic() - began)
         assert again.returncode == 0, again.stderr
         completed += 1
         # A lock is written under a name of each process' own: only that may be left.
@@ -81,4 +84,4 @@ def test_killed_at_any_moment(tmp_path, case):
         assert names == set(right), names
         for name in names:
             assert contents(work / name) == right[name], f"{name} is wrong in the second run"
-    assert completed == MOMENTS and killed > 0, f"{killed} of {MOMENTS} runs were killed"
+    assert completed == tried and killed > 0, f"{killed} of {tried} runs were killed"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from blake3 import blake3
-from support import FULL, ROOT, refused, tomo
+from support import BIN, FULL, ROOT, refused, run, tomo
 
 REAL = Path(os.environ.get("TOMOKIT_SHARED", ROOT.parent / "shared")) / "data" / "25-pyhst2-output" / "tooth.vol"
 TOP = {8: 255, 16: 65535}
@@ -138,7 +138,7 @@ def test_limits_are_numpys_percentiles_and_every_byte_the_formula(tmp_path, name
     assert (c["nan"], c["plus_infinity"], c["minus_infinity"]) == (np.isnan(v).sum(), (v == np.inf).sum(), (v == -np.inf).sum())
     assert c["outside"] == (~inside).sum() and c["voxels"] == v.size
     assert abs(r["clipped_low_percent"] - 100 * c["below"] / inside.sum()) < 1e-5
-    after = np.bincount(wanted[inside].astype(int) // (TOP[bits] // 255), minlength=256)
+    after = np.bincount(wanted[inside].astype(int) // ((TOP[bits] + 1) // 256), minlength=256)
     assert r["histogram"]["after"]["counts"] == after.tolist()
     assert c["greys_in_use"] == np.unique(wanted[inside]).size
     if name == "hot voxel":
@@ -225,13 +225,13 @@ def test_every_output_and_the_way_back(tmp_path, name, options, read, bits):
         first = out if out.is_file() else sorted(out.glob("*.tif"))[0]
         with tifffile.TiffFile(first) as t:
             about = t.pages[0].description
-        for essential in ("0.25", "1.75", f"0 to {TOP[bits]}", "half to even", str(s["slope"])):
+        for essential in ("0.25", "1.75", f"0 to {TOP[bits]}", "half to even", np.format_float_positional(s["slope"])):
             assert essential in about, f"{essential} is not in {about!r}"
     if name == "b.raw":
         for beside in (".info", ".recad.json"):
             assert Path(f"{out}{beside}").is_file()
         info = Path(f"{out}.info").read_text()
-        assert f"NUM_X = {v.shape[2]}" in info and f"DATA_TYPE = uint{bits}" in info and f"GREY_SLOPE = {s['slope']}" in info
+        assert f"NUM_X = {v.shape[2]}" in info and f"DATA_TYPE = uint{bits}" in info and f"GREY_SLOPE = {np.format_float_positional(s['slope'])}" in info
     tomo("recad", out, "--undo", "-o", tmp_path / "back.vol")
     back = np.fromfile(tmp_path / "back.vol", "<f4").reshape(v.shape)
     assert np.array_equal(back, (s["slope"] * wanted.astype("f8") + s["offset"]).astype("f4"))
@@ -267,9 +267,12 @@ def test_recorded_limits_of_a_real_volume(tmp_path):
     out = tmp_path / "h.raw"
     tomo("recad", REAL, "-o", out, "--limits-from", REAL.with_name("histogram_tooth.edf"), "--one-pass", "--verify")
     low, high = limits_of(out)
-    everywhere = v[v != 0].astype("f8")
-    width = (everywhere.max() - everywhere.min()) / 1e6
-    assert abs(low - np.percentile(everywhere, 0.1)) < 3 * width and abs(high - np.percentile(everywhere, 99.9)) < 3 * width
+    everywhere = np.sort(v[v != 0].astype("f8"))
+    width = (everywhere[-1] - everywhere[0]) / 1e6
+    for p, got in ((0.1, low), (99.9, high)):
+        # A bin of PyHST2's, between the neighbours of the voxel of that rank.
+        k = round(p / 100 * (everywhere.size - 1))
+        assert everywhere[k - 2] - width <= got <= everywhere[k + 2] + width
     assert np.array_equal(np.fromfile(out, "u1").reshape(v.shape), greys(v, low, high))
 
 
@@ -282,10 +285,7 @@ def test_compare_is_numpys(tmp_path):
     b[1, 2, 4] = np.inf
     x, y = write_vol(tmp_path / "a.vol", a), write_vol(tmp_path / "b.vol", b)
     tomo("convert", y, tmp_path / "b", "--to", "tiff")
-    done = None
     for other in (y, tmp_path / "b"):
-        from support import run
-
         done = run("compare", x, other, "--tolerance", "0.05", "--json", "--plot", tmp_path / f"{other.name}.png")
         assert done.returncode == 1, done.stderr
         r = json.loads(done.stdout)
@@ -309,7 +309,6 @@ def test_compare_is_numpys(tmp_path):
         want = np.histogram(d[d != 0], edges)[0]
         # Differences are counted to 1/8192 of their size: few lie on the other side of an edge.
         assert sum(h["counts"]) == (d != 0).sum() and np.abs(np.array(h["counts"]) - want).sum() <= d.size / 200
-    assert tifffile is not None and done is not None
 
 
 @pytest.mark.skipif(not FULL, reason="40 GB take a minute: TOMOKIT_FULL")
@@ -322,8 +321,6 @@ def test_memory_stays_within_the_budget(tmp_path):
                 f.seek(((z * edge) + 1000) * edge * 4)
                 f.write(np.linspace(1, 2, edge, dtype="<f4").tobytes())
         (tmp_path / f"{name}.info").write_text(f"NUM_X = {edge}\nNUM_Y = {edge}\nNUM_Z = {slices}\n")
-    from support import BIN
-
     for args in (["compare", "a.vol", "b.vol"], ["recad", "a.vol", "-o", "c.raw", "--bin", "4"],
                  ["recad", "c.raw", "--undo", "-o", "d.vol"]):
         command = [str(BIN / "tomo"), args[0], *(str(tmp_path / a) if "." in a else a for a in args[1:])]
