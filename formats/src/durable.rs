@@ -4,7 +4,7 @@
 //! was asked for, and then the old file stays until the new one is complete. Leaves to others: what the bytes are.
 
 use crate::error::OnPath;
-use crate::io::{with_suffix, write_all_at};
+use crate::io::{begin_writeback, with_suffix, write_all_at};
 use crate::{Error, Result};
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -144,7 +144,13 @@ impl PartFile {
 
     /// Writes all of `data` at `offset`.
     pub fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
-        write_all_at(self.handle()?, data, offset).map_err(|e| Error::io(&self.part, "writing", e).at(offset))
+        let file = self.handle()?;
+        write_all_at(file, data, offset).map_err(|e| Error::io(&self.part, "writing", e).at(offset))?;
+        // Headers may still change; blocks of values do not.
+        if data.len() >= 1 << 20 {
+            begin_writeback(file, offset, data.len() as u64);
+        }
+        Ok(())
     }
 
     /// Keeps the `.part` on drop, for a later [`resume`](Self::resume).

@@ -33,9 +33,9 @@ impl Map {
     pub fn release(&self, range: std::ops::Range<usize>) {
         #[cfg(unix)]
         {
-            // Only pages that lie wholly inside: neighbours may be in use.
+            // The page at the front goes as well, so that a pass leaves nothing behind; whoever still uses it gets it back.
             const PAGE: usize = 1 << 16;
-            let (start, end) = (range.start.next_multiple_of(PAGE), range.end.min(self.0.len()) / PAGE * PAGE);
+            let (start, end) = (range.start / PAGE * PAGE, range.end.min(self.0.len()) / PAGE * PAGE);
             if start < end {
                 // SAFETY: the map is read-only and backed by a file, so dropped pages are read again from it on the
                 // next access; no data can be lost.
@@ -52,6 +52,22 @@ impl Map {
         #[cfg(unix)]
         let _ = self.0.advise(memmap2::Advice::Sequential);
     }
+}
+
+/// Waits until these bytes of a map are in memory: for the stage that reads, while another one computes.
+pub fn fetch(bytes: &[u8]) {
+    #[cfg(target_os = "linux")]
+    {
+        const PAGE: usize = 4096;
+        let start = bytes.as_ptr() as usize / PAGE * PAGE;
+        let len = bytes.as_ptr() as usize + bytes.len() - start;
+        // SAFETY: the call only makes pages readable that belong to a live mapping; it changes none and reads none of ours.
+        if unsafe { libc::madvise(start as *mut libc::c_void, len, libc::MADV_POPULATE_READ) } == 0 {
+            return;
+        }
+    }
+    // An older system: every page is touched.
+    std::hint::black_box(bytes.iter().step_by(4096).fold(0u8, |a, b| a ^ b));
 }
 
 #[cfg(target_os = "linux")]

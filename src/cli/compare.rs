@@ -113,6 +113,11 @@ fn text(r: &Report) -> String {
         t += &format!("           not finite: {same} the same, {differ} differ\n");
     }
     t += &format!("  largest  {}, mean {}, RMS {}\n", number(r.max), number(r.mean), number(r.rms));
+    if let Some(h) = &r.histogram {
+        let [low, median, high] = [h.p01, h.median, h.p99].map(human::number);
+        t +=
+            &format!("  spread   where they differ, 98 % lie between {low} and {high}{unit}, the median is {median}\n");
+    }
     let psnr = r.psnr_db.map_or("–".to_owned(), |v| format!("{v:.2} dB"));
     let correlation = r.correlation.map_or("–".to_owned(), |v| format!("{v:.6}"));
     t += &format!("  PSNR     {psnr}, correlation {correlation}\n");

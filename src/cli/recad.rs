@@ -6,6 +6,7 @@ use crate::ops::convert;
 use crate::ops::recad::{self, Done, LimitsChoice, LimitsFrom, Plan, Request, Tails, Within, Zeros};
 use crate::ops::view::{Roi, SliceRange, ViewSpec};
 use crate::quantise::{Depth, NonFinite};
+use crate::stream::Algorithm;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use tomokit_formats::io::with_suffix;
@@ -98,9 +99,9 @@ struct RuleArgs {
     /// Round at random in proportion, with this seed
     #[arg(long, value_name = "SEED")]
     dither: Option<u64>,
-    /// No SHA-256 of the voxels in the receipt
-    #[arg(long)]
-    no_hash: bool,
+    /// Hash of the volume's voxels in the receipt: blake3 (as b3sum has it), sha256 (slower than reading), none
+    #[arg(long, value_enum, default_value_t = HashArg::Blake3)]
+    hash: HashArg,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -129,6 +130,13 @@ enum NanArg {
     Lowest,
     Clip,
     Refuse,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum HashArg {
+    Blake3,
+    Sha256,
+    None,
 }
 
 fn percentiles(text: &str) -> std::result::Result<(f64, f64), String> {
@@ -262,7 +270,11 @@ impl Recad {
             },
             crop_circle: self.rules.crop_circle,
             dither: self.rules.dither,
-            hash: !self.rules.no_hash,
+            hash: match self.rules.hash {
+                HashArg::Blake3 => Some(Algorithm::Blake3),
+                HashArg::Sha256 => Some(Algorithm::Sha256),
+                HashArg::None => None,
+            },
             one_pass: l.one_pass,
             plot: self.plot.clone(),
             verify: self.writing.verify,

@@ -6,8 +6,8 @@
 
 use crate::ops::recad::scale_of;
 use crate::ops::view::{View, ViewSpec, view};
-use crate::quantise::{FineCounter, FineHistogram, Pair, Pairs};
-use crate::stream::{Budget, Cancel, Pool, Progress, both, run};
+use crate::quantise::{FineCounter, FineHistogram, Pair, Pairs, follow};
+use crate::stream::{Block, Blocks, Budget, Cancel, Pool, Progress, both, run, split};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::ops::Range;
@@ -94,6 +94,12 @@ pub struct Differences {
     pub high: f64,
     /// Voxels per bin.
     pub counts: Vec<u64>,
+    /// One percent of the differences lie below this,
+    pub p01: f64,
+    /// half of them,
+    pub median: f64,
+    /// all but one percent.
+    pub p99: f64,
 }
 
 /// How the two compare.
@@ -212,19 +218,6 @@ impl Side {
     }
 }
 
-/// Sets values at the ends of a scale to those of the other side where that lies beyond. Returns how many.
-fn follow(own: &mut [f64], (low, high): (f64, f64), other: &[f64]) -> u64 {
-    let mut n = 0;
-    for (v, &o) in own.iter_mut().zip(other) {
-        let beyond = (*v == low && (o < low || o == 0.0 || !o.is_finite())) || (*v == high && o > high);
-        if beyond && *v != o {
-            *v = o;
-            n += 1;
-        }
-    }
-    n
-}
-
 fn task(plan: &Plan, a: &[u8], b: &[u8], first: u64, s: &mut Scratch) -> Pairs {
     let mut p = Pairs::default();
     let chunks = a.chunks(CHUNK * plan.a.dtype.size()).zip(b.chunks(CHUNK * plan.b.dtype.size()));
@@ -260,27 +253,20 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
     let start = std::time::Instant::now();
     let sizes = (plan.a.dtype.size(), plan.b.dtype.size());
     progress.begin("comparing", (shape.len()? as usize * (sizes.0 + sizes.1)) as u64);
-    let buffers = Pool::<(Vec<u8>, Vec<u8>)>::new();
+    let (left, right) = (Blocks::new(&*plan.a.view.source), Blocks::new(&*plan.b.view.source));
     let scratch = Pool::<Scratch>::new();
     let mut histogram = FineHistogram::new(false);
     let mut total = Pairs::default();
-    let blocks = (0..shape.frames).step_by(plan.block_slices).map(|s| s..(s + plan.block_slices).min(shape.frames));
     // Voxels per task do not depend on threads: sums are added in the same order always.
     let per_task = CHUNK * 64;
     let outcome = run(
-        blocks,
+        split(0, shape.frames, plan.block_slices),
         0,
         cancel,
-        |frames: Range<usize>| {
-            let (mut a, mut b) = buffers.take(Default::default);
-            let n = frames.len() * shape.frame_len();
-            a.resize(n * sizes.0, 0);
-            b.resize(n * sizes.1, 0);
-            let region = Region::of_frames(shape, frames.clone());
-            both(|| plan.a.view.source.read(&region, &mut a), || plan.b.view.source.read(&region, &mut b))?;
-            Ok((frames, a, b))
-        },
-        |(frames, a, b): (Range<usize>, Vec<u8>, Vec<u8>)| {
+        |frames: Range<usize>| both(|| left.read(frames.clone()), || right.read(frames.clone())),
+        |(block_a, block_b): (Block, Block)| {
+            let (a, b) = (left.bytes(&block_a)?, right.bytes(&block_b)?);
+            let frames = &block_a.frames;
             let first = (frames.start * shape.frame_len()) as u64;
             let parts: Vec<Pairs> = a
                 .par_chunks(per_task * sizes.0)
@@ -303,7 +289,8 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
                 kept.push(s);
             }
             kept.into_iter().for_each(|s| scratch.give(s));
-            buffers.give((a, b));
+            left.done(block_a);
+            right.done(block_b);
             Ok(())
         },
         |()| Ok(()),
@@ -328,7 +315,15 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
     };
     let differences = histogram.extent().map(|(low, high)| {
         let (low, high) = if low < high { (low, high) } else { (low - low.abs() * 0.01, high + high.abs() * 0.01) };
-        Differences { low, high, counts: histogram.rebin(low, high, BINS) }
+        let at = |p| histogram.percentile(p).unwrap_or(low);
+        Differences {
+            low,
+            high,
+            counts: histogram.rebin(low, high, BINS),
+            p01: at(1.0),
+            median: at(50.0),
+            p99: at(99.0),
+        }
     });
     let unit = if plan.a.unit.is_empty() { plan.b.unit.clone() } else { plan.a.unit.clone() };
     let mut report = Report {

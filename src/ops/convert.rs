@@ -5,10 +5,9 @@
 
 use crate::ops::picture::{Pictures, Window, common_window};
 use crate::ops::view::{Axis, View, ViewSpec, view};
-use crate::stream::{Budget, Cancel, Pool, Progress, Timings, run};
+use crate::stream::{Block, Blocks, Budget, Cancel, Progress, Timings, both, run, split};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use tomokit_formats::registry::{FormatSpec, open_volume, writer_for};
 use tomokit_formats::{
     Content, CreateOptions, DType, Error, FrameSource, OpenOptions, Region, Result, Shape, SliceSink, VolumeMeta,
@@ -228,12 +227,6 @@ pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
     }
 }
 
-/// A block on its way: bytes of its own, or a place in the mapped input.
-enum Block {
-    Owned(Vec<u8>),
-    Mapped,
-}
-
 /// Carries a plan out.
 pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<Done> {
     let create = plan.writer.create.ok_or_else(|| Error::caller("this format cannot be written"))?;
@@ -276,10 +269,6 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
     })
 }
 
-fn blocks(first: usize, frames: usize, step: usize) -> impl Iterator<Item = std::ops::Range<usize>> + Send {
-    (first..frames).step_by(step).map(move |s| s..(s + step).min(frames))
-}
-
 fn copy(
     plan: &Plan,
     sink: &mut dyn SliceSink,
@@ -290,40 +279,21 @@ fn copy(
     let source = &*plan.view.source;
     let slice_bytes = plan.shape.frame_len() * plan.dtype.size();
     progress.begin("converting", ((plan.shape.frames - first) * slice_bytes) as u64);
-    let pool = Pool::<Vec<u8>>::new();
+    let blocks = Blocks::new(source);
     // A block that is a plain copy need not be larger than what keeps disks busy.
     let mapped = source.mapped(0..1).is_some();
     let step = if mapped { ((32 << 20) / slice_bytes.max(1)).clamp(1, plan.block_slices) } else { plan.block_slices };
     run(
-        blocks(first, plan.shape.frames, step),
+        split(first, plan.shape.frames, step),
         0,
         cancel,
-        |frames| {
-            if let Some(bytes) = source.mapped(frames.clone()) {
-                // Touch every page here, so that the disk is read while the previous block is written.
-                std::hint::black_box(bytes.iter().step_by(4096).fold(0u8, |a, b| a ^ b));
-                return Ok((frames, Block::Mapped));
-            }
-            let mut buffer = pool.take(Vec::new);
-            buffer.resize(frames.len() * slice_bytes, 0);
-            source.read(&Region::of_frames(plan.shape, frames.clone()), &mut buffer)?;
-            Ok((frames, Block::Owned(buffer)))
-        },
+        |frames| blocks.read(frames),
         Ok,
-        |(frames, block)| {
-            let n = frames.len() * slice_bytes;
-            match block {
-                Block::Owned(buffer) => {
-                    sink.put(frames.start, &buffer)?;
-                    pool.give(buffer);
-                }
-                Block::Mapped => {
-                    let bytes = source.mapped(frames.clone()).ok_or_else(|| Error::caller("the map went away"))?;
-                    sink.put(frames.start, bytes)?;
-                    source.release(frames);
-                }
-            }
-            progress.advance(n as u64);
+        |block: Block| {
+            let bytes = blocks.bytes(&block)?;
+            sink.put(block.frames.start, bytes)?;
+            progress.advance(bytes.len() as u64);
+            blocks.done(block);
             Ok(())
         },
     )
@@ -341,25 +311,22 @@ fn verify(plan: &Plan, output: &Path, progress: &dyn Progress, cancel: &Cancel) 
     }
     let slice_bytes = plan.shape.frame_len() * plan.dtype.size();
     progress.begin("verifying", (plan.shape.frames * slice_bytes) as u64);
-    let source: &Arc<dyn FrameSource> = &plan.view.source;
+    let (given, written) = (Blocks::new(&*plan.view.source), Blocks::new(&*back));
     // Two buffers a block: half the slices.
     let step = (plan.block_slices / 2).max(1);
-    let mut buffers = (Vec::new(), Vec::new());
-    for frames in blocks(0, plan.shape.frames, step) {
+    for frames in split(0, plan.shape.frames, step) {
         cancel.check()?;
-        let region = Region::of_frames(plan.shape, frames.clone());
-        buffers.0.resize(frames.len() * slice_bytes, 0);
-        buffers.1.resize(frames.len() * slice_bytes, 0);
-        let (a, b) = rayon::join(|| source.read(&region, &mut buffers.0), || back.read(&region, &mut buffers.1));
-        a?;
-        b?;
-        if buffers.0 != buffers.1 {
-            let at = buffers.0.iter().zip(&buffers.1).position(|(a, b)| a != b).unwrap_or(0);
+        let (a, b) = both(|| given.read(frames.clone()), || written.read(frames.clone()))?;
+        let (x, y) = (given.bytes(&a)?, written.bytes(&b)?);
+        if x != y {
+            let at = x.iter().zip(y).position(|(a, b)| a != b).unwrap_or(0);
             let slice = frames.start + at / slice_bytes;
             return Err(Error::file(output, format!("slice {slice} reads back differently from what was written"))
                 .hint("do not trust this disk: write the output to another one and compare again"));
         }
-        progress.advance((frames.len() * slice_bytes) as u64);
+        progress.advance(x.len() as u64);
+        given.done(a);
+        written.done(b);
     }
     progress.end();
     Ok(())

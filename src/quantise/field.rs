@@ -66,15 +66,23 @@ impl Field {
 
 /// The columns of a row between the exact zeros at its ends; empty where all are zero.
 pub fn between_zeros<T: Voxel>(row: &[u8]) -> Range<usize> {
+    // Rows of zeros are common: they are passed over many values at a time.
+    const MANY: usize = 32;
     let size = size_of::<T>();
     let n = row.len() / size;
-    let aligned = bytemuck::try_cast_slice::<u8, T>(row).ok();
-    let is_zero = |i: usize| {
-        let v = aligned.map_or_else(|| bytemuck::pod_read_unaligned::<T>(&row[i * size..][..size]), |a| a[i]);
-        v.to_f64() == 0.0
-    };
-    let first = (0..n).find(|&i| !is_zero(i)).unwrap_or(n);
-    let end = (first..n).rev().find(|&i| !is_zero(i)).map_or(first, |i| i + 1);
+    let not_zero = |v: &[u8]| bytemuck::pod_read_unaligned::<T>(v).to_f64() != 0.0;
+    let any =
+        |from: usize, to: usize| row[from * size..to * size].chunks_exact(size).fold(false, |a, v| a | not_zero(v));
+    let mut first = 0;
+    while first + MANY <= n && !any(first, first + MANY) {
+        first += MANY;
+    }
+    let first = (first..n).find(|&i| any(i, i + 1)).unwrap_or(n);
+    let mut end = n;
+    while end >= first + MANY && !any(end - MANY, end) {
+        end -= MANY;
+    }
+    let end = (first..end).rev().find(|&i| any(i, i + 1)).map_or(first, |i| i + 1);
     first..end
 }
 
@@ -113,5 +121,12 @@ mod tests {
         assert_eq!(row(&[0.0; 4]), 4..4);
         assert_eq!(row(&[1.0]), 0..1);
         assert_eq!(between_zeros::<u8>(&[0, 0, 7]), 2..3);
+        for n in [31, 32, 33, 100, 129] {
+            for (a, b) in [(0, n), (0, 1), (n - 1, n), (n / 3, n / 2), (30, 31), (5, 5)] {
+                let v: Vec<u16> = (0..n).map(|i| u16::from((a..b).contains(&i))).collect();
+                let want = if a == b { n..n } else { a..b };
+                assert_eq!(between_zeros::<u16>(bytemuck::cast_slice(&v)), want, "{a}..{b} of {n}");
+            }
+        }
     }
 }

@@ -10,4 +10,4 @@ pub use field::{Field, Placement, between_zeros};
 pub use fine::{FineCounter, FineHistogram};
 pub use grey::{Depth, GreyMap, NonFinite, Tally};
 pub use histogram::{Histogram, Statistics};
-pub use pairs::{Pair, Pairs};
+pub use pairs::{Pair, Pairs, follow};

@@ -225,8 +225,23 @@ fn sums_avx2(a: &[f64], b: &[f64], tolerance: f64) -> Sums {
     sums_any(a, b, tolerance)
 }
 
+/// Registers enough for all sums at once.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn sums_avx512(a: &[f64], b: &[f64], tolerance: f64) -> Sums {
+    sums_any(a, b, tolerance)
+}
+
 /// The same lanes are added in the same order with any instructions: all agree to the last bit.
 fn sums(a: &[f64], b: &[f64], tolerance: f64) -> Sums {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+    {
+        // SAFETY: the instructions were just found on this machine (avx512f comes with each of the others).
+        return unsafe { sums_avx512(a, b, tolerance) };
+    }
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the instructions were just found on this machine.
@@ -250,6 +265,38 @@ fn one_by_one(a: &[f64], b: &[f64], index: u64, tolerance: f64) -> Pairs {
         }
     }
     p
+}
+
+/// Branch-free, so that the compiler makes vectors of it.
+#[inline(always)]
+fn follow_any(own: &mut [f64], (low, high): (f64, f64), other: &[f64]) -> u64 {
+    let mut n = 0;
+    for (v, &o) in own.iter_mut().zip(other) {
+        // False for NaN and infinities.
+        let finite = o.abs() <= f64::MAX;
+        let below = (*v == low) & ((o < low) | (o == 0.0) | !finite);
+        let beyond = (below | ((*v == high) & (o > high))) & (*v != o);
+        n += u64::from(beyond);
+        *v = if beyond { o } else { *v };
+    }
+    n
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn follow_avx2(own: &mut [f64], ends: (f64, f64), other: &[f64]) -> u64 {
+    follow_any(own, ends, other)
+}
+
+/// Sets values at the ends of a grey scale to those of the other side where these lie beyond: below the lowest (or are
+/// zeros or no numbers, which became the lowest), above the highest. Returns how many.
+pub fn follow(own: &mut [f64], ends: (f64, f64), other: &[f64]) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the instructions were just found on this machine.
+        return unsafe { follow_avx2(own, ends, other) };
+    }
+    follow_any(own, ends, other)
 }
 
 #[cfg(test)]
@@ -288,6 +335,32 @@ mod tests {
         assert_eq!((p.beyond, p.first.unwrap().index), (3, 70));
         let (low, high) = p.range_a.unwrap();
         assert!((p.psnr().unwrap() - 20.0 * ((high - low) / rms).log10()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_ends_of_a_scale_follow_what_lies_beyond() {
+        let inf = f64::INFINITY;
+        let cases = [
+            (1.0, 0.5, 0.5, 1),
+            (1.0, 1.5, 1.0, 0),
+            (1.0, 0.0, 0.0, 1),
+            (1.0, inf, inf, 1),
+            (1.0, 1.0, 1.0, 0),
+            (2.0, 3.0, 3.0, 1),
+            (2.0, 1.9, 2.0, 0),
+            (2.0, inf, inf, 1),
+            (2.0, f64::NAN, 2.0, 0),
+            (1.5, 9.0, 1.5, 0),
+        ];
+        for (own, other, want, n) in cases {
+            // Once in a vector, once in what remains.
+            let mut v = [own; 11];
+            assert_eq!(follow(&mut v, (1.0, 2.0), &[other; 11]), n * 11, "{own} {other}");
+            assert_eq!(v, [want; 11], "{own} {other}");
+        }
+        let mut v = [1.0];
+        assert_eq!(follow(&mut v, (1.0, 2.0), &[f64::NAN]), 1);
+        assert!(v[0].is_nan());
     }
 
     #[test]

@@ -249,7 +249,7 @@ impl DType {
     /// Where `bytes` does not hold exactly `out.len()` values: that is a bug of the caller, never of a file.
     pub fn to_f32(self, bytes: &[u8], out: &mut [f32]) {
         assert_eq!(bytes.len(), out.len() * self.size());
-        with_dtype!(self, T => each::<T>(bytes, |i, v| out[i] = v.to_f32()));
+        with_dtype!(self, T => widen::<T, f32>(bytes, out, T::to_f32));
     }
 
     /// Widens native-order `bytes` of this type into `out` as `f64`.
@@ -258,7 +258,7 @@ impl DType {
     /// As [`DType::to_f32`].
     pub fn to_f64(self, bytes: &[u8], out: &mut [f64]) {
         assert_eq!(bytes.len(), out.len() * self.size());
-        with_dtype!(self, T => each::<T>(bytes, |i, v| out[i] = v.to_f64()));
+        with_dtype!(self, T => widen::<T, f64>(bytes, out, T::to_f64));
     }
 
     /// Converts native-order values exactly; `None` where [`is_lossless_into`](Self::is_lossless_into) says no.
@@ -285,6 +285,18 @@ impl DType {
         int_or_float!(U8 => u8, I8 => i8, U16 => u16, I16 => i16, U32 => u32, I32 => i32, U64 => u64, I64 => i64,
                       F32 => f32, F64 => f64);
         Some(out)
+    }
+}
+
+/// Without indices, so that the compiler makes vectors of it.
+#[inline(always)]
+fn widen<T: Voxel, O>(bytes: &[u8], out: &mut [O], f: impl Fn(T) -> O) {
+    match bytemuck::try_cast_slice::<u8, T>(bytes) {
+        Ok(values) => out.iter_mut().zip(values).for_each(|(o, v)| *o = f(*v)),
+        Err(_) => out
+            .iter_mut()
+            .zip(bytes.chunks_exact(size_of::<T>()))
+            .for_each(|(o, c)| *o = f(bytemuck::pod_read_unaligned(c))),
     }
 }
 

@@ -227,6 +227,14 @@ impl FrameSource for Flat {
         let len = frames.len().checked_mul(usize::try_from(self.frame_bytes()).ok()?)?;
         self.map.as_ref()?.bytes().get(at..)?.get(..len)
     }
+
+    fn release(&self, frames: Range<usize>) {
+        if let (Some(map), false) = (&self.map, frames.is_empty() || frames.end > self.shape.frames) {
+            let end = self.frame_at(frames.end - 1) + self.frame_bytes();
+            // A map in memory has addresses for all of it.
+            map.release(self.frame_at(frames.start) as usize..end as usize);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::describe::{self, Record};
 use super::encode::{Packing, Pages};
 use crate::durable::{PartDir, PartFile};
 use crate::error::OnPath;
-use crate::io::write_all_at;
+use crate::io::{begin_writeback, write_all_at};
 use crate::model::VolumeStats;
 use crate::sink::{CreateOptions, SliceSink};
 use crate::{DType, Error, Result};
@@ -179,7 +179,9 @@ impl SeriesSink {
             |bytes: &[u8], at: u64| write_all_at(&file, bytes, at).map_err(|e| Error::io(&path, "writing", e).at(at));
         if self.pages.packing == Packing::None {
             write(&self.front, 0)?;
-            return write(slice, self.front.len() as u64);
+            write(slice, self.front.len() as u64)?;
+            begin_writeback(&file, 0, (self.front.len() + slice.len()) as u64);
+            return Ok(());
         }
         let packed = pack_all(&self.pages, slice)?.swap_remove(0);
         let (mut at, mut strips) = (self.pages.header_len(), Vec::with_capacity(packed.len()));

@@ -170,7 +170,7 @@ pub(super) fn lock(path: &Path, limits: Limits, input: &Path) -> Result<Limits> 
     let record = Recorded { limits: limits.clone(), decided_by: Some(input.to_owned()) };
     let text = serde_json::to_string_pretty(&record).map_err(failed)? + "\n";
     // A link to a finished file either appears whole or finds another one there, also with two runs at once.
-    let own = io::with_suffix(path, &format!(".{}", std::process::id()));
+    let own = io::with_suffix(path, &format!(".{}{}", std::process::id(), durable::PART));
     durable::write_small(&own, text.as_bytes(), true)?;
     let linked = std::fs::hard_link(&own, path);
     let _ = std::fs::remove_file(&own);

@@ -10,6 +10,32 @@
 //! | `run` | the two passes |
 //! | `verify` | reads the output back against the input, by the formula alone |
 //! | `receipt` | the JSON beside the output |
+//!
+//! Other programs call it as a library: [`Request::new`] has the defaults of the command, every other choice is a field
+//! by name, nothing is read from the surroundings.
+//!
+//! ```no_run
+//! use tomokit::ops::recad::{self, LimitsChoice, Request};
+//! use tomokit::quantise::Depth;
+//! use tomokit::stream::{Budget, Cancel, Silent};
+//!
+//! # fn main() -> tomokit_formats::Result<()> {
+//! let request = Request {
+//!     depth: Depth::Sixteen,
+//!     limits: LimitsChoice { low: Some(-0.2), high: Some(1.5), ..LimitsChoice::default() },
+//!     verify: true,
+//!     ..Request::new("scan.vol", "scan.raw")
+//! };
+//! let plan = recad::plan(&request, Budget::of_this_machine())?;
+//! println!("{} bytes will be written", plan.bytes_written);
+//! let done = recad::execute(&plan, &Silent, &Cancel::default())?;
+//! println!("value = {} * grey + {} {}", done.scale.slope, done.scale.offset, done.scale.unit);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! tomodata's letters in these words: `-a` is `limits.low`, `-z` `limits.high`, `-f` `depth`, `-s` part of `output`'s name,
+//! `-r` `remove_input`; `-n` is the number of threads of rayon's pool.
 
 mod limits;
 mod receipt;
@@ -18,14 +44,14 @@ mod verify;
 
 pub use limits::{Limits, LimitsChoice, LimitsFrom, Tails};
 pub use receipt::{RECEIPT, scale_of};
-pub use run::{Counts, Done, Survey, execute};
+pub use run::{Counts, Done, InputHash, Survey, execute};
 
 use crate::ops::convert::{self, amplification, meta_of_view, same_file};
 use crate::ops::view::{View, ViewSpec, view};
 use crate::quantise::{Depth, Field, NonFinite, Placement};
-use crate::stream::Budget;
+use crate::stream::{Algorithm, Budget};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tomokit_formats::io::with_suffix;
 use tomokit_formats::model::GreyScale;
 use tomokit_formats::registry::{FormatSpec, open_volume, writer_for};
@@ -84,8 +110,8 @@ pub struct Request {
     pub crop_circle: bool,
     /// Dither with this seed.
     pub dither: Option<u64>,
-    /// Hash the voxels read (SHA-256).
-    pub hash: bool,
+    /// Hash the voxels read.
+    pub hash: Option<Algorithm>,
     /// No histogram pass; the limits must be known.
     pub one_pass: bool,
     /// Histogram picture to write.
@@ -94,6 +120,34 @@ pub struct Request {
     pub verify: bool,
     /// Remove the input afterwards; implies `verify`.
     pub remove_input: bool,
+}
+
+impl Request {
+    /// 8 bits from the 0.1 to the 99.9 percentile, hashed, in the format of the output's name; nothing is removed or
+    /// replaced.
+    pub fn new(input: impl Into<PathBuf>, output: impl Into<PathBuf>) -> Request {
+        Request {
+            input: input.into(),
+            output: output.into(),
+            open: OpenOptions::default(),
+            view: ViewSpec::default(),
+            to: None,
+            // Shape and type are set by the plan.
+            create: CreateOptions::new(Shape::new(0, 0, 0), DType::U8),
+            depth: Depth::Eight,
+            limits: LimitsChoice::default(),
+            non_finite: NonFinite::Lowest,
+            zeros: Zeros::Outside,
+            within: Within::Auto,
+            crop_circle: false,
+            dither: None,
+            hash: Some(Algorithm::default()),
+            one_pass: false,
+            plot: None,
+            verify: false,
+            remove_input: false,
+        }
+    }
 }
 
 /// What a recad will do, known before the first voxel is read.
@@ -163,7 +217,7 @@ pub struct Plan {
     #[serde(skip)]
     create: CreateOptions,
     #[serde(skip)]
-    hash: bool,
+    hash: Option<Algorithm>,
     #[serde(skip)]
     one_pass: bool,
     #[serde(skip)]
@@ -232,10 +286,12 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         refuse_removal(r, opened.format)?;
     }
     let receipt = with_suffix(&r.output, RECEIPT);
-    durable::refuse_existing(&r.output, r.create.overwrite)?;
-    durable::refuse_existing(&receipt, r.create.overwrite)?;
+    let killed = was_killed(&r.output, &receipt);
+    let create = CreateOptions { overwrite: r.create.overwrite || killed, ..r.create.clone() };
+    durable::refuse_existing(&r.output, create.overwrite)?;
+    durable::refuse_existing(&receipt, create.overwrite)?;
     if let Some(p) = &r.plot {
-        durable::refuse_existing(p, r.create.overwrite)?;
+        durable::refuse_existing(p, create.overwrite)?;
     }
 
     // Only integers carry a scale; a scale that turns values around or to nothing is not followed.
@@ -276,9 +332,10 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
             .found(format!("{} bytes", per_slice as u64))
             .hint("raise --memory, or cut the volume with --roi"));
     }
-    // 16 MiB keep any disk busy and fit the processor's cache better than more; chunks of many frames need more.
+    // 8 MiB keep any disk busy and stay in the processor's cache between hashing and counting; chunks of many frames
+    // need more.
     let unit = source.source.access().unit.frames;
-    let largest = ((16 << 20) / slice_in.max(1)).max(unit).max(1);
+    let largest = ((8 << 20) / slice_in.max(1)).max(unit).max(1);
     let block_slices = budget.units(0.8, per_slice.ceil() as usize, shape.frames.min(largest));
     let amplification = amplification(&*source.source, block_slices) * r.view.bin.max(1).pow(3) as f64;
     let passes = 1 + usize::from(!r.one_pass) + usize::from(verify);
@@ -314,11 +371,22 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         input_scale,
         choice: r.limits.clone(),
         writer,
-        create: r.create.clone(),
+        create,
         hash: r.hash,
         one_pass: r.one_pass,
         plot: r.plot.clone(),
     })
+}
+
+/// True where a receipt never got its final name and the output is from that moment, not from later: an earlier run was
+/// killed at its very end, and the output is its own.
+fn was_killed(output: &Path, receipt: &Path) -> bool {
+    const FINISHING: std::time::Duration = std::time::Duration::from_secs(60);
+    let when = |p: &Path| std::fs::metadata(p).and_then(|m| m.modified()).ok();
+    match (when(&with_suffix(receipt, durable::PART)), when(output)) {
+        (Some(mark), Some(written)) => !receipt.exists() && written <= mark + FINISHING,
+        _ => false,
+    }
 }
 
 /// An input is removed only where all of it went into the output and the file holds nothing else.

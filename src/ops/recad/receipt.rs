@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tomokit_formats::io::with_suffix;
 use tomokit_formats::model::{GreyScale, VolumeMeta};
-use tomokit_formats::{Error, Result, durable, png};
+use tomokit_formats::{Error, Result, png};
 
 /// Suffix of the receipt: `x.raw` gets `x.raw.recad.json`.
 pub const RECEIPT: &str = ".recad.json";
@@ -64,8 +64,8 @@ pub(super) fn note(plan: &Plan, limits: &Limits) -> String {
     )
 }
 
-/// Writes the receipt and returns where.
-pub(super) fn write(plan: &Plan, d: &Done, files: &[PathBuf]) -> Result<PathBuf> {
+/// The receipt, of what stands in `files`.
+pub(super) fn text(plan: &Plan, d: &Done, files: &[PathBuf]) -> Result<Vec<u8>> {
     let failed = |e| Error::caller("the receipt cannot be written as JSON").source(e);
     let value = |v: Result<Value, serde_json::Error>| v.map_err(failed);
     let c = &d.counts;
@@ -88,7 +88,7 @@ pub(super) fn write(plan: &Plan, d: &Done, files: &[PathBuf]) -> Result<PathBuf>
         }))
     });
     let after: Vec<u64> = c.greys.chunks(c.greys.len() / 256).map(|b| b.iter().sum()).collect();
-    let record = json!({
+    let mut record = json!({
         "software": format!("tomokit {}", env!("CARGO_PKG_VERSION")),
         "finished": stamp(time::OffsetDateTime::now_utc()),
         "input": {
@@ -97,7 +97,6 @@ pub(super) fn write(plan: &Plan, d: &Done, files: &[PathBuf]) -> Result<PathBuf>
             "dtype": plan.input_dtype.name(),
             "bytes": input.as_ref().filter(|m| m.is_file()).map(|m| m.len()),
             "modified": input.as_ref().and_then(|m| m.modified().ok()).map(|t| stamp(t.into())),
-            "voxels_sha256": d.input_sha256,
             "view": value(serde_json::to_value(&plan.view))?,
         },
         "output": {
@@ -122,8 +121,12 @@ pub(super) fn write(plan: &Plan, d: &Done, files: &[PathBuf]) -> Result<PathBuf>
         "verified": d.verified.map(|w| json!({ "largest_difference_in_grey_steps": w })),
         "seconds": d.seconds,
     });
+    // The key says which hash it is: receipts of earlier versions have `voxels_sha256`.
+    if let (Some(h), Some(input)) = (&d.input_hash, record["input"].as_object_mut()) {
+        input.insert(format!("voxels_{}", h.algorithm.name()), h.digits.as_str().into());
+    }
     let text = serde_json::to_string(&record).map_err(failed)? + "\n";
-    durable::write_small(&plan.receipt, text.as_bytes(), true)
+    Ok(text.into_bytes())
 }
 
 /// Draws the histogram with the limits.

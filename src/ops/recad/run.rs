@@ -4,14 +4,14 @@
 use super::limits::{self, Limits};
 use super::{Plan, Zeros, receipt, verify};
 use crate::quantise::{Depth, FineCounter, FineHistogram, GreyMap, NonFinite, Tally, between_zeros};
-use crate::stream::{Cancel, Pool, Progress, Timings, both, run};
+use crate::stream::{Algorithm, Block, Blocks, Cancel, Hasher, Pool, Progress, Timings, run, split};
 use rayon::prelude::*;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use tomokit_formats::io::with_suffix;
 use tomokit_formats::model::GreyScale;
-use tomokit_formats::{ByteOrder, DType, Error, Region, Result, VolumeMeta, with_dtype};
+use tomokit_formats::{ByteOrder, DType, Error, Result, VolumeMeta, durable, with_dtype};
 
 /// Voxels per task: enough to outweigh handing it out.
 const TASK: usize = 1 << 16;
@@ -42,6 +42,15 @@ pub struct Counts {
     pub greys_in_use: usize,
 }
 
+/// Hash of the voxels read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InputHash {
+    /// Which hash.
+    pub algorithm: Algorithm,
+    /// In hexadecimal digits.
+    pub digits: String,
+}
+
 /// What a recad did.
 #[derive(Clone, Serialize)]
 pub struct Done {
@@ -56,8 +65,8 @@ pub struct Done {
     /// What the histogram pass found.
     #[serde(skip)]
     pub survey: Option<Survey>,
-    /// SHA-256 of the voxels read: little-endian, slice by slice (for a whole `.vol` that of the file).
-    pub input_sha256: Option<String>,
+    /// Hash of the voxels read: little-endian, slice by slice (for a whole `.vol` that of the file).
+    pub input_hash: Option<InputHash>,
     /// Read back: the largest difference inside the limits, in grey steps.
     pub verified: Option<f64>,
     /// The input is gone.
@@ -72,7 +81,7 @@ pub struct Done {
 pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<Done> {
     let create = plan.writer.create.ok_or_else(|| Error::caller("this format cannot be written"))?;
     let start = std::time::Instant::now();
-    let mut hash = plan.hash.then(Sha256::new);
+    let mut hash = plan.hash.map(Hasher::new);
     let survey = match plan.one_pass {
         true => None,
         false => Some(survey(plan, hash.as_mut(), progress, cancel).inspect_err(|_| progress.end())?),
@@ -111,36 +120,55 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
         return Err(Error::file(&plan.input, format!("{} voxels are no finite number", counts.tally.not_finite()))
             .hint("see where with 'tomo info --stats', or choose what becomes of them with --nan"));
     }
-    // An old receipt must never stand beside new data.
-    remove_if_there(&plan.receipt)?;
-    let mut outputs = sink.finish(None)?;
-    let seconds = start.elapsed().as_secs_f64();
-    let main = outputs.first().cloned().unwrap_or_else(|| plan.output.clone());
-    let verified = match plan.verify {
-        true => Some(verify::verify(plan, &map, &main, progress, cancel).inspect_err(|_| progress.end())?),
-        false => None,
-    };
     let mut done = Done {
         outputs: Vec::new(),
         limits,
         scale,
         counts,
         survey,
-        input_sha256: hash.map(|h| h.finalize().iter().map(|b| format!("{b:02x}")).collect()),
-        verified,
-        input_removed: plan.remove_input && verified.is_some(),
-        seconds,
+        input_hash: hash.map(|h| h.finish()).map(|(algorithm, digits)| InputHash { algorithm, digits }),
+        verified: None,
+        input_removed: false,
+        seconds: 0.0,
         limited_by: timings.limiting(),
     };
+    // An old receipt must never stand beside new data. The new one waits under its unfinished name until all is well: a
+    // run that is killed from here on leaves a mark by which the next one knows the output as its own.
+    remove_if_there(&plan.receipt)?;
+    let staged = durable::stage_small(&plan.receipt, &receipt::text(plan, &done, &[])?, true)?;
+    let mut outputs = sink.finish(None)?;
+    done.seconds = start.elapsed().as_secs_f64();
+    if plan.verify {
+        let main = outputs.first().cloned().unwrap_or_else(|| plan.output.clone());
+        let verified = verify::verify(plan, &map, &main, progress, cancel).inspect_err(|e| {
+            progress.end();
+            if e.fault() == tomokit_formats::Fault::File {
+                withdraw(&main, progress);
+            }
+        });
+        done.verified = Some(verified?);
+    }
+    done.input_removed = plan.remove_input && done.verified.is_some();
     if let Some(path) = &plan.plot {
         outputs.push(receipt::plot(plan, &done, path)?);
     }
-    outputs.push(receipt::write(plan, &done, &outputs)?);
+    let text = receipt::text(plan, &done, &outputs)?;
+    staged.set_len(0)?;
+    staged.write_at(&text, 0)?;
+    outputs.push(staged.commit()?);
     done.outputs = outputs;
     if done.input_removed {
         std::fs::remove_file(&plan.input).map_err(|e| Error::io(&plan.input, "removing the input", e))?;
     }
     Ok(done)
+}
+
+/// Takes its final name from an output that reads back wrong.
+fn withdraw(output: &Path, progress: &dyn Progress) {
+    let part = with_suffix(output, durable::PART);
+    if std::fs::rename(output, &part).is_ok() {
+        progress.note(&format!("what was written is kept as {}", part.display()));
+    }
 }
 
 fn remove_if_there(path: &std::path::Path) -> Result<()> {
@@ -150,32 +178,13 @@ fn remove_if_there(path: &std::path::Path) -> Result<()> {
     }
 }
 
-pub(super) fn blocks(plan: &Plan) -> impl Iterator<Item = Range<usize>> + Send + use<> {
-    let (n, step) = (plan.shape.frames, plan.block_slices);
-    (0..n).step_by(step).map(move |s| s..(s + step).min(n))
-}
-
-/// Reads slices of the view into `out`; plain files in two halves at once.
-pub(super) fn read(plan: &Plan, frames: &Range<usize>, out: &mut Vec<u8>) -> Result<()> {
-    let source = &*plan.source.source;
-    let slice = plan.shape.frame_len() * plan.input_dtype.size();
-    // Every byte is overwritten: only growth is cleared.
-    out.resize(frames.len() * slice, 0);
-    let access = source.access();
-    if access.decoded || !access.parallel || frames.len() < 2 {
-        return source.read(&Region::of_frames(plan.shape, frames.clone()), out);
-    }
-    let half = frames.start + frames.len() / 2;
-    let (a, b) = out.split_at_mut((half - frames.start) * slice);
-    both(
-        || source.read(&Region::of_frames(plan.shape, frames.start..half), a),
-        || source.read(&Region::of_frames(plan.shape, half..frames.end), b),
-    )?;
-    Ok(())
+/// The blocks of a pass.
+pub(super) fn parts(plan: &Plan) -> impl Iterator<Item = Range<usize>> + Send + use<> {
+    split(0, plan.shape.frames, plan.block_slices)
 }
 
 /// Adds a block to the hash as little-endian bytes.
-fn digest(hash: Option<&mut Sha256>, dtype: DType, bytes: &[u8]) {
+fn digest(hash: Option<&mut Hasher>, dtype: DType, bytes: &[u8]) {
     let Some(hash) = hash else { return };
     if ByteOrder::NATIVE == ByteOrder::Little || dtype.size() == 1 {
         hash.update(bytes);
@@ -191,24 +200,21 @@ fn task_rows(cols: usize) -> usize {
     (TASK / cols.max(1)).max(1)
 }
 
-fn survey(plan: &Plan, mut hash: Option<&mut Sha256>, progress: &dyn Progress, cancel: &Cancel) -> Result<Survey> {
+fn survey(plan: &Plan, mut hash: Option<&mut Hasher>, progress: &dyn Progress, cancel: &Cancel) -> Result<Survey> {
     let (shape, dtype) = (plan.shape, plan.input_dtype);
     let row_bytes = shape.cols * dtype.size();
     progress.begin("looking for limits", (shape.frames * shape.rows * row_bytes) as u64);
-    let buffers = Pool::<Vec<u8>>::new();
+    let blocks = Blocks::new(&*plan.source.source);
     let counters = Pool::<(FineCounter, Vec<f32>)>::new();
     let mut histogram = FineHistogram::new(plan.zeros == Zeros::Values);
     let rows = task_rows(shape.cols);
     run(
-        blocks(plan),
+        parts(plan),
         0,
         cancel,
-        |frames| {
-            let mut buffer = buffers.take(Vec::new);
-            read(plan, &frames, &mut buffer)?;
-            Ok(buffer)
-        },
-        |buffer: Vec<u8>| {
+        |frames| blocks.read(frames),
+        |block: Block| {
+            let buffer = blocks.bytes(&block)?;
             let count = || {
                 buffer.par_chunks(rows * row_bytes).enumerate().for_each(|(i, task)| {
                     let (mut counter, mut values) = counters.take(Default::default);
@@ -227,7 +233,7 @@ fn survey(plan: &Plan, mut hash: Option<&mut Sha256>, progress: &dyn Progress, c
                     counters.give((counter, values));
                 });
             };
-            rayon::join(count, || digest(hash.as_deref_mut(), dtype, &buffer));
+            rayon::join(count, || digest(hash.as_deref_mut(), dtype, buffer));
             progress.advance(buffer.len() as u64);
             // Counters are emptied long before 2^32 values of one block after the other could fill them.
             let mut kept = Vec::new();
@@ -238,7 +244,7 @@ fn survey(plan: &Plan, mut hash: Option<&mut Sha256>, progress: &dyn Progress, c
                 kept.push(c);
             }
             kept.into_iter().for_each(|c| counters.give(c));
-            buffers.give(buffer);
+            blocks.done(block);
             Ok(())
         },
         |()| Ok(()),
@@ -329,7 +335,7 @@ fn write(
     plan: &Plan,
     map: &GreyMap,
     sink: &mut dyn tomokit_formats::SliceSink,
-    mut hash: Option<&mut Sha256>,
+    mut hash: Option<&mut Hasher>,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<(Counts, Timings)> {
@@ -337,26 +343,25 @@ fn write(
     let slice_in = shape.frame_len() * plan.input_dtype.size();
     let slice_out = shape.frame_len() * plan.depth.dtype().size();
     progress.begin("writing", (shape.frames * slice_in) as u64);
-    let (inputs, outputs, accs) = (Pool::<Vec<u8>>::new(), Pool::<Vec<u8>>::new(), Pool::<Acc>::new());
+    let blocks = Blocks::new(&*plan.source.source);
+    let (outputs, accs) = (Pool::<Vec<u8>>::new(), Pool::<Acc>::new());
     let timings = run(
-        blocks(plan),
+        parts(plan),
         0,
         cancel,
-        |frames| {
-            let mut buffer = inputs.take(Vec::new);
-            read(plan, &frames, &mut buffer)?;
-            Ok((frames, buffer))
-        },
-        |(frames, buffer): (Range<usize>, Vec<u8>)| {
-            let mut greys = outputs.take(Vec::new);
-            greys.resize(frames.len() * slice_out, 0);
+        |frames| blocks.read(frames),
+        |block: Block| {
+            let buffer = blocks.bytes(&block)?;
+            let mut greys: Vec<u8> = outputs.take(Vec::new);
+            greys.resize(block.frames.len() * slice_out, 0);
             rayon::join(
-                || convert_block(plan, map, &frames, &buffer, &mut greys, &accs),
-                || digest(hash.as_deref_mut(), plan.input_dtype, &buffer),
+                || convert_block(plan, map, &block.frames, buffer, &mut greys, &accs),
+                || digest(hash.as_deref_mut(), plan.input_dtype, buffer),
             );
             progress.advance(buffer.len() as u64);
-            inputs.give(buffer);
-            Ok((frames.start, greys))
+            let first = block.frames.start;
+            blocks.done(block);
+            Ok((first, greys))
         },
         |(first, greys)| {
             sink.put(first, &greys)?;

@@ -3,13 +3,13 @@
 //! grey the rules name. This is what stands between `--remove-input` and a loss.
 
 use super::Plan;
-use super::run::{blocks, converted, read};
+use super::run::{converted, parts};
 use crate::quantise::{GreyMap, NonFinite};
-use crate::stream::{Cancel, Progress, both};
+use crate::stream::{Blocks, Cancel, Progress, both};
 use rayon::prelude::*;
 use std::path::Path;
 use tomokit_formats::registry::open_volume;
-use tomokit_formats::{Error, OpenOptions, Region, Result};
+use tomokit_formats::{Error, OpenOptions, Result};
 
 /// The largest difference inside the limits, in grey steps.
 pub(super) fn verify(
@@ -30,13 +30,12 @@ pub(super) fn verify(
     }
     let (in_row, out_row) = (shape.cols * plan.input_dtype.size(), shape.cols * grey_type.size());
     progress.begin("verifying", (shape.frames * shape.rows * in_row) as u64);
-    let (mut values, mut greys) = (Vec::new(), Vec::new());
+    let (written, given) = (Blocks::new(&*back), Blocks::new(&*plan.source.source));
     let mut worst = 0f64;
-    for frames in blocks(plan) {
+    for frames in parts(plan) {
         cancel.check()?;
-        greys.resize(frames.len() * shape.rows * out_row, 0);
-        let region = Region::of_frames(shape, frames.clone());
-        both(|| back.read(&region, &mut greys), || read(plan, &frames, &mut values))?;
+        let (g, v) = both(|| written.read(frames.clone()), || given.read(frames.clone()))?;
+        let (greys, values) = (written.bytes(&g)?, given.bytes(&v)?);
         let found: Vec<Result<f64, usize>> = values
             .par_chunks_exact(in_row)
             .zip(greys.par_chunks_exact(out_row))
@@ -54,6 +53,8 @@ pub(super) fn verify(
             }
         }
         progress.advance(values.len() as u64);
+        written.done(g);
+        given.done(v);
     }
     progress.end();
     Ok(worst)
