@@ -471,6 +471,12 @@ fn real_files_pass() {
         let r = tomo(dir.path(), &["check".as_ref(), path.as_os_str(), "--json".as_ref()]);
         let j = r.json();
         for i in j["items"].as_array().unwrap() {
+            // Page directories in a circle, and a picture that is white all over: rightly named.
+            let path = i["path"].as_str().unwrap();
+            if path.ends_with("_frame_loop.tiff") || path.ends_with("white-fp16.tiff") {
+                assert_ne!(said(i).0, "good", "{path}");
+                continue;
+            }
             seen += 1;
             assert_eq!(said(i), ("good".into(), vec![]), "{}", i["path"]);
         }
