@@ -174,7 +174,11 @@ fn one(r: &Report, t: &mut String) {
         *t += &format!("  ({f}, {size}{})", r.dtype.map_or(String::new(), |d| format!(" {}", d.name())));
     }
     *t += "\n";
-    for f in &r.findings {
+    for (i, f) in r.findings.iter().enumerate() {
+        // Two slices that are exchanged are one sentence.
+        if r.findings[..i].iter().any(|g| g.text == f.text && g.file == f.file) {
+            continue;
+        }
         let mark = match f.weight {
             Weight::Broken => "!!",
             Weight::Suspicious => " !",

@@ -273,7 +273,11 @@ const SMALL: u64 = 64 << 20;
 /// # Errors
 /// Only where the user interrupts: what cannot be read is a finding.
 pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<Vec<Report>> {
-    progress.begin(if plan.quick { "sampling" } else { "checking" }, plan.bytes);
+    match plan.quick {
+        // How much of each will be read is known only when it is open.
+        true => progress.begin("sampling", 0),
+        false => progress.begin("checking", plan.bytes),
+    }
     let threads = rayon::current_num_threads();
     let mut reports: Vec<Option<Report>> = plan.items.iter().map(|_| None).collect();
     let (small, large): (Vec<_>, Vec<_>) = reports

@@ -236,7 +236,9 @@ impl<'a> Tracker<'a> {
             };
             let bytes = span(source, &slices);
             let whole = if looked_at.len() < end { " (of those looked at)" } else { "" };
-            let text = format!("{} entirely zero{whole}{}", slices_are(&slices), aligned_text(&exact(&bytes)));
+            let place =
+                bytes.as_ref().map_or(String::new(), |b| format!(", bytes {} to {} of the file", b.start, b.end));
+            let text = format!("{} entirely zero{whole}{place}{}", slices_are(&slices), aligned_text(&exact(&bytes)));
             return Ok(Finding::new(Kind::ZeroSlices, weight, text)
                 .at(slices.clone())
                 .bytes(bytes)
