@@ -157,6 +157,106 @@ pub fn allocated_bytes(path: &Path) -> Option<u64> {
     }
 }
 
+/// Ranges of a file that were never written and read as zeros, in order; `None` where the system does not tell. An
+/// empty list is a file without holes. The last hole may end with the file.
+pub fn holes(path: &Path) -> Option<Vec<std::ops::Range<u64>>> {
+    let file = File::open(path).ok()?;
+    let len = file.metadata().ok()?.len();
+    let mut out = Vec::new();
+    let mut at = 0;
+    for data in data_ranges(&file, len)? {
+        if data.start > at {
+            out.push(at..data.start);
+        }
+        at = data.end;
+    }
+    if at < len {
+        out.push(at..len);
+    }
+    Some(out)
+}
+
+/// Files in more pieces than this are not listed further.
+const PIECES: usize = 1 << 20;
+
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+fn data_ranges(file: &File, len: u64) -> Option<Vec<std::ops::Range<u64>>> {
+    use std::os::fd::AsRawFd;
+    let seek = |from: u64, whence: libc::c_int| -> Result<u64, Option<i32>> {
+        let from = libc::off_t::try_from(from).map_err(|_| None)?;
+        // SAFETY: the descriptor is open for as long as `file` is borrowed; the call takes no memory of ours, and the
+        // cursor it moves is that of a handle nobody else has.
+        let at = unsafe { libc::lseek(file.as_raw_fd(), from, whence) };
+        u64::try_from(at).map_err(|_| std::io::Error::last_os_error().raw_os_error())
+    };
+    let mut out = Vec::new();
+    let mut at = 0;
+    while at < len && out.len() < PIECES {
+        let start = match seek(at, libc::SEEK_DATA) {
+            Ok(s) => s,
+            Err(Some(libc::ENXIO)) => break, // a hole up to the end
+            Err(_) => return None,
+        };
+        let end = seek(start, libc::SEEK_HOLE).ok()?;
+        if end <= start {
+            return None;
+        }
+        out.push(start..end.min(len));
+        at = end;
+    }
+    Some(out)
+}
+
+#[cfg(windows)]
+fn data_ranges(file: &File, len: u64) -> Option<Vec<std::ops::Range<u64>>> {
+    use std::os::windows::io::AsRawHandle;
+    use windows_sys::Win32::Foundation::ERROR_MORE_DATA;
+    use windows_sys::Win32::System::IO::DeviceIoControl;
+    use windows_sys::Win32::System::Ioctl::{FILE_ALLOCATED_RANGE_BUFFER, FSCTL_QUERY_ALLOCATED_RANGES};
+    const AT_ONCE: usize = 512;
+    let mut out: Vec<std::ops::Range<u64>> = Vec::new();
+    let mut at = 0u64;
+    while at < len && out.len() < PIECES {
+        let ask = FILE_ALLOCATED_RANGE_BUFFER { FileOffset: at as i64, Length: (len - at) as i64 };
+        let mut answer = [FILE_ALLOCATED_RANGE_BUFFER { FileOffset: 0, Length: 0 }; AT_ONCE];
+        let mut bytes = 0u32;
+        let size = size_of::<FILE_ALLOCATED_RANGE_BUFFER>();
+        // SAFETY: the handle is open for as long as `file` is borrowed; both buffers are passed with their true lengths
+        // and outlive the call, which is not overlapped.
+        let ok = unsafe {
+            DeviceIoControl(
+                file.as_raw_handle(),
+                FSCTL_QUERY_ALLOCATED_RANGES,
+                (&raw const ask).cast(),
+                size as u32,
+                (&raw mut answer).cast(),
+                (size * AT_ONCE) as u32,
+                &mut bytes,
+                std::ptr::null_mut(),
+            )
+        };
+        let more = ok == 0 && std::io::Error::last_os_error().raw_os_error() == Some(ERROR_MORE_DATA as i32);
+        if ok == 0 && !more {
+            return None;
+        }
+        let got = &answer[..(bytes as usize / size).min(AT_ONCE)];
+        for r in got {
+            let (start, n) = (u64::try_from(r.FileOffset).ok()?, u64::try_from(r.Length).ok()?);
+            out.push(start..start.saturating_add(n).min(len));
+        }
+        match got.last() {
+            Some(_) if more => at = out.last().map_or(len, |r| r.end),
+            _ => break,
+        }
+    }
+    Some(out)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
+fn data_ranges(_: &File, _: u64) -> Option<Vec<std::ops::Range<u64>>> {
+    None
+}
+
 /// `x.vol` and `.info` give `x.vol.info`: appends to the whole name, unlike `Path::with_extension`.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut s = path.as_os_str().to_owned();

@@ -52,4 +52,4 @@ pub use error::{Error, Fault, Result};
 pub use model::{ByteOrder, DType, Region, Scan, Shape, Volume, VolumeMeta};
 pub use registry::{Content, FormatSpec, OpenOptions, Opened};
 pub use sink::{CreateOptions, SliceSink};
-pub use source::{Access, FrameSource};
+pub use source::{Access, FrameSource, Place};

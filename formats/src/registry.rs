@@ -6,7 +6,7 @@
 use crate::model::{Facts, Scan, Volume};
 use crate::sink::{CreateOptions, SliceSink};
 use crate::{ByteOrder, DType, Error, Result, Shape};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -93,7 +93,7 @@ impl Candidate {
 }
 
 /// How to read: what the user said that files do not.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct OpenOptions {
     /// Dimensions of headerless files (`--dims`), x y z turned into a shape.
     pub shape: Option<Shape>,
@@ -116,6 +116,7 @@ pub struct OpenOptions {
     /// Never map files into memory.
     pub no_mmap: bool,
     /// Bytes a reader may keep for caches (decoded chunks); 0 = a small default.
+    #[serde(skip)]
     pub cache_bytes: usize,
 }
 

@@ -4,7 +4,7 @@
 //! when it is first read; a missing or odd file is an error with its name, never a frame of zeros. Leaves to others:
 //! which files belong together and in which order (the formats), and how one file is read (the opener).
 
-use crate::source::{Access, FrameSource};
+use crate::source::{Access, FrameSource, Place};
 use crate::{DType, Error, Region, Result, Shape};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -106,6 +106,13 @@ impl FrameSource for Series {
 
     fn access(&self) -> Access {
         Access { parallel: true, ..self.access }
+    }
+
+    /// The file; the offset of its values where the file has been opened and knows it.
+    fn place(&self, frame: usize) -> Option<Place> {
+        let file = self.paths.get(frame)?.clone();
+        let offset = self.kept.get(frame).and_then(|k| k.get()).and_then(|s| s.place(0)?.offset);
+        Some(Place { file, offset })
     }
 
     fn read(&self, region: &Region, out: &mut [u8]) -> Result<()> {

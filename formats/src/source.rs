@@ -34,6 +34,15 @@ impl Access {
     }
 }
 
+/// Where a frame lies on disk.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The file that holds it.
+    pub file: std::path::PathBuf,
+    /// Offset of its first value, where the values of the frame lie there as plain bytes, one row after the other.
+    pub offset: Option<u64>,
+}
+
 /// Random access to a stack of equally sized frames.
 ///
 /// Implementations are shared by threads: `read` takes `&self` and must be callable concurrently. They never return
@@ -64,6 +73,11 @@ pub trait FrameSource: Send + Sync {
     /// Says that the bytes of these frames handed out by [`mapped`](Self::mapped) are no longer needed, so that a pass
     /// over a map does not hold the whole file in the process.
     fn release(&self, _frames: std::ops::Range<usize>) {}
+
+    /// Where a frame lies on disk, where that can be said.
+    fn place(&self, _frame: usize) -> Option<Place> {
+        None
+    }
 
     /// Reads a band of `rows` of some `frames`, all columns.
     fn read_rows(&self, frames: std::ops::Range<usize>, rows: std::ops::Range<usize>, out: &mut [u8]) -> Result<()> {
@@ -121,6 +135,10 @@ impl FrameSource for Frames {
 
     fn access(&self) -> Access {
         self.inner.access()
+    }
+
+    fn place(&self, frame: usize) -> Option<Place> {
+        self.inner.place(*self.pick.get(frame)?)
     }
 
     fn read(&self, region: &Region, out: &mut [u8]) -> Result<()> {

@@ -3,6 +3,7 @@
 //! `tomo NAME …` and `tomo-NAME …` are the same thing: both build the same command from the same row.
 
 mod bench;
+mod check;
 mod common;
 mod compare;
 mod convert;
@@ -55,6 +56,7 @@ static TOOLS: &[Row] = &[
     row::<recad::Recad>(),
     row::<compare::Compare>(),
     row::<copy::Copy>(),
+    row::<check::Check>(),
     row::<recon::Recon>(),
     row::<simulate::Simulate>(),
     row::<bench::Bench>(),

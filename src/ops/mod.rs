@@ -1,6 +1,7 @@
 //! What the tools do, without a terminal: `plan(args) -> Plan`, then `execute(plan, progress, cancel)`.
 
 pub mod bench;
+pub mod check;
 pub mod compare;
 pub mod convert;
 pub mod convert_scan;

@@ -5,7 +5,7 @@
 //! binning, then type.
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
 use tomokit_formats::model::{GreyScale, Voxel, each};
@@ -26,7 +26,7 @@ pub enum Axis {
 }
 
 /// `start:end:step` over slices; open ends mean all.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct SliceRange {
     /// First slice.
     pub start: Option<usize>,
@@ -74,7 +74,7 @@ impl SliceRange {
 }
 
 /// A box in the input's coordinates, `x0:x1,y0:y1[,z0:z1]`, open ends allowed.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Roi {
     /// Columns, rows, slices.
     pub xyz: [SliceRange; 3],

@@ -124,7 +124,8 @@ impl Grey for u16 {
 }
 
 /// Limits, depth and policy: everything that turns a value into grey.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "GreyFields")]
 pub struct GreyMap {
     low: f64,
     high: f64,
@@ -132,6 +133,23 @@ pub struct GreyMap {
     non_finite: NonFinite,
     #[serde(skip)]
     factor: f64,
+}
+
+/// What a map is written as; reading checks it again.
+#[derive(Deserialize)]
+struct GreyFields {
+    low: f64,
+    high: f64,
+    depth: Depth,
+    non_finite: NonFinite,
+}
+
+impl TryFrom<GreyFields> for GreyMap {
+    type Error = Error;
+
+    fn try_from(f: GreyFields) -> Result<GreyMap> {
+        GreyMap::new(f.low, f.high, f.depth, f.non_finite)
+    }
 }
 
 impl GreyMap {

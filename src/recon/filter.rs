@@ -2,13 +2,14 @@
 //! values per pixel; leaves padding and FFTs to the row filter.
 
 use rustfft::num_complex::Complex;
+use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 use std::fmt;
 use std::str::FromStr;
 use tomokit_formats::{Error, Result};
 
 /// A reconstruction filter: the ramp times a window over `x = f / (cutoff * Nyquist)`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Filter {
     /// Band-limited ramp, discretised in space so that its zero frequency is right (Kak and Slaney, chapter 3;
     /// PyHST2's FBFILTER = 1).

@@ -1,10 +1,11 @@
 //! Numerical choices of a reconstruction. Leaves geometry to [`super::Geometry`].
 
 use super::Filter;
+use serde::{Deserialize, Serialize};
 use tomokit_formats::{Error, Result};
 
 /// What lies beyond the ends of a truncated projection, as the filter sees it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Padding {
     /// The end values go on: right for local tomography, harmless when the ends are air.
     Edge,
@@ -13,7 +14,7 @@ pub enum Padding {
 }
 
 /// Unit of the values.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Unit {
     /// Attenuation per detector pixel.
     PerPixel,

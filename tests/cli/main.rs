@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod check;
 mod compare;
 mod convert;
 mod copy;
@@ -11,3 +12,4 @@ mod frame;
 mod memory;
 mod readme;
 mod recad;
+mod repair;

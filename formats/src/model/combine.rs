@@ -3,9 +3,10 @@
 
 use crate::{Error, Result};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// How a series of flats or darks becomes one frame.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Combine {
     /// Middle value (mean of the two middle ones): a spike or a lost frame does not matter.
     Median,

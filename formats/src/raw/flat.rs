@@ -10,7 +10,7 @@
 
 use crate::io::ReadAt;
 use crate::mmap::Map;
-use crate::source::{Access, FrameSource};
+use crate::source::{Access, FrameSource, Place as OnDisk};
 use crate::{ByteOrder, DType, Error, Region, Result, Shape};
 use std::ops::Range;
 use std::path::Path;
@@ -213,6 +213,11 @@ impl FrameSource for Flat {
         }
         self.order.to_native(out, size);
         Ok(())
+    }
+
+    fn place(&self, frame: usize) -> Option<OnDisk> {
+        (frame < self.shape.frames)
+            .then(|| OnDisk { file: self.file.path().to_owned(), offset: Some(self.frame_at(frame)) })
     }
 
     fn mapped(&self, frames: Range<usize>) -> Option<&[u8]> {

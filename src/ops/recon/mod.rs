@@ -18,6 +18,7 @@ mod floor;
 mod look;
 mod plan;
 mod provenance;
+mod recipe;
 mod run;
 mod score;
 mod setup;
@@ -30,7 +31,8 @@ pub use feed::Tally;
 pub use floor::{Floor, floor};
 pub use look::{Look, LookPlan, look, plan_look};
 pub use plan::{Grid, Plan, plan};
-pub use run::{Done, execute};
+pub use recipe::Recipe;
+pub use run::{Done, execute, execute_into};
 pub use score::Score;
 pub use setup::{Setup, setup};
 pub use shifts::Shifts;
@@ -40,12 +42,12 @@ use crate::correct::Combine;
 use crate::ops::view::{Roi, SliceRange};
 use crate::quantise::GreyMap;
 use crate::recon::{Filter, Padding, Unit};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tomokit_formats::{CreateOptions, OpenOptions};
 
 /// Where the rotation axis comes from.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub enum AxisChoice {
     /// What the scan records, else found from opposite projections.
     RecordedOrFound,
@@ -65,7 +67,7 @@ pub enum SliceChoice {
 }
 
 /// Full or extended field.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum FieldChoice {
     /// By what the scan says, else by angular range and axis.
     Auto,
@@ -75,18 +77,22 @@ pub enum FieldChoice {
     Extended,
 }
 
-/// What to reconstruct and how.
-#[derive(Clone, Debug)]
+/// What to reconstruct and how. As JSON it holds the choices, not the files: see [`Recipe`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Request {
     /// Scan folder or file.
+    #[serde(skip)]
     pub scan: PathBuf,
     /// Volume to write.
+    #[serde(skip)]
     pub output: PathBuf,
     /// How to read the scan.
     pub open: OpenOptions,
     /// Output format by name; by extension where absent.
+    #[serde(skip)]
     pub to: Option<String>,
     /// Writer options; shape, type and metadata are filled in by [`plan()`].
+    #[serde(skip, default = "recipe::no_output")]
     pub create: CreateOptions,
     /// Rotation axis.
     pub axis: AxisChoice,
@@ -133,5 +139,6 @@ pub struct Request {
     /// Write grey values of 8 or 16 bits between these limits instead of float32.
     pub grey: Option<GreyMap>,
     /// Read the output back and compare its hash with what was written.
+    #[serde(skip)]
     pub verify: bool,
 }

@@ -184,6 +184,18 @@ pub fn plan(request: &Request, budget: Budget, progress: &dyn Progress, cancel: 
     })
 }
 
+impl Plan {
+    /// Type of the voxels.
+    pub fn voxel_dtype(&self) -> DType {
+        self.create.dtype
+    }
+
+    /// What is written beside the voxels.
+    pub fn meta(&self) -> &VolumeMeta {
+        &self.create.meta
+    }
+}
+
 fn meta(
     request: &Request,
     scan: &Scan,

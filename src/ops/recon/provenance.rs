@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use tomokit_formats::{Error, Result, durable, io};
 
 /// Suffix of the record: `x.vol` gets `x.vol.recon.json`.
-const SUFFIX: &str = ".recon.json";
+pub(super) const SUFFIX: &str = ".recon.json";
 
 /// Writes the record and returns where.
 pub(super) fn write(plan: &Plan, done: &Done) -> Result<PathBuf> {
@@ -23,6 +23,7 @@ pub(super) fn write(plan: &Plan, done: &Done) -> Result<PathBuf> {
         "inputs": inputs(plan),
         "parameters": parameters,
         "parameters_sha256": hash,
+        "recipe": serde_json::to_value(super::Recipe::of(plan)).map_err(failed)?,
         "result": serde_json::to_value(done).map_err(failed)?,
     });
     let text = serde_json::to_string_pretty(&record).map_err(failed)? + "\n";
@@ -43,7 +44,7 @@ fn inputs(plan: &Plan) -> Vec<Value> {
         .collect()
 }
 
-fn now() -> String {
+pub(super) fn now() -> String {
     stamp(time::OffsetDateTime::now_utc())
 }
 

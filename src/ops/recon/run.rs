@@ -109,6 +109,24 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
     Ok(done)
 }
 
+/// Makes the slices of `plan` and hands them to `sink`, which is neither created nor finished here: for mending a volume
+/// that exists. Numbers of slices count from the first of the plan.
+///
+/// # Errors
+/// What reading the scan and the sink say; `Interrupted`.
+pub fn execute_into(
+    plan: &Plan,
+    sink: &mut dyn SliceSink,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<BadSlices> {
+    let mut counted = Counted::default();
+    let made = stream(plan, sink, 0, &mut counted, &mut None, progress, cancel);
+    progress.end();
+    made?;
+    Ok(counted.bad_slices)
+}
+
 fn warnings(t: &Tally) -> Vec<String> {
     let mut w = Vec::new();
     if t.nan > 0 {

@@ -5,7 +5,7 @@
 //! rows: slice z is made of row `z + vertical_px[k]`, interpolated linearly between the −log values of two rows. Beyond
 //! the detector its first or last row is repeated; [`Shifts::beyond`] counts how often.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 use tomokit_formats::{Error, Result};
 
@@ -13,7 +13,7 @@ use tomokit_formats::{Error, Result};
 const MOST_PX: f64 = 1e5;
 
 /// One entry per projection.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shifts {
     /// Along the columns.
     pub horizontal_px: Vec<f64>,

@@ -1,0 +1,96 @@
+//! Grey jumps: from one slice to the next all values change by an offset or a factor, and stay so, while the picture goes
+//! on. That is what the border between two slabs looks like that were normalised differently, or made by two runs.
+//!
+//! For every pair of neighbours the reduced pictures are fitted with a line, `next − this = α + β·this`. A sample that
+//! changes leaves a residual; a change of levels does not.
+
+use super::normal::Normal;
+use super::volume::{PICTURE, SliceFacts};
+use super::{Finding, Kind, Weight};
+
+/// A jump is this many times what is usual between neighbours of the same volume …
+const TIMES: f64 = 8.0;
+/// … and at least this share of the contrast (standard deviation) of the reduced picture.
+const CONTRAST: f64 = 0.02;
+/// … and this many times the residual of the fit.
+const CLEAR: f64 = 3.0;
+/// Fewer slices do not tell what is usual.
+const FEWEST: usize = 8;
+
+struct Fit {
+    /// Change of level: of the mean, or of the contrast where that is larger.
+    shift: f64,
+    /// What a change of level does not explain.
+    residual: f64,
+    contrast: f64,
+    factor: f64,
+    offset: f64,
+}
+
+fn fit(a: &SliceFacts, b: &SliceFacts) -> Fit {
+    // Points outside the field are zero in both.
+    let points: Vec<(f64, f64)> = (a.thumb.iter().zip(&b.thumb))
+        .filter(|(a, b)| **a != 0.0 || **b != 0.0)
+        .map(|(a, b)| (f64::from(*a), f64::from(*b) - f64::from(*a)))
+        .collect();
+    let n = points.len().max(1) as f64;
+    let (mx, md) = (points.iter().map(|p| p.0).sum::<f64>() / n, points.iter().map(|p| p.1).sum::<f64>() / n);
+    let xx = points.iter().map(|p| (p.0 - mx).powi(2)).sum::<f64>() / n;
+    let xd = points.iter().map(|p| (p.0 - mx) * (p.1 - md)).sum::<f64>() / n;
+    let dd = points.iter().map(|p| (p.1 - md).powi(2)).sum::<f64>() / n;
+    let beta = if xx > 0.0 { xd / xx } else { 0.0 };
+    let residual = (dd - beta * xd).max(0.0).sqrt();
+    let contrast = xx.sqrt();
+    Fit { shift: md.abs().max(beta.abs() * contrast), residual, contrast, factor: 1.0 + beta, offset: md - beta * mx }
+}
+
+/// The findings. `slices` are all slices, in order; what is wrong for another reason is left out.
+pub fn findings(slices: &[SliceFacts], normal: &Normal) -> Vec<Finding> {
+    // Drawings change as they like.
+    if normal.flat || slices.first().is_none_or(|s| s.voxels < PICTURE as u64) {
+        return Vec::new();
+    }
+    let good: Vec<&SliceFacts> = slices.iter().filter(|s| !s.bad).collect();
+    if good.len() < FEWEST || good[0].thumb.len() < 16 {
+        return Vec::new();
+    }
+    let fits: Vec<Fit> = good.windows(2).map(|w| fit(w[0], w[1])).collect();
+    let median = |mut v: Vec<f64>| {
+        v.sort_by(f64::total_cmp);
+        v[v.len() / 2]
+    };
+    let contrast = median(fits.iter().map(|f| f.contrast).collect());
+    let usual = median(fits.iter().map(|f| f.shift).collect()).max(1e-6 * contrast);
+    let jumps: Vec<usize> = (0..fits.len())
+        .filter(|&i| {
+            let f = &fits[i];
+            let jump =
+                |f: &Fit| f.shift > TIMES * usual && f.shift > CONTRAST * f.contrast && f.shift > CLEAR * f.residual;
+            // It must stay: the slices on both sides, one further apart, show the same step.
+            let stays = i == 0 || i + 2 >= good.len() || {
+                let wide = fit(good[i - 1], good[i + 2]);
+                wide.shift > 0.5 * f.shift && wide.shift > CLEAR / 2.0 * wide.residual
+            };
+            jump(f) && stays
+        })
+        .collect();
+    // Many jumps are how the levels of this stack are (projections of a beam that flickers).
+    if jumps.len() * 10 > good.len().max(40) {
+        return Vec::new();
+    }
+    (jumps.into_iter())
+        .map(|i| {
+            let f = &fits[i];
+            let (a, b) = (good[i].z, good[i + 1].z);
+            let how = match (f.factor - 1.0).abs() * f.contrast > f.offset.abs() {
+                true => format!("by a factor of {:.3}", f.factor),
+                false => format!("by {:+.4}", f.offset),
+            };
+            let text = format!(
+                "grey jump: from slice {a} to {b} all values change {how}, {:.0} times what is usual between neighbours",
+                f.shift / usual.max(f64::MIN_POSITIVE)
+            );
+            Finding::new(Kind::GreyJump, Weight::Suspicious, text).at(a..b + 1)
+        })
+        .collect()
+}

@@ -1,0 +1,217 @@
+//! Raw scans: frames that are dead, zero, saturated or dim; flats below darks; counts and angles that do not go with the
+//! projections. Every frame is read once, by the same look as the slices of a volume.
+
+use super::values::{MOST, runs};
+use super::volume::{SliceFacts, frame_of, look_at_all, survey};
+use super::zeros::{file_of, slices_word};
+use super::{Finding, Item, Job, Kind, Levels, Report, Weight, order, values};
+use tomokit_formats::model::RefSet;
+use tomokit_formats::{FrameSource, Region, Result, Scan};
+
+/// A frame with less than this share of the median level has lost its beam.
+const DIM: f64 = 0.5;
+/// A frame with this share of its pixels at the end of the camera's range, and beyond the others', is saturated.
+const SATURATED: f64 = 0.01;
+
+/// Looks at a scan.
+pub fn examine(s: &Scan, _: &Item, job: &Job<'_>, report: &mut Report) -> Result<()> {
+    let source = &*s.projections;
+    let (shape, dtype) = (source.shape(), source.dtype());
+    shape.len()?;
+    report.format = Some(s.layout);
+    report.shape = Some(shape);
+    report.dtype = Some(dtype);
+    for what in &s.damaged {
+        report.findings.push(Finding::new(
+            Kind::Flats,
+            Weight::Broken,
+            format!("flats or darks cannot be read: {what}"),
+        ));
+    }
+    if shape.is_empty() {
+        report.findings.push(Finding::new(Kind::Counts, Weight::Broken, "the scan holds no projections"));
+        return Ok(());
+    }
+    report.findings.extend(angles(&s.angles.rad, shape.frames));
+    if !s.is_attenuation {
+        report.findings.extend(references(s)?);
+    }
+    let frame = frame_of(source, job);
+    let (normal, known) = survey(source, &frame, job)?;
+    let p = look_at_all(source, &frame, &normal, &known, job)?;
+    report.looked_at = p.looked_at.len();
+    report.bytes_read = p.looked_at.len() as u64 * (shape.frame_len() * dtype.size()) as u64;
+    report.levels = Some(Levels {
+        min: p.slices.iter().map(|s| s.min).filter(|v| v.is_finite()).reduce(f32::min),
+        max: p.slices.iter().map(|s| s.max).filter(|v| v.is_finite()).reduce(f32::max),
+        zero_share: p.slices.iter().map(|s| s.zeros as f64).sum::<f64>()
+            / p.slices.iter().map(|s| s.voxels as f64).sum::<f64>().max(1.0),
+    });
+    report.findings.extend(p.unread);
+    report.findings.extend(p.tracker.findings(source, &p.looked_at)?.into_iter().map(|mut f| {
+        f.text = f.text.replace("slices", "frames").replace("slice", "frame");
+        if f.kind == Kind::ZeroSlices {
+            f.kind = Kind::DeadFrames;
+            // No camera gives a frame of exact zeros.
+            f.weight = Weight::Broken;
+        }
+        f
+    }));
+    let mut found = values::findings(&p.slices, &normal, dtype);
+    if !s.is_attenuation {
+        found.extend(levels(&p.slices, source));
+    }
+    if !job.plan.quick {
+        // Frames are not smooth along the angle as slices are along z: repeats only.
+        found.extend(order::findings(&p.slices, &normal, source)?.into_iter().filter(|f| f.kind == Kind::Duplicate));
+    }
+    report.findings.extend(found.into_iter().map(|mut f| {
+        f.text = f.text.replace("slices", "frames").replace("slice", "frame");
+        f
+    }));
+    Ok(())
+}
+
+/// Dim and saturated frames.
+fn levels(frames: &[SliceFacts], source: &dyn FrameSource) -> Vec<Finding> {
+    let live: Vec<&SliceFacts> = frames.iter().filter(|f| f.zeros < f.voxels && !f.constant()).collect();
+    if live.len() < 3 {
+        return Vec::new();
+    }
+    let median = |mut v: Vec<f64>| {
+        v.sort_by(f64::total_cmp);
+        v[v.len() / 2]
+    };
+    let level = median(live.iter().map(|f| f.mean()).collect());
+    let share = |f: &SliceFacts| f.saturated as f64 / f.voxels.max(1) as f64;
+    let usual = median(live.iter().map(|f| share(f)).collect());
+    let mut out = Vec::new();
+    let dim: Vec<usize> = live.iter().filter(|f| level > 0.0 && f.mean() < DIM * level).map(|f| f.z).collect();
+    // Samples that are thick in one direction are dim for many frames, a lost beam for few.
+    if dim.len() * 5 <= live.len() {
+        for r in runs(&dim).into_iter().take(MOST) {
+            let mean = live.iter().find(|f| f.z == r.start).map_or(0.0, |f| f.mean());
+            let text = format!("{} dim: mean {mean:.0}, usual is {level:.0}; was the beam lost?", are(&r));
+            out.push(Finding::new(Kind::Dim, Weight::Suspicious, text).at(r.clone()).file(file_of(source, &r)));
+        }
+    }
+    let full: Vec<usize> = live.iter().filter(|f| share(f) > SATURATED + usual).map(|f| f.z).collect();
+    for r in runs(&full).into_iter().take(MOST) {
+        let worst = live.iter().filter(|f| r.contains(&f.z)).map(|f| share(f)).fold(0.0, f64::max);
+        let text =
+            format!("{} saturated: up to {:.1} % of the pixels are at the end of the range", are(&r), 100.0 * worst);
+        out.push(Finding::new(Kind::Saturated, Weight::Suspicious, text).at(r.clone()).file(file_of(source, &r)));
+    }
+    if usual > SATURATED {
+        let text =
+            format!("{:.1} % of the pixels of a usual frame are at the end of the camera's range", 100.0 * usual);
+        out.push(Finding::new(Kind::Saturated, Weight::Suspicious, text));
+    }
+    out
+}
+
+fn are(r: &std::ops::Range<usize>) -> String {
+    format!("{} {}", slices_word(r), if r.len() == 1 { "is" } else { "are" })
+}
+
+/// Counts, gaps and repeats of the angles.
+fn angles(rad: &[f64], frames: usize) -> Vec<Finding> {
+    let mut out = Vec::new();
+    if rad.len() != frames {
+        let text = format!("{} angles for {frames} projections", rad.len());
+        out.push(Finding::new(Kind::Counts, Weight::Broken, text));
+    }
+    if let Some(i) = rad.iter().position(|a| !a.is_finite()) {
+        let text = format!("the angle of projection {i} is no number");
+        out.push(Finding::new(Kind::Angles, Weight::Broken, text).at(i..i + 1));
+        return out;
+    }
+    if rad.len() < 4 {
+        return out;
+    }
+    let steps: Vec<f64> = rad.windows(2).map(|w| (w[1] - w[0]).to_degrees()).collect();
+    let mut sorted = steps.clone();
+    sorted.sort_by(f64::total_cmp);
+    let usual = sorted[sorted.len() / 2];
+    if usual == 0.0 {
+        let text = "most projections have the angle of the one before";
+        out.push(Finding::new(Kind::Angles, Weight::Broken, text));
+        return out;
+    }
+    let against = steps.iter().filter(|s| **s * usual < 0.0).count();
+    // Interlaced and golden-angle scans jump by design.
+    if against * 20 > steps.len() {
+        return out;
+    }
+    let list = |odd: Vec<usize>, word: &str, weight: Weight, out: &mut Vec<Finding>| {
+        for r in runs(&odd).into_iter().take(MOST) {
+            let (a, b) = (rad[r.start].to_degrees(), rad[r.end].to_degrees());
+            let text = format!(
+                "{word} between projections {} and {}: {a:.4} and {b:.4} deg, usual step {usual:.4}",
+                r.start, r.end
+            );
+            out.push(Finding::new(Kind::Angles, weight, text).at(r.start..r.end + 1));
+        }
+    };
+    let pick = |f: &dyn Fn(f64) -> bool| (0..steps.len()).filter(|&i| f(steps[i] / usual)).collect::<Vec<_>>();
+    list(pick(&|s| s > 1.6), "a gap in the angles", Weight::Suspicious, &mut out);
+    list(pick(&|s| s.abs() < 0.05), "the same angle twice", Weight::Suspicious, &mut out);
+    list(pick(&|s| s <= -0.05), "the angle goes back", Weight::Suspicious, &mut out);
+    out
+}
+
+/// Level of a set: mean over a few frames and rows of it.
+fn level(set: &RefSet) -> Result<(f64, bool)> {
+    let s = set.source.shape();
+    let (mut sum, mut n, mut finite) = (0.0, 0usize, true);
+    let mut row = vec![0f32; s.cols];
+    for f in (0..s.frames).step_by((s.frames / 3).max(1)) {
+        for r in (0..s.rows).step_by((s.rows / 16).max(1)) {
+            set.source.read_f32(&Region::of_rows(s, f..f + 1, r..r + 1), &mut Vec::new(), &mut row)?;
+            sum += row.iter().filter(|v| v.is_finite()).map(|v| f64::from(*v)).sum::<f64>();
+            finite &= row.iter().all(|v| v.is_finite());
+            n += row.len();
+        }
+    }
+    Ok((sum / n.max(1) as f64, finite))
+}
+
+/// Flats and darks against each other.
+fn references(s: &Scan) -> Result<Vec<Finding>> {
+    let mut out = Vec::new();
+    let mut dark_level = None;
+    for set in &s.darks {
+        match level(set) {
+            Ok((mean, finite)) => {
+                dark_level = Some(dark_level.map_or(mean, |d: f64| d.max(mean)));
+                if !finite {
+                    let text = format!("the darks {} hold values that are no finite numbers", set.origin);
+                    out.push(Finding::new(Kind::Darks, Weight::Broken, text));
+                }
+            }
+            Err(e) => out.push(Finding::new(Kind::Darks, Weight::Broken, format!("the darks cannot be read: {e}"))),
+        }
+    }
+    for set in &s.flats {
+        match level(set) {
+            Ok((mean, finite)) => {
+                let dark = dark_level.unwrap_or(0.0);
+                if !finite {
+                    let text = format!("the flats {} hold values that are no finite numbers", set.origin);
+                    out.push(Finding::new(Kind::Flats, Weight::Broken, text));
+                } else if mean == 0.0 {
+                    let text = format!("the flats {} are zero", set.origin);
+                    out.push(Finding::new(Kind::Flats, Weight::Broken, text));
+                } else if mean <= dark {
+                    let text = format!(
+                        "the flats {} (mean {mean:.1}) are not brighter than the darks (mean {dark:.1})",
+                        set.origin
+                    );
+                    out.push(Finding::new(Kind::Flats, Weight::Broken, text));
+                }
+            }
+            Err(e) => out.push(Finding::new(Kind::Flats, Weight::Broken, format!("the flats cannot be read: {e}"))),
+        }
+    }
+    Ok(out)
+}

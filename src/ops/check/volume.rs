@@ -1,0 +1,275 @@
+//! One item from opening to findings: files and links first, then samples, then every slice.
+
+use super::kernel::{Frame, Look, THUMB};
+use super::normal::{Normal, sample_numbers};
+use super::zeros::Tracker;
+use super::{Finding, Item, ItemKind, Job, Kind, Levels, Report, Weight};
+use super::{container, files, levels, order, pass, scan, unread, unreadable, values, walk, zeros};
+use std::collections::BTreeMap;
+use tomokit_formats::model::VolumeMeta;
+use tomokit_formats::registry::open;
+use tomokit_formats::{Content, FrameSource, Result};
+
+/// Numbers of one slice that are kept to the end.
+#[derive(Clone, Debug)]
+pub struct SliceFacts {
+    pub z: usize,
+    pub voxels: u64,
+    pub zeros: u64,
+    pub nan: u64,
+    pub infinite: u64,
+    pub odd: Vec<(usize, usize)>,
+    pub sum: f64,
+    pub min: f32,
+    pub max: f32,
+    pub equal: u64,
+    pub saturated: u64,
+    pub print: u64,
+    /// Reduced picture: means.
+    pub thumb: Vec<f32>,
+    /// Something is wrong with its values already.
+    pub bad: bool,
+}
+
+impl SliceFacts {
+    fn of(z: usize, l: &Look, frame: &Frame, lost: bool) -> SliceFacts {
+        let per_point = l.voxels as f32 / frame.thumb_len() as f32;
+        let mut s = SliceFacts {
+            z,
+            voxels: l.voxels,
+            zeros: l.zeros,
+            nan: l.nan,
+            infinite: l.infinite,
+            odd: l.odd.clone(),
+            sum: l.sum,
+            min: l.min,
+            max: l.max,
+            equal: l.equal,
+            saturated: l.saturated,
+            print: l.print,
+            thumb: l.thumb.iter().map(|v| v / per_point).collect(),
+            bad: lost,
+        };
+        s.bad |= s.constant() || s.nan + s.infinite > 0;
+        s
+    }
+
+    /// One value only, and not zero.
+    pub fn constant(&self) -> bool {
+        self.min == self.max && self.min != 0.0 && self.nan + self.infinite == 0
+    }
+
+    /// Mean of all voxels.
+    pub fn mean(&self) -> f64 {
+        self.sum / (self.voxels - self.nan - self.infinite).max(1) as f64
+    }
+}
+
+/// Slices with fewer voxels are no pictures: what repeats in them, or is constant, comes from a test or a cut.
+pub const PICTURE: usize = 4096;
+/// Slices that cannot be read and are listed one by one.
+const UNREAD: usize = 20;
+
+/// Looks at one item and puts what it finds into the report.
+pub fn examine(item: &Item, job: &Job<'_>, report: &mut Report) -> Result<()> {
+    if item.kind == ItemKind::Unfinished {
+        let e = walk::left_over(&item.path);
+        report.findings.push(Finding {
+            weight: Weight::Suspicious,
+            kind: Kind::Unfinished,
+            ..unreadable(&e, &item.path)
+        });
+        return Ok(());
+    }
+    if item.path.is_file() {
+        report.findings.extend(files::repairing(&item.path));
+    }
+    let (links, opens) = container::findings(item, &job.plan.open);
+    let opened = match open(&item.path, &job.plan.open) {
+        Ok(o) => o,
+        Err(e) => {
+            if files::headerless(item) && job.plan.open.shape.is_none() {
+                report.findings.extend(files::unopened(&item.path));
+            }
+            report.findings.extend(links);
+            // Length and dimensions are said already, better.
+            if !report.findings.iter().any(|f| matches!(f.kind, Kind::Size | Kind::Unfinished)) {
+                report.findings.push(unread(&e, item));
+            }
+            return Ok(());
+        }
+    };
+    report.format = Some(opened.format);
+    let other = matches!(opened.content, Content::Other);
+    report.findings.extend(links.into_iter().map(|mut f| {
+        // Links that lead nowhere in a file whose images are all there.
+        if !other && opens {
+            f.weight = f.weight.min(Weight::Suspicious);
+        }
+        f
+    }));
+    let said = !report.findings.is_empty();
+    report.findings.extend(opened.warnings.iter().filter_map(|w| reader(w, said, files::headerless(item))));
+    match opened.content {
+        Content::Volume(v) => {
+            if files::headerless(item) {
+                report.findings.extend(files::opened(&item.path, v.source.shape(), v.source.dtype()));
+            }
+            stack(&*v.source, Some(&v.meta), item, job, report)
+        }
+        Content::Scan(s) => scan::examine(&s, item, job, report),
+        Content::Other => Ok(()),
+    }
+}
+
+/// A remark of the reader, weighed by what it says.
+fn reader(warning: &str, links_said: bool, headerless: bool) -> Option<Finding> {
+    let has = |words: &[&str]| words.iter().any(|w| warning.contains(w));
+    // Said by our own findings, with more detail.
+    if headerless && has(&["sparse file", ".info is missing"]) || links_said && warning.starts_with("missing: ") {
+        return None;
+    }
+    let (kind, weight) = if has(&["never written"]) {
+        (Kind::NeverWritten, Weight::Broken)
+    } else if has(&[
+        "cannot be read",
+        "truncated",
+        "cut off",
+        "ends too early",
+        "bytes are missing",
+        "brighter than the flat",
+    ]) {
+        (Kind::File, Weight::Broken)
+    } else if has(&["gap in the numbering", "number(s) missing", "occur twice"]) {
+        (Kind::Numbering, Weight::Broken)
+    } else if has(&["another length", "differ from the first"]) {
+        (Kind::File, Weight::Suspicious)
+    } else if has(&["aborted", "incomplete", "cannot be opened", "projections, the file holds"]) {
+        (Kind::Counts, Weight::Suspicious)
+    } else {
+        (Kind::Reader, Weight::Remark)
+    };
+    Some(Finding::new(kind, weight, warning))
+}
+
+/// What is left after a pass over slices.
+pub struct Passed<'a> {
+    pub slices: Vec<SliceFacts>,
+    pub tracker: Tracker<'a>,
+    pub looked_at: Vec<usize>,
+    pub unread: Vec<Finding>,
+}
+
+/// Samples of a stack: what is normal in it. Slices that cannot be read are no samples.
+pub fn survey(source: &dyn FrameSource, frame: &Frame, job: &Job<'_>) -> Result<(Normal, BTreeMap<usize, Look>)> {
+    let mut known = BTreeMap::new();
+    let wanted = sample_numbers(source.shape().frames);
+    pass::pass(source, frame, &wanted, &BTreeMap::new(), job.threads, job.budget, job.progress, job.cancel, |z, l| {
+        if let Ok(l) = l {
+            known.insert(z, l.clone());
+        }
+        Ok(())
+    })?;
+    let samples: Vec<Look> = known.values().cloned().collect();
+    Ok((Normal::of(frame, &samples, source.dtype().is_float()), known))
+}
+
+/// Reduced pictures that stay within a fifth of the memory.
+pub fn frame_of(source: &dyn FrameSource, job: &Job<'_>) -> Frame {
+    let shape = source.shape();
+    let mut thumb = THUMB;
+    while thumb > 4 && shape.frames * thumb * thumb * 4 > job.budget.share(0.2) {
+        thumb /= 2;
+    }
+    Frame::new(shape.rows, shape.cols, source.dtype(), thumb)
+}
+
+/// Every slice (or with `--quick` the samples), in order.
+pub fn look_at_all<'a>(
+    source: &dyn FrameSource,
+    frame: &'a Frame,
+    normal: &'a Normal,
+    known: &BTreeMap<usize, Look>,
+    job: &Job<'_>,
+) -> Result<Passed<'a>> {
+    let wanted: Vec<usize> = match job.plan.quick {
+        true => sample_numbers(source.shape().frames),
+        false => (0..source.shape().frames).collect(),
+    };
+    let mut p =
+        Passed { slices: Vec::new(), tracker: Tracker::new(frame, normal), looked_at: Vec::new(), unread: Vec::new() };
+    pass::pass(source, frame, &wanted, known, job.threads, job.budget, job.progress, job.cancel, |z, l| {
+        match l {
+            Ok(l) => {
+                let lost = p.tracker.add(z, l);
+                p.slices.push(SliceFacts::of(z, l, frame, lost));
+                p.looked_at.push(z);
+            }
+            Err(e) => {
+                let f = unreadable(&e, std::path::Path::new("")).at(z..z + 1);
+                let file = f.file.clone().or_else(|| zeros::file_of(source, &(z..z + 1)));
+                let text = format!("slice {z} cannot be read: {}", f.text);
+                p.unread.push(Finding { weight: Weight::Broken, text, file, ..f });
+            }
+        }
+        Ok(())
+    })?;
+    let more = p.unread.len().saturating_sub(UNREAD);
+    if more > 0 {
+        p.unread.truncate(UNREAD);
+        p.unread.push(Finding::new(Kind::Unreadable, Weight::Broken, format!("{more} more slices cannot be read")));
+    }
+    Ok(p)
+}
+
+/// A volume, a series, an image.
+fn stack(
+    source: &dyn FrameSource,
+    meta: Option<&VolumeMeta>,
+    item: &Item,
+    job: &Job<'_>,
+    report: &mut Report,
+) -> Result<()> {
+    let (shape, dtype) = (source.shape(), source.dtype());
+    shape.len()?;
+    report.shape = Some(shape);
+    report.dtype = Some(dtype);
+    if shape.is_empty() {
+        report.findings.push(Finding::new(
+            Kind::Size,
+            Weight::Broken,
+            format!("there is not a single value in it ({shape})"),
+        ));
+        return Ok(());
+    }
+    let frame = frame_of(source, job);
+    let (normal, known) = survey(source, &frame, job)?;
+    let p = look_at_all(source, &frame, &normal, &known, job)?;
+    report.looked_at = p.looked_at.len();
+    report.bytes_read = p.looked_at.len() as u64 * (shape.frame_len() * dtype.size()) as u64;
+    report.levels = Some(Levels {
+        min: p.slices.iter().map(|s| s.min).filter(|v| v.is_finite()).reduce(f32::min),
+        max: p.slices.iter().map(|s| s.max).filter(|v| v.is_finite()).reduce(f32::max),
+        zero_share: p.slices.iter().map(|s| s.zeros as f64).sum::<f64>()
+            / p.slices.iter().map(|s| s.voxels as f64).sum::<f64>().max(1.0),
+    });
+    report.findings.extend(p.unread);
+    report.findings.extend(p.tracker.findings(source, &p.looked_at)?);
+    report.findings.extend(values::findings(&p.slices, &normal, dtype));
+    let whole = !job.plan.quick;
+    if whole {
+        report.findings.extend(order::findings(&p.slices, &normal, source)?);
+        report.findings.extend(levels::findings(&p.slices, &normal));
+        if files::headerless(item)
+            && dtype.is_float()
+            && let Some(told) = meta.and_then(files::told_statistics)
+        {
+            report.findings.extend(values::statistics(&told, &p.slices));
+        }
+    }
+    // Only a sidecar or a name can exchange rows and columns; a file with a header cannot.
+    if files::headerless(item) {
+        report.findings.extend(files::width(source)?);
+    }
+    Ok(())
+}

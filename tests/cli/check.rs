@@ -1,0 +1,495 @@
+//! `tomo check` on corpora made here: damaged volumes and what must be said of each, healthy ones that must pass.
+
+use crate::support::{le, tomo};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Columns and rows, slices.
+const N: usize = 96;
+const Z: usize = 40;
+
+fn info(x: usize, y: usize, z: usize) -> String {
+    format!("NUM_X = {x}\nNUM_Y = {y}\nNUM_Z = {z}\n")
+}
+
+fn write(path: &Path, bytes: &[u8], info: &str) {
+    fs::write(path, bytes).unwrap();
+    fs::write(format!("{}.info", path.display()), info).unwrap();
+}
+
+/// A small, even noise: the middle 24 bits of a hash.
+fn noise(i: u64) -> f32 {
+    let mut h = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    h = (h ^ (h >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    ((h >> 24) & 0xff_ffff) as f32 / 16_777_216.0 - 0.5
+}
+
+/// What a reconstruction looks like: exact zeros outside a circle, noise, and structure that changes from slice to slice.
+fn body(nx: usize, ny: usize, nz: usize, grain: f32) -> Vec<f32> {
+    let mut v = Vec::with_capacity(nx * ny * nz);
+    for z in 0..nz {
+        for y in 0..ny {
+            for x in 0..nx {
+                let (dx, dy) = (x as f32 - nx as f32 / 2.0 + 0.5, y as f32 - ny as f32 / 2.0 + 0.5);
+                if dx.hypot(dy) > nx.min(ny) as f32 / 2.0 {
+                    v.push(0.0);
+                    continue;
+                }
+                let (fx, fy, fz) = (x as f32 / nx as f32, y as f32 / ny as f32, z as f32 / 24.0);
+                let smooth =
+                    (7.0 * fx + 3.0 * fz).sin() + (5.0 * fy - 2.0 * fz).cos() + (9.0 * (fx + fy) + 5.0 * fz).sin();
+                v.push(2.0 + 0.4 * smooth + grain * noise(((z * ny + y) * nx + x) as u64));
+            }
+        }
+    }
+    v
+}
+
+fn check(dir: &Path, name: &str) -> Value {
+    let r = tomo(dir, &["check", name, "--json"]);
+    assert!(r.code == 0 || r.code == 1, "{name}: {}", r.stderr);
+    let j = r.json();
+    assert_eq!(r.code, i32::from(j["items"].as_array().unwrap().iter().any(|i| i["verdict"] != "good")), "{name}");
+    j
+}
+
+/// Verdict, and every finding that is no remark, as one line each.
+fn said(item: &Value) -> (String, Vec<String>) {
+    let findings = item["findings"].as_array().unwrap().iter().filter(|f| f["weight"] != "remark");
+    let line = |f: &Value| format!("{} {} {}", f["kind"].as_str().unwrap(), f["slices"], f["text"].as_str().unwrap());
+    (item["verdict"].as_str().unwrap().to_owned(), findings.map(line).collect())
+}
+
+/// Damage, the verdict it must get, the kind that must be among the findings, slices it must name.
+struct Case {
+    name: &'static str,
+    harm: fn(&mut Vec<u8>),
+    verdict: &'static str,
+    kind: &'static str,
+    slices: Option<(usize, usize)>,
+    /// Must be in the text.
+    says: &'static str,
+}
+
+const SLICE: usize = N * N * 4;
+
+fn slice(v: &mut [u8], z: usize) -> &mut [u8] {
+    &mut v[z * SLICE..(z + 1) * SLICE]
+}
+
+fn map(v: &mut [u8], f: impl Fn(f32) -> f32) {
+    for b in v.chunks_exact_mut(4) {
+        let x = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+        if x != 0.0 {
+            b.copy_from_slice(&f(x).to_le_bytes());
+        }
+    }
+}
+
+fn tile(v: &mut [u8], z: usize, rows: std::ops::Range<usize>, cols: std::ops::Range<usize>) {
+    for y in rows {
+        slice(v, z)[(y * N + cols.start) * 4..(y * N + cols.end) * 4].fill(0);
+    }
+}
+
+fn exchange(v: &mut [u8], a: usize, b: usize) {
+    let (x, y) = v.split_at_mut(b * SLICE);
+    x[a * SLICE..(a + 1) * SLICE].swap_with_slice(&mut y[..SLICE]);
+}
+
+#[rustfmt::skip]
+const CASES: &[Case] = &[
+    Case { name: "one slice is zero", harm: |v| slice(v, 17).fill(0), verdict: "broken", kind: "zero-slices", slices: Some((17, 18)), says: "slice 17 is entirely zero" },
+    Case { name: "a slab of zero slices", harm: |v| v[20 * SLICE..29 * SLICE].fill(0), verdict: "broken", kind: "zero-slices", slices: Some((20, 29)), says: "slices 20-28" },
+    Case { name: "zero at both ends", harm: |v| { slice(v, 0).fill(0); slice(v, 39).fill(0) }, verdict: "broken", kind: "zero-slices", slices: Some((0, 1)), says: "slice 0" },
+    Case { name: "half a run: zero from the middle on", harm: |v| v[18 * SLICE..].fill(0), verdict: "broken", kind: "zero-slices", slices: Some((18, 40)), says: "slices 18-39" },
+    Case { name: "blocks of 64 KiB lost in the middle", harm: |v| v[10 * 65536..14 * 65536].fill(0), verdict: "broken", kind: "zero-block", slices: Some((17, 25)), says: "KiB" },
+    Case { name: "one block of 4 KiB lost", harm: |v| { let a = (12 * SLICE + SLICE / 2).next_multiple_of(4096); v[a..a + 4096].fill(0) }, verdict: "broken", kind: "zero-block", slices: Some((12, 13)), says: "4 KiB" },
+    Case { name: "a tile of zeros", harm: |v| tile(v, 22, 30..62, 20..70), verdict: "broken", kind: "zero-block", slices: Some((22, 23)), says: "rows 30-61, columns 20-69" },
+    Case { name: "a tile of zeros through five slices", harm: |v| (8..13).for_each(|z| tile(v, z, 40..56, 32..64)), verdict: "broken", kind: "zero-block", slices: Some((8, 13)), says: "tile" },
+    Case { name: "one NaN", harm: |v| slice(v, 5)[4 * (50 * N + 40)..][..4].copy_from_slice(&f32::NAN.to_le_bytes()), verdict: "broken", kind: "not-finite", slices: Some((5, 6)), says: "x 40, y 50, z 5" },
+    Case { name: "one infinity", harm: |v| slice(v, 31)[4 * (40 * N + 41)..][..4].copy_from_slice(&f32::INFINITY.to_le_bytes()), verdict: "broken", kind: "not-finite", slices: Some((31, 32)), says: "1 infinite" },
+    Case { name: "a slice of NaN", harm: |v| map(slice(v, 9), |_| f32::NAN), verdict: "broken", kind: "not-finite", slices: Some((9, 10)), says: "NaN in slice 9" },
+    Case { name: "cut by one byte", harm: |v| { v.pop(); }, verdict: "broken", kind: "size", slices: Some((39, 40)), says: "1 bytes are missing" },
+    Case { name: "cut by one slice", harm: |v| v.truncate(39 * SLICE), verdict: "broken", kind: "size", slices: Some((39, 40)), says: "1 of 40 slices are missing" },
+    Case { name: "400 bytes too many", harm: |v| v.extend([7; 400]), verdict: "broken", kind: "size", slices: None, says: "400 bytes more" },
+    Case { name: "empty", harm: |v| v.clear(), verdict: "broken", kind: "size", slices: Some((0, 40)), says: "40 of 40" },
+    Case { name: "the same slice twice", harm: |v| v.copy_within(11 * SLICE..12 * SLICE, 12 * SLICE), verdict: "broken", kind: "duplicate", slices: Some((12, 13)), says: "slice 11 again" },
+    Case { name: "the same slice far away", harm: |v| v.copy_within(3 * SLICE..4 * SLICE, 30 * SLICE), verdict: "broken", kind: "duplicate", slices: Some((30, 31)), says: "slice 3 again" },
+    Case { name: "neighbours exchanged", harm: |v| exchange(v, 20, 21), verdict: "broken", kind: "swapped", slices: Some((20, 22)), says: "slices 20 and 21" },
+    Case { name: "distant slices exchanged", harm: |v| exchange(v, 8, 30), verdict: "broken", kind: "swapped", slices: Some((8, 9)), says: "slices 8 and 30" },
+    Case { name: "all but one value the same", harm: |v| map(slice(v, 4), |_| 1.5), verdict: "suspicious", kind: "constant", slices: Some((4, 5)), says: "one value" },
+    Case { name: "a constant slice", harm: |v| slice(v, 4).chunks_exact_mut(4).for_each(|b| b.copy_from_slice(&1.5f32.to_le_bytes())), verdict: "broken", kind: "constant", slices: Some((4, 5)), says: "1.5" },
+    Case { name: "a grey jump by an offset", harm: |v| map(&mut v[20 * SLICE..], |x| x + 0.4), verdict: "suspicious", kind: "grey-jump", slices: Some((19, 21)), says: "slice 19 to 20" },
+    Case { name: "a grey jump by a factor", harm: |v| map(&mut v[26 * SLICE..], |x| x * 1.2), verdict: "suspicious", kind: "grey-jump", slices: Some((25, 27)), says: "slice 25 to 26" },
+    Case { name: "all zero", harm: |v| v.fill(0), verdict: "broken", kind: "zero-volume", slices: Some((0, 40)), says: "zero" },
+];
+
+fn judge(case: &Case, item: &Value, on: &str) -> Option<String> {
+    let (verdict, found) = said(item);
+    let span = |f: &Value| {
+        f["slices"].as_object().map(|s| (s["start"].as_u64().unwrap() as usize, s["end"].as_u64().unwrap() as usize))
+    };
+    let hit = item["findings"].as_array().unwrap().iter().any(|f| {
+        f["kind"] == case.kind
+            && (case.slices.is_none() || span(f) == case.slices)
+            && f["text"].as_str().unwrap().contains(case.says)
+    });
+    (verdict != case.verdict || !hit).then(|| format!("{on}, {}: {verdict} {found:#?}", case.name))
+}
+
+#[test]
+fn every_damage_is_found_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let whole = le(&body(N, N, Z, 0.5));
+    let mut wrong = Vec::new();
+    for (i, case) in CASES.iter().enumerate() {
+        let mut v = whole.clone();
+        (case.harm)(&mut v);
+        let name = format!("c{i}.vol");
+        write(&d.join(&name), &v, &info(N, N, Z));
+        wrong.extend(judge(case, &check(d, &name)["items"][0], "float"));
+        fs::remove_file(d.join(&name)).unwrap();
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn damage_is_found_in_grey_values_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    for (dtype, scale, grain) in [("uint8", 60.0, 0.2), ("uint16", 9000.0, 0.5)] {
+        let grey = |v: &[f32]| -> Vec<u8> {
+            let level = v.iter().map(|v| (v * scale).round().max(0.0));
+            if dtype == "uint8" {
+                level.map(|g| g.min(255.0) as u8).collect()
+            } else {
+                level.flat_map(|g| (g as u16).to_le_bytes()).collect()
+            }
+        };
+        let v = grey(&body(N, N, Z, grain));
+        let size = v.len() / (N * N * Z);
+        let s = N * N * size;
+        let told = info(N, N, Z) + &format!("DATA_TYPE = {dtype}\nBYTEORDER = LOWBYTEFIRST\n");
+        let look = |v: &[u8]| {
+            write(&d.join("g.raw"), v, &told);
+            said(&check(d, "g.raw")["items"][0])
+        };
+        assert_eq!(look(&v), ("good".into(), vec![]), "{dtype}");
+        let with = |harm: &dyn Fn(&mut Vec<u8>)| {
+            let mut w = v.clone();
+            harm(&mut w);
+            look(&w)
+        };
+        let expect = |(verdict, found): (String, Vec<String>), kind: &str, at: &str| {
+            assert_eq!(verdict, "broken", "{dtype} {kind}: {found:?}");
+            assert!(found.iter().any(|f| f.starts_with(kind) && f.contains(at)), "{dtype} {kind}: {found:?}");
+        };
+        expect(with(&|w| w[17 * s..18 * s].fill(0)), "zero-slices", "slice 17");
+        expect(with(&|w| w[20 * s + s / 2..20 * s + s / 2 + 4096.min(s / 4)].fill(0)), "zero-block", "slice 20");
+        let tile = |w: &mut Vec<u8>| {
+            for z in 10..14 {
+                for y in 30..60 {
+                    w[z * s + (y * N + 24) * size..][..48 * size].fill(0);
+                }
+            }
+        };
+        expect(with(&tile), "zero-block", "slices 10-13");
+        expect(with(&|w| w.copy_within(5 * s..6 * s, 6 * s)), "duplicate", "slice 6");
+        expect(with(&|w| w.truncate(w.len() - 1)), "size", "1 bytes");
+        let swapped = |w: &mut Vec<u8>| {
+            let a = w[20 * s..21 * s].to_vec();
+            w.copy_within(21 * s..22 * s, 20 * s);
+            w[21 * s..22 * s].copy_from_slice(&a);
+        };
+        expect(with(&swapped), "swapped", "20 and 21");
+    }
+}
+
+#[test]
+fn files_and_sidecars_that_do_not_agree() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let (x, y) = (N, 72);
+    let v = body(x, y, 12, 0.5);
+    let found = |name: &str| said(&check(d, name)["items"][0]);
+    // Rows and columns exchanged: the length is right.
+    write(&d.join("turned.vol"), &le(&v), &info(y, x, 12));
+    let (verdict, f) = found("turned.vol");
+    assert!(verdict == "suspicious" && f.iter().any(|f| f.starts_with("width")), "{f:?}");
+    write(&d.join("right.vol"), &le(&v), &info(x, y, 12));
+    assert_eq!(found("right.vol"), ("good".into(), vec![]));
+    // Dimensions of another volume.
+    write(&d.join("other.vol"), &le(&v), &info(x + 1, y, 12));
+    assert_eq!(found("other.vol").0, "broken");
+    // Statistics of another volume.
+    let stats = "ValMin =  -3.0 \nValMax =  9.0 \ns1 =  -1.0 \ns2 =  2.0 \nS1 =  0.0 \nS2 =  1.0 \n";
+    write(&d.join("stats.vol"), &le(&v), &(info(x, y, 12) + stats));
+    let (verdict, f) = found("stats.vol");
+    assert!(verdict == "suspicious" && f.len() == 1 && f[0].starts_with("statistics"), "{f:?}");
+    // No .info: an unfinished run, certain with PyHST2's placeholder at the end of a sparse file.
+    fs::write(d.join("alone.vol"), le(&v)).unwrap();
+    let (verdict, f) = found("alone.vol");
+    assert!(verdict == "suspicious" && f[0].starts_with("unfinished"), "{f:?}");
+    let sparse = fs::File::create(d.join("sparse.vol")).unwrap();
+    sparse.set_len(64 << 20).unwrap();
+    {
+        use std::io::{Seek, SeekFrom, Write};
+        let mut s = &sparse;
+        s.seek(SeekFrom::Start(1 << 20)).unwrap();
+        s.write_all(&le(&v)).unwrap();
+        s.seek(SeekFrom::End(-1)).unwrap();
+        s.write_all(b" ").unwrap();
+    }
+    let (verdict, f) = found("sparse.vol");
+    let text = f.join("\n");
+    assert!(verdict == "broken" && text.contains("00 00 00 20"), "{text}");
+    assert!(!cfg!(target_os = "linux") || text.contains("never written"), "{text}");
+    // The same with the .info written too early: holes and zero slices.
+    fs::write(d.join("sparse.vol.info"), info(1024, 1024, 16)).unwrap();
+    let (verdict, f) = found("sparse.vol");
+    assert!(verdict == "broken" && f.iter().any(|f| f.starts_with("zero-slices")), "{f:?}");
+    // A left-over.
+    fs::write(d.join("x.vol.part"), b"123").unwrap();
+    fs::remove_file(d.join("other.vol")).unwrap();
+    let all = check(d, ".");
+    let left =
+        all["items"].as_array().unwrap().iter().find(|i| i["path"].as_str().unwrap().ends_with("x.vol.part")).unwrap();
+    assert_eq!(said(left).0, "suspicious");
+}
+
+#[test]
+fn series_with_gaps_doubles_and_strangers() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    write(&d.join("v.vol"), &le(&body(64, 64, 16, 0.5)), &info(64, 64, 16));
+    for to in ["tiff", "edf"] {
+        let make = |name: &str| -> PathBuf {
+            tomo(d, &["convert", "v.vol", name, "--to", to]).expect(0);
+            d.join(name)
+        };
+        let files = |p: &Path| {
+            let mut f: Vec<PathBuf> = fs::read_dir(p).unwrap().map(|e| e.unwrap().path()).collect();
+            f.retain(|f| f.extension().is_some_and(|e| e == "edf" || e == "tif"));
+            f.sort();
+            f
+        };
+        let expect = |name: &str, verdict: &str, part: &str| {
+            let (got, f) = said(&check(d, name)["items"][0]);
+            assert!(
+                got == verdict && (part.is_empty() || f.iter().any(|f| f.contains(part))),
+                "{to} {name}: {got} {f:#?}"
+            );
+        };
+        make(&format!("good-{to}"));
+        expect(&format!("good-{to}"), "good", "");
+        let gap = make(&format!("gap-{to}"));
+        fs::remove_file(&files(&gap)[7]).unwrap();
+        expect(&format!("gap-{to}"), "broken", "missing");
+        let cut = make(&format!("cut-{to}"));
+        let f = files(&cut)[5].clone();
+        let bytes = fs::read(&f).unwrap();
+        fs::write(&f, &bytes[..bytes.len() / 2]).unwrap();
+        expect(&format!("cut-{to}"), "broken", "");
+        let odd = make(&format!("odd-{to}"));
+        tomo(d, &["convert", "v.vol", "small", "--to", to, "--roi", "0:32,0:32", "--overwrite"]).expect(0);
+        fs::copy(&files(&d.join("small"))[3], &files(&odd)[3]).unwrap();
+        expect(&format!("odd-{to}"), "broken", "");
+        let twice = make(&format!("twice-{to}"));
+        fs::copy(&files(&twice)[3], &files(&twice)[9]).unwrap();
+        expect(&format!("twice-{to}"), "broken", "slice 3 again");
+        let zero = make(&format!("zero-{to}"));
+        let f = files(&zero)[11].clone();
+        let mut bytes = fs::read(&f).unwrap();
+        let n = bytes.len();
+        let data = if to == "edf" { n - 64 * 64 * 4..n } else { data_of_tiff(&bytes) };
+        bytes[data].fill(0);
+        fs::write(&f, bytes).unwrap();
+        expect(&format!("zero-{to}"), "broken", "slice 11");
+    }
+    // An HDF5 file cut in the middle, and one whose chunks were never written is an error of its own.
+    tomo(d, &["convert", "v.vol", "v.h5"]).expect(0);
+    assert_eq!(said(&check(d, "v.h5")["items"][0]).0, "good");
+    let bytes = fs::read(d.join("v.h5")).unwrap();
+    fs::write(d.join("v.h5"), &bytes[..bytes.len() * 2 / 3]).unwrap();
+    assert_eq!(said(&check(d, "v.h5")["items"][0]).0, "broken");
+}
+
+/// Where the only strip of a small TIFF lies: all but its header and directory.
+fn data_of_tiff(bytes: &[u8]) -> std::ops::Range<usize> {
+    let n = 64 * 64 * 4;
+    // The strip is the longest run of the file; our writer puts the directory first or last.
+    let ifd = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) as usize;
+    if ifd > n { 8..8 + n } else { bytes.len() - n..bytes.len() }
+}
+
+#[test]
+fn raw_scans_and_what_can_be_wrong_with_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    tomo(d, &["simulate", "scan", "--layout", "edf", "--size", "64", "--rows", "64", "--projections", "60"]).expect(0);
+    assert_eq!(said(&check(d, "scan")["items"][0]), ("good".into(), vec![]));
+    let folder = d.join("scan");
+    let mut projections: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
+    projections.retain(|p| {
+        let n = p.file_name().unwrap().to_string_lossy().into_owned();
+        n.ends_with(".edf") && !n.starts_with("ref") && !n.starts_with("dark")
+    });
+    projections.sort();
+    assert!(projections.len() >= 60, "{projections:?}");
+    let n = 64 * 64 * 2;
+    let expect = |kind: &str, at: &str| {
+        let (verdict, f) = said(&check(d, "scan")["items"][0]);
+        assert!(
+            verdict != "good" && f.iter().any(|f| f.starts_with(kind) && f.contains(at)),
+            "{kind}: {verdict} {f:#?}"
+        );
+    };
+    let spoil = |path: &Path, f: &dyn Fn(&mut [u8])| {
+        let before = fs::read(path).unwrap();
+        let mut bytes = before.clone();
+        let at = bytes.len() - n;
+        f(&mut bytes[at..]);
+        fs::write(path, &bytes).unwrap();
+        before
+    };
+    let p = &projections[20];
+    let before = spoil(p, &|b| b.fill(0));
+    expect("dead-frames", "frame 20");
+    fs::write(p, &before).unwrap();
+    spoil(p, &|b| b.fill(0xff));
+    expect("constant", "frame 20");
+    fs::write(p, &before).unwrap();
+    spoil(p, &|b| b[..n / 2].fill(0xff));
+    expect("saturated", "frame 20");
+    fs::write(p, &before).unwrap();
+    spoil(p, &|b| {
+        b.chunks_exact_mut(2).for_each(|c| {
+            let v = u16::from_le_bytes([c[0], c[1]]) / 10;
+            c.copy_from_slice(&v.to_le_bytes());
+        })
+    });
+    expect("dim", "frame 20");
+    fs::copy(&projections[19], p).unwrap();
+    expect("duplicate", "frame 19 again");
+    fs::write(p, &before[..before.len() - 10]).unwrap();
+    let (verdict, _) = said(&check(d, "scan")["items"][0]);
+    assert_eq!(verdict, "broken");
+    fs::remove_file(p).unwrap();
+    let (verdict, f) = said(&check(d, "scan")["items"][0]);
+    assert!(verdict == "broken" && f.iter().any(|f| f.starts_with("numbering")), "{f:?}");
+    fs::write(p, &before).unwrap();
+    assert_eq!(said(&check(d, "scan")["items"][0]), ("good".into(), vec![]));
+    // Flats below darks.
+    let dark = folder.join("dark.edf");
+    let bytes = fs::read(&dark).unwrap();
+    let flats: Vec<PathBuf> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.file_name().unwrap().to_string_lossy().starts_with("ref"))
+        .collect();
+    assert!(!flats.is_empty());
+    for f in &flats {
+        fs::write(f, &bytes).unwrap();
+    }
+    expect("flats", "not brighter");
+}
+
+#[test]
+fn what_the_tools_write_passes() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    tomo(d, &["simulate", "scan", "--size", "96", "--rows", "24", "--projections", "144", "--truth", "truth.vol"])
+        .expect(0);
+    tomo(d, &["simulate", "half", "--extended", "--size", "96", "--rows", "12", "--projections", "144"]).expect(0);
+    tomo(d, &["simulate", "nx.nxs", "--layout", "nxtomo", "--size", "64", "--rows", "8", "--projections", "90"])
+        .expect(0);
+    tomo(
+        d,
+        &[
+            "simulate",
+            "dx.h5",
+            "--layout",
+            "dxchange",
+            "--size",
+            "64",
+            "--rows",
+            "8",
+            "--projections",
+            "90",
+            "--rings",
+            "0.002",
+            "--spikes",
+            "1e-4",
+            "--drift",
+            "2",
+        ],
+    )
+    .expect(0);
+    tomo(d, &["recon", "scan", "-o", "scan.vol"]).expect(0);
+    tomo(d, &["recon", "half", "-o", "half.vol"]).expect(0);
+    tomo(d, &["recon", "nx.nxs", "-o", "nx.h5"]).expect(0);
+    tomo(d, &["recon", "scan", "-o", "grey", "--to", "tiff", "--type", "uint8", "--limits", "-20,250"]).expect(0);
+    tomo(d, &["recad", "scan.vol", "-o", "eight.raw"]).expect(0);
+    tomo(d, &["recad", "scan.vol", "-o", "sixteen.tif", "--bits", "16"]).expect(0);
+    tomo(d, &["convert", "scan.vol", "slices", "--to", "edf"]).expect(0);
+    tomo(d, &["convert", "scan.vol", "packed.h5", "--compression", "deflate"]).expect(0);
+    let all = tomo(d, &["check", ".", "--json"]).expect(0).json();
+    let items = all["items"].as_array().unwrap();
+    assert!(items.len() >= 12, "{}", items.len());
+    for i in items {
+        assert_eq!(said(i), ("good".into(), vec![]), "{}", i["path"]);
+    }
+    // And by samples.
+    tomo(d, &["check", ".", "--quick"]).expect(0);
+}
+
+/// Real files of many origins: what is healthy passes, what dangles is said.
+#[test]
+fn real_files_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let healthy = [
+        "01-aps-tooth",
+        "02-tomopy-regression",
+        "04-dls-i12-two-camera",
+        "07-dls-i12-separate-flats-darks",
+        "08-sinograms-mat-nxs",
+        "10-sarepy-neutron-360",
+        "15-esrf-darfix",
+        "16-raw-volumes-pymicro",
+        "17-tiff-oddities",
+        "19-hdf5-filters",
+        "23-edf-esrf-silx-training",
+        "24-neutron-tiff-ob-dc",
+        "25-pyhst2-output",
+    ];
+    let mut seen = 0;
+    for name in healthy {
+        let Some(path) = crate::support::shared(name) else { continue };
+        let r = tomo(dir.path(), &["check".as_ref(), path.as_os_str(), "--json".as_ref()]);
+        let j = r.json();
+        for i in j["items"].as_array().unwrap() {
+            // Page directories in a circle, and a picture that is white all over: rightly named.
+            let path = i["path"].as_str().unwrap();
+            if path.ends_with("_frame_loop.tiff") || path.ends_with("white-fp16.tiff") {
+                assert_ne!(said(i).0, "good", "{path}");
+                continue;
+            }
+            seen += 1;
+            assert_eq!(said(i), ("good".into(), vec![]), "{}", i["path"]);
+        }
+        assert_eq!(r.code, 0);
+    }
+    if let Some(path) = crate::support::shared("05-nexus-dangling-external-links") {
+        let r = tomo(dir.path(), &["check".as_ref(), path.as_os_str(), "--json".as_ref()]).expect(1).json();
+        let (verdict, found) = said(&r["items"][0]);
+        assert!(
+            verdict == "broken" && found.iter().any(|f| f.starts_with("link") && f.contains("pco1-24888.hdf")),
+            "{found:?}"
+        );
+    }
+    println!("{seen} healthy items");
+    assert!(seen == 0 || seen > 60, "{seen}");
+}
