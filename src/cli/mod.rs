@@ -6,9 +6,11 @@ mod bench;
 mod common;
 mod compare;
 mod convert;
+mod disks;
 mod exit;
 mod human;
 mod info;
+mod ledger;
 mod output;
 mod progress;
 mod recad;
@@ -56,6 +58,8 @@ static TOOLS: &[Row] = &[
     row::<recon::Recon>(),
     row::<simulate::Simulate>(),
     row::<bench::Bench>(),
+    row::<disks::Disks>(),
+    row::<ledger::Ledger>(),
 ];
 
 fn command_of<T: Tool>() -> Command {
