@@ -183,18 +183,20 @@ impl Ledger {
         let mut db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(on)?;
         db.busy_timeout(patience).map_err(on)?;
         let number = |db: &Connection, name: &str| db.pragma_query_value(None, name, |r| r.get::<_, i32>(0));
-        let application = number(&db, "application_id").map_err(on)?;
-        let fresh = application == 0 && number(&db, "schema_version").map_err(on)? == 0;
-        if fresh {
-            // Two programs may start at once: the second finds the tables there.
+        let mut application = number(&db, "application_id").map_err(on)?;
+        if application == 0 {
+            // New, another program's, or being made by another run at this moment: only one of them sees it empty.
             let t = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(on)?;
-            if number(&t, "application_id").map_err(on)? == 0 {
+            application = number(&t, "application_id").map_err(on)?;
+            if application == 0 && number(&t, "schema_version").map_err(on)? == 0 {
                 t.execute_batch(TABLES).map_err(on)?;
                 t.pragma_update(None, "application_id", APPLICATION).map_err(on)?;
                 t.pragma_update(None, "user_version", VERSION).map_err(on)?;
+                application = APPLICATION;
             }
             t.commit().map_err(on)?;
-        } else if application != APPLICATION {
+        }
+        if application != APPLICATION {
             return Err(Error::file(path, "an SQLite file of another program, not a ledger").hint("name another file"));
         }
         let version = number(&db, "user_version").map_err(on)?;

@@ -32,7 +32,7 @@ pub use look::{Look, LookPlan, look, plan_look};
 pub use plan::{Grid, Plan, plan};
 pub use run::{Done, execute};
 pub use score::Score;
-pub use setup::{Setup, setup};
+pub use setup::{Setup, extended_width, setup};
 pub use shifts::Shifts;
 pub use sweep::{AxisRange, Sweep, SweepPlan, Tried, plan_sweep, sweep};
 
