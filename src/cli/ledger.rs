@@ -3,9 +3,10 @@
 use crate::cli::common::Context;
 use crate::cli::{Exit, Tool, human, output};
 use crate::ops::ledger::ask::{File, Search};
+use crate::ops::ledger::rebuild::rebuild;
 use crate::ops::ledger::{Ledger as Open, default_path, export, source_path, when};
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tomokit_formats::{Error, Result};
 
 /// Arguments of `tomo ledger`.
@@ -41,6 +42,8 @@ enum Action {
     Missing,
     /// Write WHAT.csv (every file) or WHAT.html (disks and scans)
     Export,
+    /// Read the records on the disks WHAT; a damaged ledger is set aside and made anew
+    Rebuild,
 }
 
 impl Tool for Ledger {
@@ -52,6 +55,7 @@ impl Tool for Ledger {
   tomo ledger missing --copies 2                   what is not yet on two disks; exit code 1 if anything is
   tomo ledger missing /data/experiment             also what was never copied from there
   tomo ledger export experiment.csv
+  tomo ledger rebuild /media/me/DISK1 /media/me/DISK2   from what is recorded on the disks
 ";
 
     fn run(self, context: &Context) -> Result<Exit> {
@@ -59,16 +63,15 @@ impl Tool for Ledger {
             Some(p) => p.clone(),
             None => default_path()?,
         };
-        let ledger = Open::open(&path)?;
-        if !matches!(self.action, Action::Find) {
-            ledger.check()?;
-        }
+        let sound = || Open::open(&path).and_then(|l| l.check().map(|()| l));
         match self.action {
-            Action::Disks => self.disks(&ledger, context),
-            Action::Scans => self.scans(&ledger, context),
-            Action::Find => self.find(&ledger, context),
-            Action::Missing => self.missing(&ledger, context),
-            Action::Export => self.export(&ledger, context),
+            Action::Disks => self.disks(&sound()?, context),
+            Action::Scans => self.scans(&sound()?, context),
+            // Quick: a search does not read the whole file first.
+            Action::Find => self.find(&Open::open(&path)?, context),
+            Action::Missing => self.missing(&sound()?, context),
+            Action::Export => self.export(&sound()?, context),
+            Action::Rebuild => self.rebuild(&path, context),
         }
     }
 }
@@ -157,6 +160,34 @@ impl Ledger {
             n += never.files;
         }
         Ok(if n > 0 { Exit::No } else { Exit::Done })
+    }
+
+    fn rebuild(&self, path: &Path, context: &Context) -> Result<Exit> {
+        let done = rebuild(path, &self.what, &context.progress, &context.cancel)?;
+        if let Some(aside) = &done.set_aside {
+            context.warn(&format!("the damaged ledger is kept as {}", aside.display()));
+        }
+        for d in &done.disks {
+            if d.missing > 0 {
+                context.warn(&format!("{}: {} files are recorded but not there as recorded", d.disk, d.missing));
+            }
+            if d.refused > 0 {
+                context.warn(&format!("{}: {} lines of the records cannot be read", d.disk, d.refused));
+            }
+        }
+        if context.json {
+            output::json(&done)?;
+        } else if !context.quiet {
+            for d in &done.disks {
+                let (n, v) = (d.files, d.verified);
+                output::print(&format!(
+                    "{}: {n} files from {} records, {v} of them verified\n",
+                    d.disk,
+                    d.records.len()
+                ))?;
+            }
+        }
+        Ok(if done.disks.iter().any(|d| d.missing > 0) { Exit::No } else { Exit::Done })
     }
 
     fn export(&self, ledger: &Open, context: &Context) -> Result<Exit> {

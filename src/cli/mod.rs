@@ -7,6 +7,7 @@ mod common;
 mod compare;
 mod convert;
 mod disks;
+mod estimate;
 mod exit;
 mod human;
 mod info;
@@ -58,6 +59,7 @@ static TOOLS: &[Row] = &[
     row::<recon::Recon>(),
     row::<simulate::Simulate>(),
     row::<bench::Bench>(),
+    row::<estimate::Estimate>(),
     row::<disks::Disks>(),
     row::<ledger::Ledger>(),
 ];

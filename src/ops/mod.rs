@@ -5,6 +5,7 @@ pub mod compare;
 pub mod convert;
 pub mod convert_scan;
 pub mod disks;
+pub mod estimate;
 pub mod html;
 pub mod info;
 pub mod ledger;

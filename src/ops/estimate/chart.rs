@@ -104,7 +104,14 @@ impl Chart {
                 c.fill(x, y, (th / 2).min(right - x), 1, FAINT);
             }
             if i == 0 || h / self.full.len().max(1) > th * 3 / 2 {
-                c.text(right - th / 4, y.saturating_sub(th / 2), Anchor::Right, t, FAINT, &format!("disk {} full", i + 1));
+                c.text(
+                    right - th / 4,
+                    y.saturating_sub(th / 2),
+                    Anchor::Right,
+                    t,
+                    FAINT,
+                    &format!("disk {} full", i + 1),
+                );
             }
         }
         if let Some(d) = self.end {
@@ -146,7 +153,10 @@ impl Chart {
              fill=\"none\" stroke=\"#aaa\"/>\n"
         );
         let mut text = |x: f64, y: f64, anchor: &str, fill: &str, t: &str| {
-            s += &format!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{fill}\">{}</text>\n", escape(t));
+            s += &format!(
+                "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{fill}\">{}</text>\n",
+                escape(t)
+            );
         };
         text(left, 24.0, "start", "#191919", &self.title);
         let (marks, days) = (ticks::ticks(0.0, self.span.1, 6), ticks::ticks(0.0, self.span.0, 10));
@@ -162,7 +172,13 @@ impl Chart {
             text(left + w - 4.0, y_of(*v) - 4.0, "end", "#888", &format!("disk {} full", i + 1));
         }
         for (i, l) in self.lines.iter().enumerate() {
-            text(left + w - 190.0, top + h - 12.0 - 20.0 * (self.lines.len() - 1 - i) as f64, "start", &hex(i), &l.name);
+            text(
+                left + w - 190.0,
+                top + h - 12.0 - 20.0 * (self.lines.len() - 1 - i) as f64,
+                "start",
+                &hex(i),
+                &l.name,
+            );
         }
         let mut line = |points: &[(f64, f64)], style: &str| {
             let at: Vec<String> = points.iter().map(|p| format!("{:.1},{:.1}", x_of(p.0), y_of(p.1))).collect();

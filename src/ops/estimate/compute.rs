@@ -35,7 +35,8 @@ impl Machine {
     pub fn read(path: &Path) -> Result<Machine> {
         let text = io::read_small_text(path, 1 << 20)?;
         let wrong = |what: &str| {
-            Error::file(path, what).hint("write it with 'tomo bench --json > bench.json' on the machine that reconstructs")
+            Error::file(path, what)
+                .hint("write it with 'tomo bench --json > bench.json' on the machine that reconstructs")
         };
         let f: Figures = serde_json::from_str(&text).map_err(|e| wrong("no figures of tomo bench").source(e))?;
         let sound = |v: f64| v.is_finite() && v > 0.0;
@@ -68,7 +69,8 @@ impl Machine {
     /// Seconds to correct and reconstruct one scan once. Reading and writing come on top where the disks are slower.
     pub fn scan_seconds(&self, s: &Sample) -> f64 {
         let pixels = s.cols as f64 * s.rows as f64 * s.projections as f64;
-        self.slice_ms(s.volume[0] as f64, s.projections as f64) * s.volume[2] as f64 / 1e3 + pixels / self.corrected_per_s
+        self.slice_ms(s.volume[0] as f64, s.projections as f64) * s.volume[2] as f64 / 1e3
+            + pixels / self.corrected_per_s
     }
 
     /// Which machine, and how far the figures were stretched.
@@ -100,7 +102,8 @@ mod tests {
         let want = 100.0 * 0.080 + 2048.0 * 2048.0 * 100.0 / 1e9;
         assert!((m.scan_seconds(&s) / want - 1.0).abs() < 1e-12);
         assert!(!m.describe(std::slice::from_ref(&s)).contains("extrapolated"));
-        let wide = Spec { nx: Some(4096), nz: Some(100), projections: Some(4096), ..Spec::default() }.resolve().unwrap();
+        let wide =
+            Spec { nx: Some(4096), nz: Some(100), projections: Some(4096), ..Spec::default() }.resolve().unwrap();
         assert!(m.scan_seconds(&wide) > 4.0 * m.scan_seconds(&s) && m.describe(&[wide]).contains("extrapolated"));
         for bad in ["", "{}", r#"{"threads":1,"processor":"P","corrected_per_s":1e9,"slices":[]}"#] {
             std::fs::write(&path, bad).unwrap();

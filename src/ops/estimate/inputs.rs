@@ -46,7 +46,9 @@ pub fn read_plan(path: &Path) -> Result<Plan> {
     let csv = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
     let mut plan = if csv { plan_of_csv(&text, path)? } else { plan_of_toml(&text, path)? };
     if plan.sample.is_empty() {
-        return Err(Error::file(path, "a plan without a sample").hint("'tomo estimate --init plan.toml' writes an example"));
+        return Err(
+            Error::file(path, "a plan without a sample").hint("'tomo estimate --init plan.toml' writes an example")
+        );
     }
     let beside = path.parent().unwrap_or(Path::new(""));
     for s in &mut plan.sample {
@@ -156,7 +158,10 @@ pub fn scan(path: &Path) -> Result<Sample> {
     }
     let opened = registry::open(path, &OpenOptions::default())?;
     let Content::Scan(scan) = opened.content else {
-        return Err(Error::caller("this is no scan").path(path).found(opened.format).hint("'tomo info' tells what it is"));
+        return Err(Error::caller("this is no scan")
+            .path(path)
+            .found(opened.format)
+            .hint("'tomo info' tells what it is"));
     };
     let shape = scan.projections.shape();
     let references = scan.flats.iter().chain(&scan.darks).map(|r| r.source.shape().frames as u64).sum();
@@ -196,9 +201,9 @@ pub fn scan(path: &Path) -> Result<Sample> {
 fn par(path: &Path) -> Result<Sample> {
     let par = Par::read(path)?;
     let number = |key: &str| -> Result<u64> {
-        par.i64(key)?.and_then(|n| u64::try_from(n).ok()).ok_or_else(|| {
-            Error::file(path, format!("{key} is missing")).hint("a parameter file of PyHST2 has it")
-        })
+        par.i64(key)?
+            .and_then(|n| u64::try_from(n).ok())
+            .ok_or_else(|| Error::file(path, format!("{key} is missing")).hint("a parameter file of PyHST2 has it"))
     };
     let span = |first: u64, last: u64, what: &str| -> Result<u64> {
         last.checked_sub(first).map(|n| n + 1).ok_or_else(|| Error::file(path, format!("{what} end before they begin")))
@@ -289,7 +294,8 @@ volumes = 1
 # scans = 10
 "#;
 
-const EXAMPLE_CSV: &str = "# A plan for tomo estimate. Empty cells are left to the options: tomo estimate plan.csv --days 3 --volumes 2
+const EXAMPLE_CSV: &str =
+    "# A plan for tomo estimate. Empty cells are left to the options: tomo estimate plan.csv --days 3 --volumes 2
 name,scans,camera,roi,binning,nx,nz,projections,references,extended,overlap,volumes,copies,keep_edf
 rocks,40,orca-flash,,,,,2000,120,no,,2,8,no
 \"teeth, extended field\",12,orca-lightning,3000x2400,,,,8000,120,yes,400,2,8+tiff8,no

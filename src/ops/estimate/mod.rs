@@ -158,7 +158,9 @@ pub fn estimate(r: &Request) -> Result<Estimate> {
     let mut largest = 0;
     for s in &r.samples {
         let (per_scan, all) = (s.per_scan()?, s.total()?);
-        total = total.plus(&all).ok_or_else(|| Error::limit("an amount of data beyond any disk").hint("check the numbers"))?;
+        total = total
+            .plus(&all)
+            .ok_or_else(|| Error::limit("an amount of data beyond any disk").hint("check the numbers"))?;
         largest = largest.max(s.largest_file()?);
         notes.extend(s.notes.iter().map(|n| format!("{}: {n}", s.name)));
         samples.push(Row {
@@ -176,7 +178,8 @@ pub fn estimate(r: &Request) -> Result<Estimate> {
     let needed = (bytes as f64 * margin).ceil();
     let mut disks = Vec::new();
     for d in &r.disks {
-        let room = formatted_ntfs(*d, (total.files as f64 * *d as f64 / needed.max(1.0)).min(total.files as f64) as u64);
+        let room =
+            formatted_ntfs(*d, (total.files as f64 * *d as f64 / needed.max(1.0)).min(total.files as f64) as u64);
         disks.push(count(as_sold(*d), room, bytes, needed)?);
     }
     if let Some((name, room)) = &r.real_disk {
@@ -247,7 +250,11 @@ fn remedies(r: &Request, days: f64, bytes: u64) -> Result<Vec<Remedy>> {
     let mut out = Vec::new();
     let all = needed(bytes, low);
     if all > r.parallel {
-        out.push(remedy(format!("copy to {all} disks at the same time, each on a socket or PC of its own"), bytes, all));
+        out.push(remedy(
+            format!("copy to {all} disks at the same time, each on a socket or PC of its own"),
+            bytes,
+            all,
+        ));
     }
     let mut small = 0u64;
     for s in &r.samples {

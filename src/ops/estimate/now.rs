@@ -159,7 +159,10 @@ pub fn now(r: &Request, progress: &dyn Progress, cancel: &Cancel) -> Result<Now>
 fn disks(r: &Request, folder: &Path, waiting: u64, per_day: f64) -> Result<Vec<DiskNow>> {
     let own = disk::volume_of(folder)?;
     let volumes: Vec<Volume> = if r.disks.is_empty() {
-        disk::volumes()?.into_iter().filter(|v| v.removable && !v.read_only && v.mount_point != own.mount_point).collect()
+        disk::volumes()?
+            .into_iter()
+            .filter(|v| v.removable && !v.read_only && v.mount_point != own.mount_point)
+            .collect()
     } else {
         r.disks.iter().map(|d| disk::volume_of(d)).collect::<Result<_>>()?
     };
@@ -207,7 +210,12 @@ mod tests {
         put("s2/new.nxs", 4000, 12);
         put("s2/newer.nxs", 2000, 1);
         let book = dir.path().join("l.sqlite");
-        let mut r = Request { folder: data.clone(), disks: vec![dir.path().into()], ledger: Some(book.clone()), rates: vec![10.0] };
+        let mut r = Request {
+            folder: data.clone(),
+            disks: vec![dir.path().into()],
+            ledger: Some(book.clone()),
+            rates: vec![10.0],
+        };
         let look = |r: &Request| now(r, &Silent, &Cancel::default()).unwrap();
         let n = look(&r);
         assert_eq!((n.files, n.bytes, n.waiting_bytes, n.records_found), (3, 7000, 7000, false));

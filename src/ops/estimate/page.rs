@@ -9,13 +9,31 @@ use tomokit_formats::{Error, Result};
 
 /// Columns of the CSV; the last line is the sum.
 const COLUMNS: [&str; 20] = [
-    "name", "scans", "cols", "rows", "projections", "references", "volume_x", "volume_y", "volume_z", "volumes", "copies",
-    "raw_bytes", "edf_bytes", "volume_bytes", "copy_bytes", "bytes_per_scan", "files_per_scan", "total_bytes", "total_gb",
+    "name",
+    "scans",
+    "cols",
+    "rows",
+    "projections",
+    "references",
+    "volume_x",
+    "volume_y",
+    "volume_z",
+    "volumes",
+    "copies",
+    "raw_bytes",
+    "edf_bytes",
+    "volume_bytes",
+    "copy_bytes",
+    "bytes_per_scan",
+    "files_per_scan",
+    "total_bytes",
+    "total_gb",
     "total_gib",
 ];
 
 fn kinds(copies: &[CopyKind]) -> String {
-    let names: Vec<String> = copies.iter().filter_map(|c| serde_json::to_value(c).ok()?.as_str().map(str::to_owned)).collect();
+    let names: Vec<String> =
+        copies.iter().filter_map(|c| serde_json::to_value(c).ok()?.as_str().map(str::to_owned)).collect();
     names.join("+")
 }
 
@@ -25,15 +43,10 @@ fn units(bytes: u64) -> [String; 3] {
 
 fn cells(r: &Row) -> Vec<String> {
     let s = &r.sample;
-    let numbers = [s.scans, s.cols, s.rows, s.projections, s.references, s.volume[0], s.volume[1], s.volume[2], s.volumes];
-    let sizes = [
-        r.per_scan.raw,
-        r.per_scan.edf,
-        r.per_scan.volumes,
-        r.per_scan.copies,
-        r.per_scan_bytes,
-        r.per_scan.files,
-    ];
+    let numbers =
+        [s.scans, s.cols, s.rows, s.projections, s.references, s.volume[0], s.volume[1], s.volume[2], s.volumes];
+    let sizes =
+        [r.per_scan.raw, r.per_scan.edf, r.per_scan.volumes, r.per_scan.copies, r.per_scan_bytes, r.per_scan.files];
     let mut row = vec![s.name.clone()];
     row.extend(numbers.map(|n| n.to_string()));
     row.push(kinds(&s.copies));
@@ -73,7 +86,10 @@ pub fn html(e: &Estimate, lines: &[(String, bool)], words: &Words<'_>, path: &Pa
         put(html::head("How much data, how many disks"))?;
         put("<table>".into())?;
         let right = [1, 2, 3, 4, 5, 6];
-        put(html::headings(&["kind of scan", "scans", "columns × rows × projections", "volume", "per scan", "files per scan", "total"], &right))?;
+        put(html::headings(
+            &["kind of scan", "scans", "columns × rows × projections", "volume", "per scan", "files per scan", "total"],
+            &right,
+        ))?;
         for r in &e.samples {
             let s = &r.sample;
             let [x, y, z] = s.volume;
@@ -90,8 +106,15 @@ pub fn html(e: &Estimate, lines: &[(String, bool)], words: &Words<'_>, path: &Pa
         }
         let scans: u64 = e.samples.iter().map(|r| r.sample.scans).sum();
         let blank = String::new;
-        let sum =
-            ["all".to_owned(), scans.to_string(), blank(), blank(), blank(), e.total.files.to_string() + " in all", (words.both)(e.total_bytes)];
+        let sum = [
+            "all".to_owned(),
+            scans.to_string(),
+            blank(),
+            blank(),
+            blank(),
+            e.total.files.to_string() + " in all",
+            (words.both)(e.total_bytes),
+        ];
         put(html::cells(&sum, &right))?;
         put("</table>\n<table>".into())?;
         let t = &e.total;
@@ -113,7 +136,10 @@ pub fn html(e: &Estimate, lines: &[(String, bool)], words: &Words<'_>, path: &Pa
         put("</ul>\n".into())?;
         put(Chart::of(e).svg())?;
         put("<table>".into())?;
-        put(html::headings(&["copying at", "everything in", "waiting at the end", "copied after the end"], &[0, 1, 2, 3]))?;
+        put(html::headings(
+            &["copying at", "everything in", "waiting at the end", "copied after the end"],
+            &[0, 1, 2, 3],
+        ))?;
         for c in &e.copying {
             let row = [
                 format!("{:.0} MB/s", c.bytes_per_s / 1e6),

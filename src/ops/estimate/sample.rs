@@ -9,12 +9,8 @@ use std::path::PathBuf;
 use tomokit_formats::{Error, Result};
 
 /// Cameras by name: columns and rows of the whole sensor. All of them store 16 bits per pixel.
-pub const CAMERAS: [(&str, u64, u64); 4] = [
-    ("orca-flash", 2048, 2048),
-    ("orca-lightning", 4608, 2592),
-    ("dhyana", 2048, 2048),
-    ("dimax", 2000, 2000),
-];
+pub const CAMERAS: [(&str, u64, u64); 4] =
+    [("orca-flash", 2048, 2048), ("orca-lightning", 4608, 2592), ("dhyana", 2048, 2048), ("dimax", 2000, 2000)];
 
 /// Bytes of an EDF header, per frame.
 const EDF_HEADER: u64 = 1024;
@@ -275,7 +271,9 @@ impl Spec {
                     .found(o));
             }
             (None, true, None) => {
-                notes.push("extended field without overlap: four times a standard scan; give the overlap for less".into());
+                notes.push(
+                    "extended field without overlap: four times a standard scan; give the overlap for less".into(),
+                );
                 2 * cols
             }
         };
@@ -293,8 +291,10 @@ impl Spec {
         let drop_float = self.drop_float.unwrap_or(false);
         let copies = self.copies.clone().unwrap_or_default();
         if drop_float && copies.is_empty() && volumes > 0 {
-            return Err(wrong("without 32-bit volumes and without copies nothing is left of the reconstruction".into())
-                .hint("add --copies 8"));
+            return Err(wrong(
+                "without 32-bit volumes and without copies nothing is left of the reconstruction".into(),
+            )
+            .hint("add --copies 8"));
         }
         Ok(Sample {
             scans,
@@ -395,7 +395,8 @@ impl Sample {
             per_volume += if c.is_series() { slices } else { COPY_FILES };
         }
         files = files.checked_add(per_volume.checked_mul(self.volumes)?)?;
-        Sizes { raw, edf, volumes: float.checked_mul(self.volumes)?, copies: copies.checked_mul(self.volumes)?, files }.fits()
+        Sizes { raw, edf, volumes: float.checked_mul(self.volumes)?, copies: copies.checked_mul(self.volumes)?, files }
+            .fits()
     }
 
     fn too_large(&self) -> Error {

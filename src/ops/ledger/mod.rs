@@ -1,7 +1,7 @@
 //! The ledger: one SQLite file that remembers which file and scan is on which disk, and when it was last verified there. It
 //! answers without the disks being plugged in.
 //!
-//! It is a catalogue, never the proof: the proof is the manifest on each disk, and from those the ledger can be built again.
+//! It is a catalogue, never the proof: the proof is the record on each disk, and from those the ledger can be built again.
 //! It is written in whole transactions and read by any SQLite (`SELECT * FROM copies`). Names that are no
 //! UTF-8 are stored as BLOB, all others as TEXT.
 //!
@@ -10,9 +10,11 @@
 //! | here | the file, its tables, and writing |
 //! | [`ask`] | questions: disks, scans, find, missing |
 //! | [`export`] | CSV and HTML |
+//! | [`rebuild`] | from the disks' records |
 
 pub mod ask;
 pub mod export;
+pub mod rebuild;
 
 use crate::disk::{Volume, same_serial};
 use crate::stream::Cancel;
