@@ -331,7 +331,8 @@ fn answers(e: &Answer) -> Vec<(String, bool)> {
     for d in &e.disks {
         let n = if d.count == 1 { "1 disk".to_owned() } else { format!("{} disks", d.count) };
         let bare = format!("{} without the margin", d.count_without_margin);
-        say(format!("{n} of {} ({} once formatted); {bare}", d.name, human::both(d.room)), false);
+        let room = format!("room for {}, {}", human::bytes(d.room), human::bytes_binary(d.room));
+        say(format!("{n} of {} (once formatted: {room}); {bare}", d.name), false);
     }
     let over = if e.parallel > 1 { format!(", {} disks at the same time", e.parallel) } else { String::new() };
     let rate = |c: &crate::ops::estimate::copying::AtRate| {

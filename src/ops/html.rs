@@ -24,7 +24,7 @@ pub fn escape(text: &str) -> String {
 pub fn head(title: &str) -> String {
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><title>{0}</title>\n<style>\
-         body{{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:62em;padding:0 1em;color:#191919}}\
+         body{{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:76em;padding:0 1em;color:#191919}}\
          table{{border-collapse:collapse;margin:1em 0}}td,th{{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:left;\
          vertical-align:top}}td.n,th.n{{text-align:right;white-space:nowrap}}.bad{{color:#b01e28;font-weight:600}}\
          .good{{color:#14823c;font-weight:600}}code{{font-size:85%;word-break:break-all}}svg{{max-width:100%;height:auto}}\

@@ -6,13 +6,15 @@ use tomokit_formats::png::canvas::{Anchor, Canvas, FAINT, INK, MARKS, Rgb, Type,
 use tomokit_formats::png::ticks;
 
 /// Colour of what is produced, then of copying.
-const COLOURS: [Rgb; 4] = [INK, MARKS[0], MARKS[1], MARKS[2]];
+const COLOURS: [Rgb; 4] = [[150; 3], MARKS[0], MARKS[1], MARKS[2]];
 
 /// A line of the chart: days and terabytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
     /// What it is.
     pub name: String,
+    /// Production, as against copying.
+    pub is_production: bool,
     /// Corners.
     pub points: Vec<(f64, f64)>,
 }
@@ -38,7 +40,7 @@ impl Chart {
         let tb = e.total_bytes as f64 / 1e12;
         let mut lines = Vec::new();
         if let Some(days) = e.days {
-            lines.push(Line { name: "produced".into(), points: vec![(0.0, 0.0), (days, tb)] });
+            lines.push(Line { name: "produced".into(), is_production: true, points: vec![(0.0, 0.0), (days, tb)] });
         }
         for c in &e.copying {
             let mbs = c.bytes_per_s / 1e6;
@@ -47,6 +49,7 @@ impl Chart {
             let done = e.days.map_or(alone, |d| d.max(alone));
             lines.push(Line {
                 name: format!("copied at {several}{} MB/s", ticks::short(mbs)),
+                is_production: false,
                 points: vec![(0.0, 0.0), (done, tb)],
             });
         }
@@ -119,8 +122,15 @@ impl Chart {
             for y in (top..bottom).step_by(th) {
                 c.fill(x, y, 1, (th / 2).min(bottom - y), INK);
             }
+            let label = "end of beamtime";
+            match x + t.width(label) + th < right {
+                true => c.text(x + th / 2, top + th * 3 / 4, Anchor::Left, t, INK, label),
+                false => c.text(x - th / 2, top + th * 3 / 4, Anchor::Right, t, INK, label),
+            }
         }
-        for (i, l) in self.lines.iter().enumerate().rev() {
+        // Production broad and first: copying that keeps up lies on it and both are seen.
+        for (i, l) in self.lines.iter().enumerate() {
+            let thick = if l.is_production { thick * 3 } else { thick };
             for p in l.points.windows(2) {
                 stroke(&mut c, (x_of(p[0].0), y_of(p[0].1)), (x_of(p[1].0), y_of(p[1].1)), thick, colour(i));
             }
@@ -193,8 +203,9 @@ impl Chart {
         if let Some(d) = self.end {
             line(&[(d, 0.0), (d, self.span.1)], "stroke=\"#191919\" stroke-dasharray=\"4 6\"");
         }
-        for (i, l) in self.lines.iter().enumerate().rev() {
-            line(&l.points, &format!("stroke=\"{}\" stroke-width=\"3\"", hex(i)));
+        for (i, l) in self.lines.iter().enumerate() {
+            let wide = if l.is_production { 9 } else { 3 };
+            line(&l.points, &format!("stroke=\"{}\" stroke-width=\"{wide}\"", hex(i)));
         }
         s + "</svg>\n"
     }

@@ -261,11 +261,11 @@ fn remedies(r: &Request, days: f64, bytes: u64) -> Result<Vec<Remedy>> {
         small = small.saturating_add(s.with_eight_bits().total()?.bytes());
     }
     if small < bytes {
-        let what = "take the volumes home as 8 bits (tomo recad at the copy step), the 32-bit ones stay";
-        out.push(remedy(format!("{what}, with {} at the same time", disks(r.parallel)), small, r.parallel));
+        let what = "leave the 32-bit volumes and take 8 bits home (tomo recad at the copy step)";
+        out.push(remedy(format!("{what}, with {}", disks(r.parallel)), small, r.parallel));
         let fewer = needed(small, low);
         if fewer > r.parallel && fewer < all {
-            out.push(remedy(format!("{what}, with {} at the same time", disks(fewer)), small, fewer));
+            out.push(remedy(format!("{what}, with {}", disks(fewer)), small, fewer));
         }
     }
     Ok(out)
@@ -281,7 +281,7 @@ fn as_sold(bytes: u64) -> String {
 }
 
 fn disks(n: u64) -> String {
-    if n == 1 { "one disk".into() } else { format!("{n} disks") }
+    if n == 1 { "one disk".into() } else { format!("{n} disks at the same time") }
 }
 
 #[cfg(test)]

@@ -159,11 +159,16 @@ impl Ledger {
         let on = self.on("reading the ledger");
         // One row per content first, so that bytes are counted once.
         let sql = format!(
-            "SELECT s.scan, count(*), sum(s.bytes), min(s.copies), max(s.copied), (SELECT group_concat(name, ', ') FROM \
-             (SELECT DISTINCT {NAME} AS name FROM copies c JOIN disks d ON d.id = c.disk WHERE c.scan = s.scan ORDER BY 1)) \
-             FROM (SELECT scan, bytes, max(copied) AS copied, \
-                   count(DISTINCT CASE WHEN verified IS NOT NULL THEN disk END) AS copies \
-                   FROM copies GROUP BY scan, sha256, bytes) s GROUP BY s.scan ORDER BY s.scan"
+            "WITH contents AS (SELECT scan, bytes, max(copied) AS copied, \
+                 count(DISTINCT CASE WHEN verified IS NOT NULL THEN disk END) AS copies \
+                 FROM copies GROUP BY scan, sha256, bytes), \
+             sums AS (SELECT scan, count(*) AS files, sum(bytes) AS bytes, min(copies) AS copies, max(copied) AS copied \
+                 FROM contents GROUP BY scan), \
+             pairs AS (SELECT DISTINCT scan, disk FROM copies), \
+             named AS (SELECT p.scan, {NAME} AS name FROM pairs p JOIN disks d ON d.id = p.disk ORDER BY p.scan, name), \
+             places AS (SELECT scan, group_concat(name, ', ') AS disks FROM named GROUP BY scan) \
+             SELECT s.scan, s.files, s.bytes, s.copies, s.copied, places.disks \
+             FROM sums s JOIN places ON places.scan = s.scan ORDER BY s.scan"
         );
         let mut q = self.db.prepare(&sql).map_err(&on)?;
         let rows = q.query_map([], |r| {
