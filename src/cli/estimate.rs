@@ -168,7 +168,7 @@ fn parse_disk(text: &str) -> std::result::Result<u64, String> {
     ];
     let found = units.iter().find_map(|(u, by)| Some((t.strip_suffix(u)?.parse::<f64>().ok()?, *by as f64)));
     match found.map(|(n, by)| n * by) {
-        Some(bytes) if bytes >= 1e9 && bytes < 1e18 => Ok(bytes as u64),
+        Some(bytes) if (1e9..1e18).contains(&bytes) => Ok(bytes as u64),
         _ => Err(format!("'{text}' is no size of a disk: write for example 4TB")),
     }
 }

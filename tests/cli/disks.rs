@@ -14,7 +14,8 @@ fn disks_speak_json_and_words() {
     assert!(text.contains("size") && text.contains("iB)"), "{text}");
     tomo(d, &["disks", "none"]).expect_one_error();
     tomo(d, &["disks", "--probe"]).expect(2);
-    let r = tomo(d, &["disks", ".", "--probe", "--probe-size", "1M", "--ledger", "l.sqlite", "--json"]).expect(0).json();
+    let r =
+        tomo(d, &["disks", ".", "--probe", "--probe-size", "1M", "--ledger", "l.sqlite", "--json"]).expect(0).json();
     assert!(r["disks"][0]["speed"]["write_per_s"].as_f64().unwrap() > 0.0);
     assert!(crate::support::listing(d).is_empty(), "nothing is left");
 }
@@ -41,8 +42,12 @@ fn estimates_answer_in_words() {
     assert!(one.contains("51.1 GB (47.6 GiB)"), "{one}");
     assert!(one.contains("1 disk of 4 TB"), "{one}");
     let many = tomo(d, &[&camera[..], &["--scans", "600", "--days", "3"]].concat()).expect(0).stdout;
-    assert!(many.contains("FALLS BEHIND") && many.contains("3 disks at the same time") && many.contains("8 bits"), "{many}");
-    let three = tomo(d, &[&camera[..], &["--scans", "600", "--days", "3", "--parallel", "3"]].concat()).expect(0).stdout;
+    assert!(
+        many.contains("FALLS BEHIND") && many.contains("3 disks at the same time") && many.contains("8 bits"),
+        "{many}"
+    );
+    let three =
+        tomo(d, &[&camera[..], &["--scans", "600", "--days", "3", "--parallel", "3"]].concat()).expect(0).stdout;
     assert!(three.contains("keeps up") && !three.contains("FALLS BEHIND"), "{three}");
     for bad in [
         &["estimate"][..],
