@@ -6,6 +6,7 @@ mod bench;
 mod common;
 mod compare;
 mod convert;
+mod copy;
 mod disks;
 mod estimate;
 mod exit;
@@ -56,6 +57,7 @@ static TOOLS: &[Row] = &[
     row::<convert::Convert>(),
     row::<recad::Recad>(),
     row::<compare::Compare>(),
+    row::<copy::Copy>(),
     row::<recon::Recon>(),
     row::<simulate::Simulate>(),
     row::<bench::Bench>(),

@@ -1,7 +1,8 @@
 //! Progress bars: bytes, rate and time left, on a terminal only.
 
 use crate::stream::Progress;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::Mutex;
 
@@ -10,6 +11,8 @@ pub struct Bars {
     visible: bool,
     quiet: bool,
     bar: Mutex<Option<ProgressBar>>,
+    /// Counters beside the main one, drawn below it.
+    lanes: Mutex<Option<(MultiProgress, BTreeMap<String, ProgressBar>)>>,
     phase: Mutex<String>,
 }
 
@@ -20,6 +23,7 @@ impl Bars {
             visible: !quiet && std::io::stderr().is_terminal(),
             quiet,
             bar: Mutex::new(None),
+            lanes: Mutex::new(None),
             phase: Mutex::default(),
         }
     }
@@ -60,6 +64,33 @@ impl Progress for Bars {
         });
     }
 
+    fn lane(&self, name: &str, done: u64, total: u64) {
+        if !self.visible {
+            return;
+        }
+        let mut lanes = self.lanes.lock().unwrap_or_else(|e| e.into_inner());
+        let (multi, bars) = lanes.get_or_insert_with(|| {
+            let multi = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(5));
+            self.with(|b| {
+                if let Some(main) = b.take() {
+                    *b = Some(multi.add(main));
+                }
+            });
+            (multi, BTreeMap::new())
+        });
+        let bar = bars.entry(name.to_owned()).or_insert_with(|| {
+            let bar = multi.add(ProgressBar::new(total));
+            let style = "{msg} {bar:20} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left";
+            if let Ok(s) = ProgressStyle::with_template(style) {
+                bar.set_style(s);
+            }
+            bar.set_message(name.to_owned());
+            bar
+        });
+        bar.set_length(total.max(done));
+        bar.set_position(done);
+    }
+
     fn limited_by(&self, stage: &str) {
         self.with(|b| {
             if let Some(b) = b {
@@ -81,6 +112,9 @@ impl Progress for Bars {
     }
 
     fn end(&self) {
+        if let Some((_, bars)) = self.lanes.lock().unwrap_or_else(|e| e.into_inner()).take() {
+            bars.values().for_each(ProgressBar::finish_and_clear);
+        }
         self.with(|b| {
             if let Some(b) = b.take() {
                 b.finish_and_clear();

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod compare;
 pub mod convert;
 pub mod convert_scan;
+pub mod copy;
 pub mod disks;
 pub mod estimate;
 pub mod html;

@@ -12,6 +12,10 @@ pub trait Progress: Sync {
     /// The stage that has been busiest so far in the current phase.
     fn limited_by(&self, _stage: &str) {}
 
+    /// One of several counters that run side by side within a phase, such as the bytes written to one of several disks:
+    /// its name, bytes so far, bytes in all (0 = unknown).
+    fn lane(&self, _name: &str, _done: u64, _total: u64) {}
+
     /// A remark worth a line that does not stop the work.
     fn note(&self, text: &str);
 

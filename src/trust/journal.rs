@@ -442,6 +442,13 @@ impl Journal {
         self.sums.write_all(&lines).on(self.shown.with_file_name(sums::SHA256SUMS), "writing")
     }
 
+    /// Brings `SHA256SUMS` in step with the record where files were copied a second time.
+    pub fn tidy(&mut self, root: &Root, state: &JournalState) -> Result<()> {
+        let name = Name::parse(sums::SHA256SUMS.as_bytes()).map_err(Error::caller)?;
+        self.sums = Self::rewrite_sums(root, &name, state)?;
+        self.sums.seek(SeekFrom::End(0)).on(&self.shown, "going to the end").map(drop)
+    }
+
     /// Syncs both files.
     pub fn sync_all(&mut self) -> Result<()> {
         self.sync()?;

@@ -35,3 +35,15 @@ pub fn rfc3339(unix: i64) -> String {
     let t = time::OffsetDateTime::from_unix_timestamp(unix).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
     t.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
 }
+
+/// An error and its causes in one line, for lists.
+pub fn one_line(e: &tomokit_formats::Error) -> String {
+    use std::error::Error as _;
+    let mut line = e.to_string();
+    let mut cause = e.source();
+    while let Some(c) = cause {
+        line.push_str(&format!(": {c}"));
+        cause = c.source();
+    }
+    line.replace(['\n', '\r'], " ")
+}

@@ -42,6 +42,9 @@ pub struct Root {
     dir: Dir,
     path: PathBuf,
     id: (u64, u64),
+    /// Opened before the first write, so that syncs hear of every write error since.
+    #[cfg(unix)]
+    sync: File,
     /// Folders known to be there.
     made: Mutex<HashSet<Name>>,
 }
@@ -76,7 +79,16 @@ impl Root {
             Ok((dir, id))
         };
         let (dir, id) = open().map_err(|e| Error::io(path, "opening the folder", e))?;
-        Ok(Root { dir, path: path.to_owned(), id, made: Mutex::default() })
+        #[cfg(unix)]
+        let sync = reopened(&dir).map_err(|e| Error::io(path, "opening the folder", e))?;
+        Ok(Root {
+            dir,
+            path: path.to_owned(),
+            id,
+            #[cfg(unix)]
+            sync,
+            made: Mutex::default(),
+        })
     }
 
     /// The folder as it was given.
@@ -92,6 +104,11 @@ impl Root {
     /// The held folder.
     pub fn dir(&self) -> &Dir {
         &self.dir
+    }
+
+    /// What tells this folder from any other: volume and number.
+    pub fn identity(&self) -> (u64, u64) {
+        self.id
     }
 
     /// Volume the folder is on.
@@ -225,11 +242,11 @@ impl Root {
         #[cfg(unix)]
         {
             let shown = name.map_or_else(|| self.path.clone(), |n| self.shown(n));
-            let dir = match name {
-                Some(n) => self.dir.open_dir(n.path()),
-                None => self.dir.try_clone(),
+            let synced = match name {
+                Some(n) => self.dir.open(n.path()).and_then(|f| f.into_std().sync_all()),
+                None => self.sync.sync_all(),
             };
-            match dir.and_then(|d| reopened(&d)).and_then(|f| f.sync_all()) {
+            match synced {
                 Ok(()) => Ok(()),
                 // Some network and FUSE file systems cannot sync a folder.
                 Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
@@ -249,9 +266,8 @@ impl Root {
         #[cfg(target_os = "linux")]
         {
             use std::os::fd::AsRawFd;
-            let dir = reopened(&self.dir).map_err(|e| Error::io(&self.path, "opening the folder", e))?;
-            // SAFETY: the descriptor is open for as long as `dir` lives; the call takes no memory of ours.
-            if unsafe { libc::syncfs(dir.as_raw_fd()) } != 0 {
+            // SAFETY: the descriptor is open for as long as `self` lives; the call takes no memory of ours.
+            if unsafe { libc::syncfs(self.sync.as_raw_fd()) } != 0 {
                 return Err(Error::io(&self.path, "syncing the file system", io::Error::last_os_error()));
             }
             Ok(true)

@@ -5,6 +5,7 @@ mod support;
 
 mod compare;
 mod convert;
+mod copy;
 mod disks;
 mod frame;
 #[cfg(target_os = "linux")]

@@ -1,0 +1,5 @@
+//! `tomo-copy`: the same as `tomo copy`.
+
+fn main() -> std::process::ExitCode {
+    tomokit::cli::single("copy")
+}

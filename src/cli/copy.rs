@@ -1,0 +1,466 @@
+//! `tomo copy`: verified copies to users' disks; `--verify` checks any disk against its own record.
+
+use crate::cli::common::Context;
+use crate::cli::{Exit, Tool, human, output};
+use crate::ops::copy::{
+    self, CheckReport, CheckRequest, Done, Finding, Links, Order, Plan, ReadBackWhen, Request, Select, Sparse, Verdict,
+};
+use crate::stream::parse_bytes;
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+use tomokit_formats::{Error, Result};
+
+/// Arguments of `tomo copy`.
+#[derive(Args, Debug)]
+pub struct Copy {
+    /// Files and folders to copy, and last the destination folder (all are sources with --to; disks with --verify)
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+    /// Destination folder; repeat it to fill several disks from one reading
+    #[arg(long, value_name = "DEST")]
+    to: Vec<PathBuf>,
+    /// Folder on a further disk, to go on with when a destination is full; may be repeated
+    #[arg(long, value_name = "DEST")]
+    then: Vec<PathBuf>,
+    #[command(flatten)]
+    select: SelectArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
+    how: HowArgs,
+}
+
+/// Which files.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Choosing files")]
+struct SelectArgs {
+    /// Copy only what matches, for example *.vol or raw/**; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    include: Vec<String>,
+    /// Leave out what matches; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<String>,
+    /// Copy only the files named in this list, relative to the source (- for standard input)
+    #[arg(long, value_name = "FILE")]
+    files_from: Option<PathBuf>,
+    /// Order of copying
+    #[arg(long, value_enum, default_value_t = OrderArg::Name)]
+    order: OrderArg,
+    /// What becomes of links in the source
+    #[arg(long, value_enum, default_value_t = LinksArg::Skip)]
+    links: LinksArg,
+}
+
+/// How sure.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Trust")]
+struct TrustArgs {
+    /// Check disks against the record on them: missing, changed, extra files. Copies nothing
+    #[arg(long)]
+    verify: bool,
+    /// With --verify: compare sizes only
+    #[arg(long, requires = "verify")]
+    sizes_only: bool,
+    /// With --verify: note on the disk which files were found good
+    #[arg(long, requires = "verify")]
+    record: bool,
+    /// When the copies are read back from the disk
+    #[arg(long, value_enum, default_value_t = ReadBackArg::Overlapped)]
+    read_back: ReadBackArg,
+    /// Read every source twice: notices changes that leave size and time alone
+    #[arg(long)]
+    second_hash: bool,
+    /// Make a bag (BagIt) of the destination: files below data/, manifest and tag files
+    #[arg(long)]
+    bag: bool,
+    /// Also write hashdeep.txt, a list in hashdeep's form
+    #[arg(long)]
+    hashdeep: bool,
+}
+
+/// How to write.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Copying")]
+struct HowArgs {
+    /// Say what would be copied and what speaks against it, and stop
+    #[arg(long)]
+    dry_run: bool,
+    /// Measure how fast the destinations write, with a file of this size that is removed again
+    #[arg(long, value_name = "SIZE", num_args = 0..=1, default_missing_value = "256M", value_parser = size)]
+    probe: Option<u64>,
+    /// Give files whose name the destination cannot hold another one, and record both
+    #[arg(long)]
+    map_names: bool,
+    /// Replace files on the destination that differ
+    #[arg(long)]
+    overwrite: bool,
+    /// Holes of sparse files
+    #[arg(long, value_enum, default_value_t = SparseArg::Keep)]
+    sparse: SparseArg,
+    /// Read no faster than this per second, for example 50M
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    limit: Option<u64>,
+    /// How often a file that failed is tried again
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    retries: u32,
+    /// In large files, mark every so many bytes a place to go on from after an interruption
+    #[arg(long, value_name = "SIZE", default_value = "128M", value_parser = size)]
+    checkpoint: u64,
+}
+
+fn size(text: &str) -> std::result::Result<u64, String> {
+    match parse_bytes(text) {
+        Ok(0) => Err("must be more than nothing".into()),
+        Ok(n) => Ok(n),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OrderArg {
+    /// By name
+    Name,
+    /// Least recently changed first
+    Oldest,
+    /// Smallest first
+    Smallest,
+    /// Largest first
+    Largest,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LinksArg {
+    /// Left out, and said so
+    Skip,
+    /// What they point to is copied
+    Follow,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ReadBackArg {
+    /// While the next files are copied
+    Overlapped,
+    /// After everything is written
+    End,
+    /// Not at all: written, not verified
+    No,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SparseArg {
+    /// Stay holes where the destination can
+    Keep,
+    /// Are written as zeros
+    Expand,
+}
+
+impl Tool for Copy {
+    const NAME: &'static str = "copy";
+    const ABOUT: &'static str = "Copy to disks and prove it: sums, read-back, resume, several disks at once";
+    const EXAMPLES: &'static str =
+        "  tomo copy scan1 /media/usb/beamtime              copy, record, read back; again after any interruption
+  tomo copy scan1 scan2 --to /media/disk1 --to /media/disk2    two disks from one reading
+  tomo copy /data/exp --to /media/disk1 --then /media/disk2    goes on with the second when the first is full
+  tomo copy scan1 E:\\beamtime --dry-run --probe    what speaks against it, how fast the disk is
+  tomo copy scan1 /media/usb --map-names           names Windows cannot hold get others, recorded
+  tomo copy --verify /media/usb/beamtime           at home: is everything there, and unchanged?
+  tomo copy exp /media/usb --include '*.vol' --exclude tmp --order oldest --limit 80M
+";
+
+    fn run(self, context: &Context) -> Result<Exit> {
+        if self.trust.verify {
+            return self.run_verify(context);
+        }
+        let plan = copy::plan(&self.request(context)?, &context.cancel)?;
+        if self.how.dry_run || plan.verdict == Verdict::Refuse {
+            match context.json {
+                true => output::json(&plan)?,
+                false => output::print(&plan_text(&plan))?,
+            }
+            return Ok(if plan.verdict == Verdict::Refuse { Exit::No } else { Exit::Done });
+        }
+        for f in &plan.findings {
+            context.warn(&finding(f));
+        }
+        let done = copy::execute(plan, &context.progress, &context.cancel)?;
+        match context.json {
+            true => output::json(&done)?,
+            false if !context.quiet => output::print(&done_text(&done))?,
+            false => {}
+        }
+        for f in done.failed.iter().take(50) {
+            eprintln!("error: {}: not on {}: {}", f.path, f.target.display(), f.why);
+        }
+        if done.failed.len() > 50 {
+            eprintln!("error: and {} more; all of them are in --json and --log", done.failed.len() - 50);
+        }
+        Ok(exit_of(&done))
+    }
+}
+
+/// 0: everything arrived; 1: something is not what it should be; 2: something could not be copied.
+fn exit_of(done: &Done) -> Exit {
+    match (done.failed.is_empty(), done.could_not()) {
+        (true, _) => Exit::Done,
+        (false, 0) => Exit::No,
+        _ => Exit::CouldNot,
+    }
+}
+
+impl Copy {
+    fn request(&self, context: &Context) -> Result<Request> {
+        let (mut sources, mut targets) = (self.paths.clone(), self.to.clone());
+        if targets.is_empty() {
+            targets.extend(sources.pop());
+        }
+        if sources.is_empty() {
+            return Err(Error::caller("copy what, and where to?").hint("tomo copy SOURCE… DESTINATION"));
+        }
+        for t in &targets {
+            make_last(t, self.how.dry_run)?;
+        }
+        Ok(Request {
+            select: Select {
+                include: self.select.include.clone(),
+                exclude: self.select.exclude.clone(),
+                files_from: self.select.files_from.clone(),
+                order: match self.select.order {
+                    OrderArg::Name => Order::Name,
+                    OrderArg::Oldest => Order::Oldest,
+                    OrderArg::Smallest => Order::Smallest,
+                    OrderArg::Largest => Order::Largest,
+                },
+                links: match self.select.links {
+                    LinksArg::Skip => Links::Skip,
+                    LinksArg::Follow => Links::Follow,
+                },
+                skip_unfinished: false,
+            },
+            spares: self.then.clone(),
+            map_names: self.how.map_names,
+            overwrite: self.how.overwrite,
+            read_back: match self.trust.read_back {
+                ReadBackArg::Overlapped => ReadBackWhen::Overlapped,
+                ReadBackArg::End => ReadBackWhen::End,
+                ReadBackArg::No => ReadBackWhen::No,
+            },
+            sparse: match self.how.sparse {
+                SparseArg::Keep => Sparse::Keep,
+                SparseArg::Expand => Sparse::Expand,
+            },
+            second_hash: self.trust.second_hash,
+            rate: self.how.limit,
+            retries: self.how.retries,
+            bag: self.trust.bag,
+            hashdeep: self.trust.hashdeep,
+            checkpoint: self.how.checkpoint,
+            probe: self.how.probe,
+            ..Request::new(sources, targets, context.budget)
+        })
+    }
+
+    fn run_verify(&self, context: &Context) -> Result<Exit> {
+        if !self.to.is_empty() || !self.then.is_empty() {
+            return Err(Error::caller("--verify copies nothing: name the disks to check"));
+        }
+        let mut exit = Exit::Done;
+        let mut reports = Vec::new();
+        for folder in &self.paths {
+            let request =
+                CheckRequest { folder: folder.clone(), quick: self.trust.sizes_only, note: self.trust.record };
+            match copy::check(&request, &context.progress, &context.cancel) {
+                Ok(r) => {
+                    exit = exit.merge(if !r.unreadable.is_empty() {
+                        Exit::CouldNot
+                    } else if r.is_good() {
+                        Exit::Done
+                    } else {
+                        Exit::No
+                    });
+                    if !context.json {
+                        output::print(&check_text(&r))?;
+                    }
+                    reports.push(r);
+                }
+                Err(e) if self.paths.len() == 1 || e.fault() == tomokit_formats::Fault::Interrupted => return Err(e),
+                Err(e) => exit = exit.merge(crate::cli::report::report(&e)),
+            }
+        }
+        if context.json {
+            match reports.as_slice() {
+                [one] if self.paths.len() == 1 => output::json(one)?,
+                all => output::json(&all)?,
+            }
+        }
+        Ok(exit)
+    }
+}
+
+/// Makes the last part of a destination, never the parts before it: `/media/usb` that is not there is a disk that is not
+/// mounted, and writing there would fill the system's disk.
+fn make_last(target: &std::path::Path, dry: bool) -> Result<()> {
+    if target.exists() {
+        return Ok(());
+    }
+    let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+    if dry || !parent.is_dir() {
+        return Err(Error::caller("the destination folder does not exist")
+            .path(target)
+            .hint("create it first; is the disk mounted?"));
+    }
+    std::fs::create_dir(target).map_err(|e| Error::io(target, "creating the destination folder", e))
+}
+
+fn finding(f: &Finding) -> String {
+    let at = f.target.as_ref().map(|t| format!("{t}: ")).unwrap_or_default();
+    let count = match f.count {
+        0 => String::new(),
+        1 => "1 file: ".into(),
+        n => format!("{n} files: "),
+    };
+    let mut text = format!("{at}{count}{}", f.text);
+    if !f.examples.is_empty() {
+        let more = if f.count > f.examples.len() as u64 { ", …" } else { "" };
+        text += &format!(": {}{more}", f.examples.join(", "));
+    }
+    text
+}
+
+fn plan_text(p: &Plan) -> String {
+    let mut t = match p.verdict {
+        Verdict::Go => "go",
+        Verdict::Warn => "go, with warnings",
+        Verdict::Refuse => "REFUSED: nothing is copied",
+    }
+    .to_owned();
+    t += &format!("\n  {} files, {}", p.files, human::bytes(p.bytes));
+    if p.holes > 0 {
+        t += &format!(" ({} of them holes of sparse files)", human::bytes(p.holes));
+    }
+    t.push('\n');
+    for target in &p.targets {
+        let what = match &target.volume {
+            Some(v) => format!("{} on {}, {} free", v.fs, v.device.display(), human::bytes(v.available)),
+            None => "unknown file system".into(),
+        };
+        t += &format!("  {}  ({what})\n", target.path.display());
+        t += &format!("    to copy   {} files, {}\n", target.copy_files, human::bytes(target.copy_bytes));
+        if target.verify_files > 0 {
+            let bytes = human::bytes(target.verify_bytes);
+            t += &format!("    to read   {} files, {bytes}, that are there already\n", target.verify_files);
+        }
+        if target.done_files > 0 {
+            t += &format!("    done      {} files, {}\n", target.done_files, human::bytes(target.done_bytes));
+        }
+        t += &format!("    takes     {} in whole clusters\n", human::bytes(target.needed_bytes));
+        t += &format!("    read-back level '{}'\n", target.read_back);
+        if let Some(probe) = &target.probe {
+            let rate = human::bytes(probe.rate.write_per_s as u64);
+            t += &format!(
+                "    writes    {rate}/s: {} to copy\n",
+                human::duration(Duration::from_secs_f64(probe.seconds))
+            );
+        }
+    }
+    for f in &p.findings {
+        let mark = if f.verdict == Verdict::Refuse { "refused" } else { "warning" };
+        t += &format!("  {mark}: {}\n", finding(f).replace(['\n', '\r'], " "));
+    }
+    t
+}
+
+fn done_text(d: &Done) -> String {
+    let mut t = String::new();
+    for target in &d.targets {
+        let rate = target.copied_bytes as f64 / d.seconds.max(1e-3);
+        t += &format!(
+            "{}: {} files, {} in {} ({}/s)\n",
+            target.path.display(),
+            target.copied_files,
+            human::bytes(target.copied_bytes),
+            human::duration(Duration::from_secs_f64(d.seconds)),
+            human::bytes(rate as u64),
+        );
+        let mut also = Vec::new();
+        if target.skipped_files > 0 {
+            also.push(format!("{} were verified there before", target.skipped_files));
+        }
+        if target.adopted_files > 0 {
+            also.push(format!("{} were there already, with the same contents", target.adopted_files));
+        }
+        if target.resumed_bytes > 0 {
+            also.push(format!("{} went on from an earlier run", human::bytes(target.resumed_bytes)));
+        }
+        if target.hole_bytes > 0 {
+            also.push(format!("{} stayed holes", human::bytes(target.hole_bytes)));
+        }
+        if !also.is_empty() {
+            t += &format!("  also      {}\n", also.join("; "));
+        }
+        t += &match target.level {
+            Some(level) if level >= target.wanted => {
+                format!("  verified  {} files read back from the disk (level: {level})\n", target.verified_files)
+            }
+            Some(level) => format!(
+                "  read back {} files, but only at level '{level}': this says little about the disk. Unmount and mount it, \
+                 then: tomo copy --verify {}\n",
+                target.verified_files,
+                target.path.display(),
+            ),
+            None if target.copied_files + target.adopted_files == 0 => String::new(),
+            None => format!("  NOT read back; later: tomo copy --verify {}\n", target.path.display(),),
+        };
+        t += &format!("  record    {} files, {} of them verified\n", target.recorded_files, target.recorded_verified);
+        if let Some(why) = &target.stopped {
+            t += &format!("  stopped   {why}\n");
+        }
+        t += if target.safe_to_unplug {
+            "  Safe to unplug once ejected: everything is flushed, the end was read again.\n"
+        } else {
+            "  NOT safe to unplug.\n"
+        };
+    }
+    if !d.failed.is_empty() {
+        t += &format!("{} files are NOT copied or NOT good, see below\n", d.failed.len());
+    }
+    t
+}
+
+fn check_text(r: &CheckReport) -> String {
+    let word = match (r.is_good(), r.sizes_only) {
+        (true, false) => "good",
+        (true, true) => "all there, sizes agree (contents not looked at)",
+        (false, _) => "NOT GOOD",
+    };
+    let mut t = format!("{}: {word}\n", r.folder.display());
+    t += &format!("  {} of {} files of {} are as recorded", r.good, r.files, r.list);
+    if !r.sizes_only {
+        t += &format!(", {} read", human::bytes(r.bytes_read));
+    }
+    t.push('\n');
+    match (r.level, r.wanted) {
+        (Some(l), Some(w)) if l >= w => t += &format!("  level     {l}\n"),
+        (Some(l), _) => {
+            t += &format!("  level     {l}: parts may have come from memory; unmount and mount the disk for more\n");
+        }
+        _ => {}
+    }
+    let lists = [
+        ("missing", &r.missing),
+        ("changed", &r.changed),
+        ("unreadable", &r.unreadable),
+        ("list", &r.refused_lines),
+        ("extra", &r.extra),
+        ("unfinished", &r.unfinished),
+    ];
+    for (what, list) in lists {
+        for line in list.iter().take(20) {
+            t += &format!("  {what:<10}{}\n", line.replace(['\n', '\r'], " "));
+        }
+        if list.len() > 20 {
+            t += &format!("  {what:<10}and {} more\n", list.len() - 20);
+        }
+    }
+    t
+}

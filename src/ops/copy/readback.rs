@@ -1,0 +1,114 @@
+//! The second stage: what is on the disk is read and compared with what was read from the source. Runs beside the copying,
+//! in stretches long enough that a spinning disk is not torn to and fro; each stretch begins with a flush.
+
+use super::ReadBackWhen;
+use super::engine::Ctx;
+use super::plan::Todo;
+use super::run::Kind;
+use crate::trust::journal::Event;
+use crate::trust::{Digest, FileEvent, Name, now};
+use crossbeam_channel::Receiver;
+use std::sync::atomic::Ordering::Relaxed;
+use tomokit_formats::{Error, Result};
+
+/// A file to be read back.
+pub(super) struct Check {
+    pub(super) item: u32,
+    pub(super) dest: Name,
+    pub(super) size: u64,
+    pub(super) sha256: Digest,
+    /// The file was there before; this is recorded if it is the same.
+    pub(super) adopt: Option<Box<FileEvent>>,
+}
+
+/// Bytes and files of one stretch.
+const STRETCH_BYTES: u64 = 512 << 20;
+const STRETCH_FILES: usize = 20_000;
+
+pub(super) fn run(ctx: &Ctx<'_>, t: usize, queue: Receiver<Check>) {
+    let when = ctx.plan.request.read_back;
+    let mut waiting: Vec<Check> = Vec::new();
+    let mut bytes = 0;
+    for check in queue {
+        // What was there before is compared in any case: nothing else tells.
+        if when == ReadBackWhen::No && check.adopt.is_none() {
+            continue;
+        }
+        bytes += check.size;
+        waiting.push(check);
+        if when == ReadBackWhen::Overlapped && (bytes >= STRETCH_BYTES || waiting.len() >= STRETCH_FILES) {
+            stretch(ctx, t, std::mem::take(&mut waiting));
+            bytes = 0;
+        }
+    }
+    if when == ReadBackWhen::End {
+        ctx.progress.note("everything is written; reading it back");
+    }
+    stretch(ctx, t, waiting);
+}
+
+fn stretch(ctx: &Ctx<'_>, t: usize, checks: Vec<Check>) {
+    let target = &ctx.targets[t];
+    if checks.is_empty() || ctx.cancel.is_cancelled() || matches!(target.stopped(), Some(super::target::Stop::Gone(_)))
+    {
+        return;
+    }
+    if let Err(e) = target.back.flush() {
+        log::warn!("{}: flushing the device failed: {e}", target.root.path().display());
+    }
+    let mut adopted = Vec::new();
+    for check in checks {
+        if ctx.cancel.is_cancelled() {
+            break;
+        }
+        let item = check.item;
+        match one(ctx, t, &check) {
+            Ok(true) => {
+                ctx.set(item, t, Todo::Done);
+                if let Some(event) = check.adopt {
+                    adopted.push((event.sha256, event.path));
+                }
+            }
+            Ok(false) => {}
+            Err(e) if e.fault() == tomokit_formats::Fault::Interrupted => break,
+            Err(e) => {
+                let (kind, e) = target.judge(e);
+                let kind = if kind == Kind::Target { Kind::Unread } else { kind };
+                ctx.fail(item, t, kind, e);
+            }
+        }
+    }
+    let mut journal = target.journal();
+    if let Err(e) = journal.sync().and_then(|()| journal.add_sums(adopted.iter().map(|(d, n)| (d, n)))) {
+        drop(journal);
+        let (_, e) = target.judge(e);
+        log::error!("{}", crate::trust::one_line(&e));
+    }
+}
+
+/// Reads one file back; false where it is not what it should be, which is then in the list of failures.
+fn one(ctx: &Ctx<'_>, t: usize, check: &Check) -> Result<bool> {
+    let target = &ctx.targets[t];
+    target.root.still_there()?;
+    let (found, size, level) = target.back.sum(&target.root, &check.dest, ctx.cancel, &|_| {})?;
+    let shown = target.root.shown(&check.dest);
+    if found == check.sha256 && size == check.size {
+        if let Some(event) = &check.adopt {
+            target.record((**event).clone())?;
+            target.counters.adopted_files.fetch_add(1, Relaxed);
+        }
+        target.verified(&check.dest, found, level, size)?;
+        ctx.lanes(t);
+        return Ok(true);
+    }
+    let (kind, text) = if check.adopt.is_some() {
+        (Kind::Differs, "already there with other contents")
+    } else {
+        let path = check.dest.clone();
+        target.journal().push(&Event::Mismatch { t: now(), path, expected: check.sha256, found })?;
+        (Kind::Mismatch, "read back, the file is not what was read from the source")
+    };
+    let e = Error::file(shown, text).expected(check.sha256).found(found);
+    ctx.fail(check.item, t, kind, e);
+    Ok(false)
+}

@@ -1,0 +1,370 @@
+//! The whole run: passes until nothing is left to try, full disks replaced, and the word "safe" only when it is.
+
+use super::engine::{Ctx, Failure, Throttle, pass};
+use super::finish;
+use super::plan::{Plan, TargetPlan, Todo};
+use super::target::{Stop, Target};
+use super::{ReadBackWhen, plan};
+use crate::stream::{Cancel, Progress};
+use crate::trust::journal::Event;
+use crate::trust::root::PART;
+use crate::trust::{Level, now, one_line};
+use serde::Serialize;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tomokit_formats::Result;
+
+/// What went wrong with a file on a target.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The source cannot be read.
+    Source,
+    /// The source changed while it was read.
+    Changed,
+    /// The target refused.
+    Target,
+    /// The target is full.
+    Full,
+    /// The target went away.
+    Gone,
+    /// Read back, it is something else.
+    Mismatch,
+    /// It could not be read back.
+    Unread,
+    /// It was there already, with other contents.
+    Differs,
+    /// The user stopped.
+    Interrupted,
+}
+
+impl Kind {
+    /// Trying again may help.
+    fn passes(self) -> bool {
+        matches!(self, Kind::Source | Kind::Changed | Kind::Target | Kind::Mismatch | Kind::Unread)
+    }
+}
+
+/// A file that is not on a target in the end.
+#[derive(Clone, Debug, Serialize)]
+pub struct Failed {
+    /// The file.
+    pub path: String,
+    /// The target.
+    pub target: PathBuf,
+    /// What kind of failure.
+    pub kind: Kind,
+    /// In words.
+    pub why: String,
+}
+
+/// What became of one target.
+#[derive(Clone, Debug, Serialize)]
+pub struct TargetDone {
+    /// The folder.
+    pub path: PathBuf,
+    /// Files copied in this run, and their bytes.
+    pub copied_files: u64,
+    /// Bytes.
+    pub copied_bytes: u64,
+    /// Of them not written again, because an earlier run had.
+    pub resumed_bytes: u64,
+    /// Of them holes.
+    pub hole_bytes: u64,
+    /// Files that were there before and hold the same.
+    pub adopted_files: u64,
+    /// Files read back in this run and good.
+    pub verified_files: u64,
+    /// Their bytes.
+    pub verified_bytes: u64,
+    /// The least sure of these readings.
+    pub level: Option<Level>,
+    /// The level this target needs before a read-back says something about the disk.
+    pub wanted: Level,
+    /// Files that were verified before this run began and were left alone.
+    pub skipped_files: u64,
+    /// Files recorded on the target in all.
+    pub recorded_files: u64,
+    /// Of them read back and good, in this run or before.
+    pub recorded_verified: u64,
+    /// Full or gone.
+    pub stopped: Option<String>,
+    /// Everything flushed, the last bytes read again: the disk may be unplugged after ejecting.
+    pub safe_to_unplug: bool,
+}
+
+/// The result.
+#[derive(Clone, Debug, Serialize)]
+pub struct Done {
+    /// By target; full disks first, then those that took over.
+    pub targets: Vec<TargetDone>,
+    /// What did not arrive.
+    pub failed: Vec<Failed>,
+    /// Seconds.
+    pub seconds: f64,
+    /// Bytes read from the sources, as planned.
+    pub bytes_read: u64,
+}
+
+impl Done {
+    /// Files that could not be copied or read back.
+    pub fn could_not(&self) -> usize {
+        self.failed.iter().filter(|f| !matches!(f.kind, Kind::Mismatch | Kind::Differs)).count()
+    }
+}
+
+/// Copies.
+///
+/// # Errors
+/// A target that cannot be held or locked, `Interrupted`. Single files that fail are in the result.
+pub fn execute(mut plan: Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<Done> {
+    let start = Instant::now();
+    let read_back = plan.request.read_back != ReadBackWhen::No;
+    let mut targets = Vec::new();
+    for t in &plan.targets {
+        targets.push(Target::open(t, &plan.request.sources, read_back)?);
+    }
+    let mut spares = plan.request.spares.clone().into_iter();
+    let throttle = Throttle::new(plan.request.rate);
+    let mut finished = Vec::new();
+    let mut failed: Vec<Failed> = Vec::new();
+    let mut tries: HashMap<(u32, usize), u32> = HashMap::new();
+    let mut recopied: HashSet<(u32, usize)> = HashSet::new();
+    let mut wait = Duration::from_millis(500);
+
+    progress.begin("copying", plan.bytes_read);
+    let mut status = statuses(&plan);
+    rename_whole(&plan, &targets, &status)?;
+    make_folders(&plan, &targets);
+    let (mut jobs, mut verify) = first_jobs(&plan, &status);
+    loop {
+        let failures = Mutex::new(Vec::new());
+        let ctx = Ctx {
+            plan: &plan,
+            targets: &targets,
+            status: &status,
+            failures: &failures,
+            progress,
+            cancel,
+            throttle: &throttle,
+        };
+        let ran = pass(&ctx, &jobs, &verify);
+        let failures = failures.into_inner().unwrap_or_else(|e| e.into_inner());
+        if let Err(e) = ran {
+            // What is on the disks is recorded; the same command goes on from here.
+            progress.end();
+            return Err(e);
+        }
+        let mut again: HashMap<u32, u32> = HashMap::new();
+        let mut lost: Vec<Failure> = Vec::new();
+        for f in failures {
+            let n = tries.entry((f.item, f.target)).or_default();
+            let retry = match f.kind {
+                // Once: a disk that lies twice is not tried a third time.
+                Kind::Mismatch => recopied.insert((f.item, f.target)),
+                Kind::Differs => plan.request.overwrite && recopied.insert((f.item, f.target)),
+                k => k.passes() && *n < plan.request.retries,
+            };
+            *n += 1;
+            if retry && targets[f.target].stopped().is_none() {
+                let todo = if f.kind == Kind::Unread { Todo::Verify } else { Todo::Copy };
+                status[f.target][f.item as usize].store(todo as u8, Relaxed);
+                *again.entry(f.item).or_default() |= 1 << f.target;
+            } else {
+                lost.push(f);
+            }
+        }
+        // A full disk is sealed; what did not fit goes to the next one.
+        let full: Vec<usize> =
+            (0..targets.len()).filter(|t| matches!(targets[*t].stopped(), Some(Stop::Full(_)))).collect();
+        let mut moved = false;
+        for t in full {
+            let Some(path) = spares.next() else { break };
+            let next = next_target(&plan, t, &path, &status, cancel)?;
+            let opened = Target::open(&next, &plan.request.sources, read_back)?;
+            progress.note(&format!(
+                "{} is full and sealed; going on with {}",
+                plan.targets[t].path.display(),
+                path.display()
+            ));
+            let old_plan = std::mem::replace(&mut plan.targets[t], next);
+            let old = std::mem::replace(&mut targets[t], opened);
+            finished.push(seal(old, &old_plan, &plan, progress));
+            status[t] = plan.targets[t].todo.iter().map(|d| AtomicU8::new(*d as u8)).collect();
+            lost.retain(|f| f.target != t);
+            tries.retain(|k, _| k.1 != t);
+            moved = true;
+        }
+        failed.extend(lost.into_iter().map(|f| failure(&plan, f)));
+        if moved {
+            (jobs, verify) = first_jobs(&plan, &status);
+            continue;
+        }
+        if again.is_empty() {
+            break;
+        }
+        progress.note(&format!("{} files failed and are tried again", again.len()));
+        pause(wait, cancel)?;
+        wait = (wait * 2).min(Duration::from_secs(30));
+        (jobs, verify) = (Vec::new(), Vec::new());
+        let mut again: Vec<(u32, u32)> = again.into_iter().collect();
+        again.sort_unstable();
+        for (item, mask) in again {
+            let unread = |t: &usize| status[*t][item as usize].load(Relaxed) == Todo::Verify as u8;
+            let bits = |want: bool| {
+                (0..targets.len()).filter(|t| mask & (1 << t) != 0 && unread(t) == want).fold(0, |m, t| m | 1 << t)
+            };
+            for (list, bits) in [(&mut jobs, bits(false)), (&mut verify, bits(true))] {
+                if bits != 0 {
+                    list.push((item, bits));
+                }
+            }
+        }
+        // A file that was read back and not recorded in this run's opening state is copied again instead.
+        verify.retain(|(item, mask)| {
+            let known = (0..targets.len()).all(|t| {
+                mask & (1 << t) == 0
+                    || targets[t].state.files.contains_key(&plan.targets[t].dest(&plan.gathered, *item))
+            });
+            if !known {
+                jobs.push((*item, *mask));
+            }
+            known
+        });
+    }
+    progress.end();
+    // Left out because their target had stopped before they came up.
+    for (t, target) in targets.iter().enumerate() {
+        if let Some(stop) = target.stopped() {
+            let why = match stop {
+                Stop::Full(w) | Stop::Gone(w) => w,
+            };
+            let listed: HashSet<String> =
+                failed.iter().filter(|f| f.target == plan.targets[t].path).map(|f| f.path.clone()).collect();
+            for (i, s) in status[t].iter().enumerate() {
+                let open = s.load(Relaxed) == Todo::Copy as u8 || s.load(Relaxed) == Todo::Adopt as u8;
+                let path = plan.gathered.path(&plan.gathered.items[i]).display().to_string();
+                if open && !listed.contains(&path) {
+                    let kind = if matches!(target.stopped(), Some(Stop::Full(_))) { Kind::Full } else { Kind::Gone };
+                    failed.push(Failed { path, target: plan.targets[t].path.clone(), kind, why: why.clone() });
+                }
+            }
+        }
+    }
+    for (t, target) in targets.into_iter().enumerate() {
+        finished.push(finish::finish(target, &plan.targets[t], &plan, progress));
+    }
+    for e in plan.unreadable() {
+        failed.push(Failed {
+            path: e.file_path().map(|p| p.display().to_string()).unwrap_or_default(),
+            target: plan.targets.first().map(|t| t.path.clone()).unwrap_or_default(),
+            kind: Kind::Source,
+            why: one_line(e),
+        });
+    }
+    Ok(Done { targets: finished, failed, seconds: start.elapsed().as_secs_f64(), bytes_read: plan.bytes_read })
+}
+
+fn failure(plan: &Plan, f: Failure) -> Failed {
+    let path = plan.gathered.path(&plan.gathered.items[f.item as usize]).display().to_string();
+    Failed { path, target: plan.targets[f.target].path.clone(), kind: f.kind, why: one_line(&f.error) }
+}
+
+fn statuses(plan: &Plan) -> Vec<Vec<AtomicU8>> {
+    plan.targets.iter().map(|t| t.todo.iter().map(|d| AtomicU8::new(*d as u8)).collect()).collect()
+}
+
+type Jobs = Vec<(u32, u32)>;
+
+/// Files to copy (or compare), and files to read back only, each with a bit per target.
+fn first_jobs(plan: &Plan, status: &[Vec<AtomicU8>]) -> (Jobs, Jobs) {
+    let (mut jobs, mut verify) = (Vec::new(), Vec::new());
+    for i in 0..plan.gathered.items.len() {
+        let bits = |todo: &[Todo]| {
+            let is = |s: &Vec<AtomicU8>| todo.iter().any(|d| s[i].load(Relaxed) == *d as u8);
+            status.iter().enumerate().filter(|(_, s)| is(s)).fold(0, |m, (t, _)| m | 1 << t)
+        };
+        for (list, bits) in
+            [(&mut jobs, bits(&[Todo::Copy, Todo::Adopt])), (&mut verify, bits(&[Todo::Verify, Todo::Rename]))]
+        {
+            if bits != 0 {
+                list.push((i as u32, bits));
+            }
+        }
+    }
+    (jobs, verify)
+}
+
+/// Files whose data and record were on the disk when an earlier run ended, but not their names.
+fn rename_whole(plan: &Plan, targets: &[Target], status: &[Vec<AtomicU8>]) -> Result<()> {
+    for (t, target) in targets.iter().enumerate() {
+        let mut any = false;
+        for (i, s) in status[t].iter().enumerate().filter(|(_, s)| s.load(Relaxed) == Todo::Rename as u8) {
+            let dest = plan.targets[t].dest(&plan.gathered, i as u32);
+            target.root.rename(&dest.suffixed(PART), &dest)?;
+            s.store(Todo::Verify as u8, Relaxed);
+            any = true;
+        }
+        if any && !target.root.sync_volume()? {
+            target.root.sync_folder(None)?;
+        }
+    }
+    Ok(())
+}
+
+fn make_folders(plan: &Plan, targets: &[Target]) {
+    for (t, target) in targets.iter().enumerate() {
+        for f in &plan.gathered.folders {
+            let Some(name) = plan.targets[t].folder(f, plan.request.map_names) else {
+                log::warn!("{f}: this empty folder's name cannot be kept on {}", target.root.path().display());
+                continue;
+            };
+            if let Err(e) = target.root.make_folder(&name) {
+                log::warn!("{}", one_line(&e));
+            }
+        }
+    }
+}
+
+/// The plan of a disk that takes over: only what the full one does not have.
+fn next_target(
+    plan: &Plan,
+    t: usize,
+    path: &std::path::Path,
+    status: &[Vec<AtomicU8>],
+    cancel: &Cancel,
+) -> Result<TargetPlan> {
+    let mut next = plan::target_of(&plan.request, &plan.gathered, path, cancel)?;
+    for (i, todo) in next.todo.iter_mut().enumerate() {
+        let s = status[t][i].load(Relaxed);
+        if s == Todo::Done as u8 || s == Todo::Verify as u8 || s == Todo::Rename as u8 {
+            *todo = Todo::Done;
+        }
+    }
+    Ok(next)
+}
+
+fn seal(target: Target, own: &TargetPlan, plan: &Plan, progress: &dyn Progress) -> TargetDone {
+    let why = match target.stopped() {
+        Some(Stop::Full(w) | Stop::Gone(w)) => w,
+        None => String::new(),
+    };
+    let mut journal = target.journal();
+    if let Err(e) = journal.push(&Event::Sealed { t: now(), why }).and_then(|()| journal.sync()) {
+        log::warn!("{}", one_line(&e));
+    }
+    drop(journal);
+    finish::finish(target, own, plan, progress)
+}
+
+fn pause(wait: Duration, cancel: &Cancel) -> Result<()> {
+    let until = Instant::now() + wait;
+    while Instant::now() < until {
+        cancel.check()?;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! `tomo copy` from outside: arguments, exit codes, one line per error. What it does to files is in `tests/interop/test_copy.py`.
+
+use crate::support::{listing, tomo};
+use std::fs;
+use std::path::Path;
+
+fn tree() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in [("src/a.vol", "one"), ("src/b/c.tif", "two"), ("src/b/d.log", "three")] {
+        let p = dir.path().join(name);
+        fs::create_dir_all(p.parent().unwrap()).unwrap();
+        fs::write(p, text).unwrap();
+    }
+    fs::create_dir(dir.path().join("disk")).unwrap();
+    dir
+}
+
+#[test]
+fn copies_says_so_and_leaves_nothing_else() {
+    let dir = tree();
+    let d = dir.path();
+    let r = tomo(d, &["copy", "src", "disk", "--exclude", "*.log"]).expect(0);
+    assert!(r.stdout.contains("Safe to unplug") && r.stdout.contains("2 files"), "{}", r.stdout);
+    assert_eq!(fs::read_to_string(d.join("disk/src/b/c.tif")).unwrap(), "two");
+    let names = listing(&d.join("disk"));
+    assert_eq!(names, [".tomo-copy.lock", "SHA256SUMS", "src", "src/a.vol", "src/b", "src/b/c.tif", "tomo-copy.jsonl"]);
+    // A single file goes to the top; several sources side by side.
+    tomo(d, &["copy", "src/a.vol", "src/b", "disk", "--quiet"]).expect(0);
+    assert!(d.join("disk/a.vol").is_file() && d.join("disk/b/d.log").is_file());
+    let r = tomo(d, &["copy", "--verify", "disk", "--json"]).expect(0);
+    assert_eq!((r.json()["good"].as_u64(), r.json()["files"].as_u64()), (Some(5), Some(5)));
+}
+
+#[test]
+fn a_dry_run_writes_nothing() {
+    let dir = tree();
+    let r = tomo(dir.path(), &["copy", "src", "disk", "--dry-run", "--json"]).expect(0);
+    assert_eq!(r.json()["targets"][0]["copy_files"], 3);
+    assert!(listing(&dir.path().join("disk")).is_empty());
+    let r = tomo(dir.path(), &["copy", "src", "disk", "--dry-run", "--probe", "8M", "--json"]).expect(0);
+    assert!(r.json()["targets"][0]["probe"]["write_per_s"].as_f64().unwrap() > 0.0);
+    assert!(listing(&dir.path().join("disk")).is_empty());
+}
+
+#[test]
+fn bad_input_is_one_line() {
+    let dir = tree();
+    let d = dir.path();
+    for args in [
+        &["copy", "src"][..],
+        &["copy", "none", "disk"],
+        &["copy", "src", "disk/not/there"],
+        &["copy", "src", "src/b"],
+        &["copy", "src", "--to", "disk", "--to", "disk/../disk"],
+        &["copy", "src", "disk", "--include", "[a"],
+        &["copy", "--verify", "src"],
+        &["copy", "src", "disk", "--files-from", "none"],
+    ] {
+        tomo(d, args).expect_one_error();
+    }
+    assert!(listing(&d.join("disk")).is_empty());
+    // Somebody else's list of sums is not touched.
+    fs::write(d.join("disk/SHA256SUMS"), "mine").unwrap();
+    let r = tomo(d, &["copy", "src", "disk"]).expect(1);
+    assert!(r.stdout.contains("REFUSED"), "{}", r.stdout);
+    assert_eq!(fs::read_to_string(d.join("disk/SHA256SUMS")).unwrap(), "mine");
+    assert!(listing(Path::new(&d.join("disk"))).len() == 1);
+}
