@@ -202,6 +202,30 @@ def test_a_locked_ledger_is_waited_for_and_a_damaged_one_rebuilt(tmp_path):
     assert "no ledger" in refused("ledger", "--ledger", tmp_path / "none.sqlite")
 
 
+def test_copies_are_found_again(tmp_path):
+    """From tomo copy's own record: scans, sources, verifications; nothing waits any more."""
+    data, usb, ledger = tmp_path / "exp", tmp_path / "usb", tmp_path / "ledger.sqlite"
+    usb.mkdir()
+    for name in ("s1/a.nxs", "s1/slices/0.tif", "s2/b é.vol"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_bytes(name.encode() * 100)
+    tomo("copy", "exp", "usb", cwd=tmp_path)
+    # Without a ledger the record on the disk answers.
+    n = json.loads(tomo("estimate", "--now", data, "--ledger", ledger, "--onto", usb, "--json").stdout)
+    assert n["records_found"] and n["waiting_files"] == 0 and not ledger.exists()
+    tomo("ledger", "rebuild", usb, "--ledger", ledger)
+    with sqlite3.connect(ledger) as db:
+        rows = db.execute("SELECT sha256, scan, source, verified FROM copies ORDER BY source").fetchall()
+    wanted = sorted(str(p) for p in data.rglob("*") if p.is_file())
+    assert [r[2] for r in rows] == wanted
+    assert [r[0] for r in rows] == [hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in wanted]
+    assert [r[1] for r in rows] == ["s1", "s1", "s2"] and all(r[3] for r in rows)
+    n = json.loads(tomo("estimate", "--now", data, "--ledger", ledger, "--onto", usb, "--json").stdout)
+    assert (n["files"], n["waiting_files"], n["twice_bytes"]) == (3, 0, 0)
+    assert run("ledger", "missing", data, "--copies", "1", "--ledger", ledger).returncode == 0
+    assert run("ledger", "missing", data, "--copies", "2", "--ledger", ledger).returncode == 1
+
+
 def test_what_waits_is_what_no_disk_holds(tmp_path):
     """estimate --now against a ledger written by hand, as any program could."""
     data, ledger = tmp_path / "exp", tmp_path / "ledger.sqlite"

@@ -7,7 +7,7 @@ use crate::stream::{Cancel, Progress};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tomokit_formats::{Error, Result};
+use tomokit_formats::{Error, Fault, Result};
 
 /// Hours that count as today.
 const TODAY_HOURS: f64 = 24.0;
@@ -93,9 +93,14 @@ pub fn now(r: &Request, progress: &dyn Progress, cancel: &Cancel) -> Result<Now>
     }
     let folder = ledger::source_path(&r.folder)?;
     let mut notes = Vec::new();
-    let book = r.ledger.as_ref().filter(|l| l.exists()).map(|l| Ledger::open(l)).transpose()?;
+    let mut book = r.ledger.as_ref().filter(|l| l.exists()).map(|l| Ledger::open(l)).transpose()?;
+    let made = tempfile::tempdir().map_err(|e| Error::io(std::env::temp_dir(), "making a temporary folder", e))?;
     if book.is_none() {
-        notes.push("no ledger of copies: everything counts as not copied (tomo ledger rebuild DISK… makes one)".into());
+        book = from_records(&made.path().join("ledger.sqlite"), &r.disks, progress, cancel)?;
+    }
+    if book.is_none() {
+        let none = "no ledger, and no record on the disks named: everything counts as not copied";
+        notes.push(format!("{none} (tomo ledger rebuild DISK… makes one)"));
     }
     let here = ledger::now() as f64;
     let mut n = Now {
@@ -154,6 +159,17 @@ pub fn now(r: &Request, progress: &dyn Progress, cancel: &Cancel) -> Result<Now>
         n.notes.push("no disk to copy to is plugged in; name one with --onto FOLDER".into());
     }
     Ok(n)
+}
+
+/// A ledger for the moment, from the records on the disks; `None` where there is none on any of them.
+fn from_records(path: &Path, disks: &[PathBuf], progress: &dyn Progress, cancel: &Cancel) -> Result<Option<Ledger>> {
+    for d in disks {
+        match ledger::rebuild::rebuild(path, std::slice::from_ref(d), progress, cancel) {
+            Err(e) if e.fault() != Fault::Caller => return Err(e),
+            _ => {}
+        }
+    }
+    if path.exists() { Ledger::open(path).map(Some) } else { Ok(None) }
 }
 
 fn disks(r: &Request, folder: &Path, waiting: u64, per_day: f64) -> Result<Vec<DiskNow>> {

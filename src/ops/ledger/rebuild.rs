@@ -185,13 +185,7 @@ fn from_journal(folder: &Path, report: &mut FromDisk) -> Result<Vec<(Name, Copy)
     let state = journal::read_record(folder, |event| match event {
         Event::Session { sources: s, .. } => sources = s.iter().map(PathBuf::from).collect(),
         Event::File(f) => {
-            let source = Path::new(&f.source);
-            // The scan is named after the folder in the source, not after where it went on the disk.
-            let root = sources.iter().find_map(|s| Some((s, source.strip_prefix(s).ok()?)));
-            let scan = match root {
-                Some((root, inside)) if !inside.as_os_str().is_empty() => scan_of(root, &path_bytes(inside)),
-                _ => scan_of(folder, f.path.bytes()),
-            };
+            let scan = scan_in(&sources, folder, f);
             files.insert(f.path.clone(), (f.clone(), scan));
         }
         Event::Dropped { path, .. } => {
@@ -218,6 +212,25 @@ fn from_journal(folder: &Path, report: &mut FromDisk) -> Result<Vec<(Name, Copy)
         Some((name, copy))
     });
     Ok(copies.collect())
+}
+
+/// The scan of a file is named after the folder in the source, not after where it went on the disk: by its place below
+/// a source, else by the name of the source on the disk.
+fn scan_in(sources: &[PathBuf], folder: &Path, f: &FileEvent) -> String {
+    let source = Path::new(&f.source);
+    let below = |root: &Path| Some(path_bytes(source.strip_prefix(root).ok()?)).filter(|b| !b.is_empty());
+    if let Some((root, inside)) = sources.iter().find_map(|s| Some((s, below(s)?))) {
+        return scan_of(root, &inside);
+    }
+    let name = f.path.bytes();
+    match name.iter().position(|b| *b == b'/') {
+        Some(at) => match sources.iter().find(|s| s.file_name().is_some_and(|n| n.as_encoded_bytes() == &name[..at])) {
+            Some(root) => scan_of(root, &name[at + 1..]),
+            None => scan_of(folder, name),
+        },
+        // A file that was named alone.
+        None => scan_of(source.parent().unwrap_or(folder), name),
+    }
 }
 
 /// A list of sums alone: sizes and times are those of the files, nothing is verified.
