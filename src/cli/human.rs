@@ -19,6 +19,28 @@ pub fn bytes(n: u64) -> String {
     unreachable!("the last unit returns")
 }
 
+/// `29.8 GiB` (powers of 1024, as Windows counts, which calls them GB).
+pub fn bytes_binary(n: u64) -> String {
+    let mut v = n as f64;
+    for unit in ["B", "KiB", "MiB", "GiB", "TiB", "PiB"] {
+        if v < 1023.5 || unit == "PiB" {
+            return match unit {
+                "B" => format!("{n} B"),
+                _ if v < 9.995 => format!("{v:.2} {unit}"),
+                _ if v < 99.95 => format!("{v:.1} {unit}"),
+                _ => format!("{v:.0} {unit}"),
+            };
+        }
+        v /= 1024.0;
+    }
+    unreachable!("the last unit returns")
+}
+
+/// Both ways of counting: `4.00 TB (3.64 TiB)`.
+pub fn both(n: u64) -> String {
+    format!("{} ({})", bytes(n), bytes_binary(n))
+}
+
 /// `1 h 02 min`, `3 min 20 s`, `12.3 s`.
 pub fn duration(d: Duration) -> String {
     let s = d.as_secs();
@@ -57,6 +79,8 @@ mod tests {
         assert_eq!(bytes(999), "999 B");
         assert_eq!(bytes(34_359_738_368), "34.4 GB");
         assert_eq!(bytes(999_999), "1.00 MB");
+        assert_eq!(both(4_000_000_000_000), "4.00 TB (3.64 TiB)");
+        assert_eq!((bytes_binary(1023), bytes_binary(1 << 20)), ("1023 B".into(), "1.00 MiB".into()));
         assert_eq!(duration(Duration::from_secs(3725)), "1 h 02 min");
         assert_eq!(number(0.65), "0.65");
         assert_eq!(number(-4.94218407e1), "-49.4218");

@@ -8,9 +8,12 @@ mod common;
 mod compare;
 mod convert;
 mod copy;
+mod disks;
+mod estimate;
 mod exit;
 mod human;
 mod info;
+mod ledger;
 mod output;
 mod progress;
 mod recad;
@@ -60,6 +63,9 @@ static TOOLS: &[Row] = &[
     row::<recon::Recon>(),
     row::<simulate::Simulate>(),
     row::<bench::Bench>(),
+    row::<estimate::Estimate>(),
+    row::<disks::Disks>(),
+    row::<ledger::Ledger>(),
 ];
 
 fn command_of<T: Tool>() -> Command {

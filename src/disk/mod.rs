@@ -244,6 +244,16 @@ fn short_serial(n: u32) -> String {
     format!("{:04X}-{:04X}", n >> 16, n & 0xffff)
 }
 
+/// A canonical path as people write it: `\\?\C:\a` becomes `C:\a`, `\\?\UNC\server\share` becomes `\\server\share`. Paths of
+/// other systems stay as they are.
+pub fn plain_path(path: &Path) -> PathBuf {
+    match path.to_str().and_then(|t| t.strip_prefix(r"\\?\")) {
+        Some(rest) if rest.starts_with(r"UNC\") => PathBuf::from(format!(r"\\{}", &rest[4..])),
+        Some(rest) if rest.as_bytes().get(1) == Some(&b':') => PathBuf::from(rest),
+        _ => path.to_owned(),
+    }
+}
+
 /// Paths in JSON: what is no text becomes a replacement character instead of an error.
 fn lossy<S: Serializer>(path: &Path, s: S) -> std::result::Result<S::Ok, S::Error> {
     s.serialize_str(&path.to_string_lossy())
@@ -302,6 +312,9 @@ mod tests {
     fn serials_of_one_volume() {
         assert_eq!((long_serial(0x1a2b), short_serial(0xdead_0001)), ("0000000000001A2B".into(), "DEAD-0001".into()));
         assert!(same_serial("01D8BEEF12345678", "1234-5678") && same_serial("abcd-0001", "ABCD0001"));
+        for (long, short) in [(r"\\?\C:\a", r"C:\a"), (r"\\?\UNC\s\d", r"\\s\d"), ("/a/b", "/a/b")] {
+            assert_eq!(plain_path(Path::new(long)), Path::new(short));
+        }
         assert!(!same_serial("01D8BEEF12345678", "01D8-BEEF") && !same_serial("", "") && !same_serial("1", "2"));
     }
 

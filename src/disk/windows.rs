@@ -1,7 +1,7 @@
 //! Volumes on Windows: GetVolumeInformation, GetDiskFreeSpaceEx, GetDriveType, and the storage driver's properties for the
 //! bus. None of it needs administrator's rights. The speed of a USB link is not to be had without them.
 
-use super::{Driver, FileSystem, Survey, Volume, long_serial, short_serial};
+use super::{Driver, FileSystem, Survey, Volume, long_serial, plain_path, short_serial};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::mem::offset_of;
@@ -60,17 +60,7 @@ pub(super) fn volume_of(path: &Path) -> Result<Volume> {
     if unsafe { GetVolumePathNameW(wide(&full).as_ptr(), out.as_mut_ptr(), out.len() as u32) } == 0 {
         return Err(failed(path, "looking for the volume"));
     }
-    describe(&plain(Path::new(&text(&out))))
-}
-
-/// `\\?\C:\` as people write it: `C:\`.
-fn plain(path: &Path) -> PathBuf {
-    let text = path.to_string_lossy();
-    match text.strip_prefix(r"\\?\") {
-        Some(rest) if rest.starts_with("UNC\\") => PathBuf::from(format!(r"\\{}", &rest[4..])),
-        Some(rest) if rest.as_bytes().get(1) == Some(&b':') => PathBuf::from(rest),
-        _ => path.to_owned(),
-    }
+    describe(&plain_path(Path::new(&text(&out))))
 }
 
 pub(super) fn mount_id(file: &File) -> Option<u64> {

@@ -7,6 +7,7 @@ mod check;
 mod compare;
 mod convert;
 mod copy;
+mod disks;
 mod frame;
 #[cfg(target_os = "linux")]
 mod memory;

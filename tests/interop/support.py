@@ -6,11 +6,14 @@ compares. Equality means equal type, shape and bytes: NaN payloads and negative 
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
+# Tests keep a ledger of their own, never the user's.
+os.environ["TOMOKIT_LEDGER"] = os.path.join(tempfile.mkdtemp(prefix="tomokit-ledger-"), "ledger.sqlite")
 BIN = Path(os.environ.get("TOMOKIT_BIN", ROOT / "target" / "debug")).resolve()
 FULL = bool(os.environ.get("TOMOKIT_FULL"))
 

@@ -47,7 +47,8 @@ fn finish(o: Output) -> Run {
 /// A command of the umbrella `tomo` in folder `dir`, not started yet.
 pub fn command<I: AsRef<std::ffi::OsStr>>(dir: &Path, args: &[I]) -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_tomo"));
-    c.current_dir(dir).args(args);
+    // Tests keep their own ledger, never the user's.
+    c.current_dir(dir).args(args).env("TOMOKIT_LEDGER", dir.join("ledger.sqlite"));
     c
 }
 

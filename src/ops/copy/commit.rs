@@ -72,6 +72,9 @@ pub(super) fn run(ctx: &Ctx<'_>, t: usize, queue: Receiver<CommitMsg>, back: Sen
 
 fn event(ctx: &Ctx<'_>, t: usize, job: &FileJob, dest: &Name, sha256: Digest, holes: u64, adopted: bool) -> FileEvent {
     let plain = ctx.plan.gathered.dest(&ctx.plan.gathered.items[job.item as usize]);
+    let source = ctx.source_path(job.item);
+    // A record outlives the folder it was written from: the ledger asks for sources by their full names.
+    let source = std::path::absolute(&source).unwrap_or(source);
     FileEvent {
         path: dest.clone(),
         size: job.size,
@@ -79,7 +82,7 @@ fn event(ctx: &Ctx<'_>, t: usize, job: &FileJob, dest: &Name, sha256: Digest, ho
         sha256,
         copied: now(),
         session: ctx.targets[t].session,
-        source: ctx.source_path(job.item).to_string_lossy().into_owned(),
+        source: source.to_string_lossy().into_owned(),
         original: ctx.plan.targets[t].renames.contains_key(&job.item).then_some(plain),
         holes,
         adopted,

@@ -34,7 +34,7 @@ pub use plan::{Grid, Plan, plan};
 pub use recipe::Recipe;
 pub use run::{Done, execute, execute_into};
 pub use score::Score;
-pub use setup::{Setup, setup};
+pub use setup::{Setup, extended_width, setup};
 pub use shifts::Shifts;
 pub use sweep::{AxisRange, Sweep, SweepPlan, Tried, plan_sweep, sweep};
 

@@ -162,6 +162,18 @@ fn is_extended(choice: FieldChoice, scan: &Scan, axis_px: f64) -> bool {
     }
 }
 
+/// Width of the slices of an extended field: `None` for a plain scan, `Some(None)` for an extended one whose axis nobody
+/// recorded.
+pub fn extended_width(scan: &Scan) -> Option<Option<usize>> {
+    match scan.rotation_axis_px {
+        Some(axis) => is_extended(FieldChoice::Auto, scan, axis).then(|| {
+            let g = Geometry::new(scan.projections.shape().cols, scan.angles.rad.clone(), axis).extended(f64::INFINITY);
+            Some(g.output.nx)
+        }),
+        None => (scan.field_of_view == Some(FieldOfView::Half)).then_some(None),
+    }
+}
+
 /// Geometry with the axis at `axis_px`.
 pub(super) fn geometry(request: &Request, scan: &Scan, cols: usize, axis_px: f64, extended: bool) -> Result<Geometry> {
     let mut g = Geometry::new(cols, scan.angles.rad.clone(), axis_px);

@@ -1,0 +1,5 @@
+//! `tomo-disks`: the same as `tomo disks`.
+
+fn main() -> std::process::ExitCode {
+    tomokit::cli::single("disks")
+}

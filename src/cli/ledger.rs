@@ -1,0 +1,240 @@
+//! `tomo ledger`: what is on which disk, without plugging it in.
+
+use crate::cli::common::Context;
+use crate::cli::{Exit, Tool, human, output};
+use crate::ops::ledger::ask::{File, Search};
+use crate::ops::ledger::rebuild::rebuild;
+use crate::ops::ledger::{Ledger as Open, default_path, export, source_path, when};
+use clap::{Args, ValueEnum};
+use std::path::{Path, PathBuf};
+use tomokit_formats::{Error, Result};
+
+/// Arguments of `tomo ledger`.
+#[derive(Args, Debug)]
+pub struct Ledger {
+    /// What to do
+    #[arg(value_enum, default_value_t = Action::Disks)]
+    action: Action,
+    /// A pattern to find, a folder, a file to export to, or disks to rebuild from
+    #[arg(value_name = "WHAT")]
+    what: Vec<PathBuf>,
+    /// The ledger [default: $TOMOKIT_LEDGER, else one per user]
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// missing: how many disks should hold a verified copy
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    copies: u64,
+    /// Replace an export that exists
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// What `tomo ledger` can do.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Action {
+    /// Every disk with what is on it
+    Disks,
+    /// Every scan with its disks
+    Scans,
+    /// Files whose name or scan holds WHAT (or matches it: *.vol)
+    Find,
+    /// Files not yet verified on --copies disks; WHAT: only those copied from this folder, and what was never copied from it
+    Missing,
+    /// Write WHAT.csv (every file) or WHAT.html (disks and scans)
+    Export,
+    /// Read the records on the disks WHAT; a damaged ledger is set aside and made anew
+    Rebuild,
+}
+
+impl Tool for Ledger {
+    const NAME: &'static str = "ledger";
+    const ABOUT: &'static str = "Which file and scan is on which disk, verified when; no disk needs to be plugged in";
+    const EXAMPLES: &'static str = "  tomo ledger                                      every disk known
+  tomo ledger scans                                every scan, its copies and where they are
+  tomo ledger find 'scan_012*'                     which disk is it on?
+  tomo ledger missing --copies 2                   what is not yet on two disks; exit code 1 if anything is
+  tomo ledger missing /data/experiment             also what was never copied from there
+  tomo ledger export experiment.csv
+  tomo ledger rebuild /media/me/DISK1 /media/me/DISK2   from what is recorded on the disks
+";
+
+    fn run(self, context: &Context) -> Result<Exit> {
+        let path = match &self.ledger {
+            Some(p) => p.clone(),
+            None => default_path()?,
+        };
+        let sound = || Open::open(&path).and_then(|l| l.check().map(|()| l));
+        match self.action {
+            Action::Disks => self.disks(&sound()?, context),
+            Action::Scans => self.scans(&sound()?, context),
+            // Quick: a search does not read the whole file first.
+            Action::Find => self.find(&Open::open(&path)?, context),
+            Action::Missing => self.missing(&sound()?, context),
+            Action::Export => self.export(&sound()?, context),
+            Action::Rebuild => self.rebuild(&path, context),
+        }
+    }
+}
+
+impl Ledger {
+    fn none(&self) -> Result<()> {
+        match self.what.first() {
+            None => Ok(()),
+            Some(w) => {
+                Err(Error::caller("nothing more is needed here").found(w.display()).hint("see tomo ledger --help"))
+            }
+        }
+    }
+
+    fn one(&self, what: &str) -> Result<&PathBuf> {
+        match self.what.as_slice() {
+            [one] => Ok(one),
+            other => Err(Error::caller(format!("name {what}")).expected("one").found(other.len())),
+        }
+    }
+
+    fn disks(&self, ledger: &Open, context: &Context) -> Result<Exit> {
+        self.none()?;
+        let disks = ledger.disks()?;
+        if context.json {
+            output::json(&disks)?;
+            return Ok(Exit::Done);
+        }
+        let mut t = String::new();
+        for d in &disks {
+            let serial = d.serial.as_deref().unwrap_or("no serial");
+            t += &format!("{}  ({serial}, {}, {})\n", d.name(), d.fs, human::bytes(d.bytes));
+            t += &format!("  {} files of {} scans, {}; ", d.files, d.scans, human::both(d.file_bytes));
+            t += &match (d.verified_since, d.unverified) {
+                (Some(v), 0) => format!("all verified since {} UTC", when(v)),
+                (_, n) => format!("{n} never verified"),
+            };
+            let seen = when(d.last_seen);
+            t += &format!("; seen last {seen} UTC at {}, {} free then\n", d.place, human::bytes(d.available));
+        }
+        output::print(if t.is_empty() { "nothing was copied yet\n" } else { &t })?;
+        Ok(Exit::Done)
+    }
+
+    fn scans(&self, ledger: &Open, context: &Context) -> Result<Exit> {
+        self.none()?;
+        let scans = ledger.scans()?;
+        if context.json {
+            output::json(&scans)?;
+            return Ok(Exit::Done);
+        }
+        let wide = scans.iter().map(|s| s.scan.chars().count()).max().unwrap_or(0).clamp(4, 40);
+        let mut t = format!("{:wide$}  {:>8}  {:>10}  {:>6}  on\n", "scan", "files", "data", "copies");
+        for s in &scans {
+            let size = human::bytes(s.bytes);
+            t += &format!("{:wide$}  {:>8}  {size:>10}  {:>6}  {}\n", s.scan, s.files, s.copies, s.disks);
+        }
+        output::print(&t)?;
+        Ok(Exit::Done)
+    }
+
+    fn find(&self, ledger: &Open, context: &Context) -> Result<Exit> {
+        let pattern = self.one("what to find: part of a name, or a pattern")?.to_string_lossy().into_owned();
+        let n = list(ledger, &Search { pattern: Some(pattern), ..Search::default() }, context)?;
+        Ok(if n > 0 { Exit::Done } else { Exit::No })
+    }
+
+    fn missing(&self, ledger: &Open, context: &Context) -> Result<Exit> {
+        let below = match self.what.as_slice() {
+            [] => None,
+            _ => {
+                let folder = self.one("one folder")?;
+                Some(source_path(folder)?)
+            }
+        };
+        let search = Search { fewer_than: Some(self.copies), below: below.clone(), ..Search::default() };
+        let mut n = list(ledger, &search, context)?;
+        if let Some(folder) = below {
+            let never = crate::ops::ledger::ask::never_copied(ledger, &folder, &context.cancel)?;
+            for f in &never.examples {
+                context.warn(&format!("never copied as it is now: {}", f.display()));
+            }
+            if never.files > 0 {
+                context.warn(&format!("{} files, {}, were never copied", never.files, human::both(never.bytes)));
+            }
+            n += never.files;
+        }
+        Ok(if n > 0 { Exit::No } else { Exit::Done })
+    }
+
+    fn rebuild(&self, path: &Path, context: &Context) -> Result<Exit> {
+        let done = rebuild(path, &self.what, &context.progress, &context.cancel)?;
+        if let Some(aside) = &done.set_aside {
+            context.warn(&format!("the damaged ledger is kept as {}", aside.display()));
+        }
+        for d in &done.disks {
+            if d.missing > 0 {
+                context.warn(&format!("{}: {} files are recorded but not there as recorded", d.disk, d.missing));
+            }
+            if d.refused > 0 {
+                context.warn(&format!("{}: {} lines of the records cannot be read", d.disk, d.refused));
+            }
+        }
+        if context.json {
+            output::json(&done)?;
+        } else if !context.quiet {
+            for d in &done.disks {
+                let (n, v) = (d.files, d.verified);
+                output::print(&format!(
+                    "{}: {n} files from {} records, {v} of them verified\n",
+                    d.disk,
+                    d.records.len()
+                ))?;
+            }
+        }
+        Ok(if done.disks.iter().any(|d| d.missing > 0) { Exit::No } else { Exit::Done })
+    }
+
+    fn export(&self, ledger: &Open, context: &Context) -> Result<Exit> {
+        let target = self.one("the file to write")?;
+        let extension = target.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+        match extension.as_str() {
+            "csv" => {
+                let n = export::csv(ledger, &Search::default(), target, self.overwrite)?;
+                if !context.quiet {
+                    output::print(&format!("{}: {n} files\n", target.display()))?;
+                }
+            }
+            "html" | "htm" => export::html(ledger, target, self.overwrite, human::bytes)?,
+            _ => return Err(Error::caller("an export is a .csv or an .html file").path(target)),
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// Prints files as they come, so that a million need no memory; gives their number.
+fn list(ledger: &Open, search: &Search, context: &Context) -> Result<u64> {
+    let mut n = 0u64;
+    ledger.files(search, |f| {
+        context.cancel.check()?;
+        if context.json {
+            // An array, one file per line.
+            let line = serde_json::to_string(&f).map_err(|e| Error::caller("no JSON of a file").source(e))?;
+            output::print(&format!("{}{line}", if n == 0 { "[\n" } else { ",\n" }))?;
+        } else {
+            output::print(&line(&f))?;
+        }
+        n += 1;
+        Ok(())
+    })?;
+    if context.json {
+        output::print(if n == 0 { "[]\n" } else { "\n]\n" })?;
+    }
+    Ok(n)
+}
+
+fn line(f: &File) -> String {
+    let verified = f.verified.map_or("never verified".into(), |v| format!("verified {} UTC", when(v)));
+    let level = f.level.as_ref().map_or(String::new(), |l| format!(" ({l})"));
+    let name = f.path.replace(['\n', '\r'], "?");
+    let copies = match f.copies {
+        1 => "1 copy".into(),
+        n => format!("{n} copies"),
+    };
+    format!("{}: {name}  {}, {verified}{level}, {copies}\n", f.disk, human::bytes(f.bytes))
+}

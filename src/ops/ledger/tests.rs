@@ -1,0 +1,215 @@
+use super::ask::Search;
+use super::*;
+use crate::disk::{Driver, FileSystem};
+
+pub(super) fn volume(serial: Option<&str>, place: &str) -> Volume {
+    Volume {
+        mount_point: place.into(),
+        device: "/dev/sdx1".into(),
+        fs: FileSystem::Ntfs,
+        driver: Driver::Fuse,
+        total: 4_000_000_000_000,
+        free: 10,
+        available: 10,
+        cluster: 4096,
+        serial: serial.map(str::to_owned),
+        label: None,
+        read_only: false,
+        removable: true,
+        usb_speed_mbit: None,
+        rotational: None,
+    }
+}
+
+pub(super) fn copy(path: &[u8], content: &str, verified: Option<i64>) -> Copy {
+    Copy {
+        path: path.to_vec(),
+        bytes: content.len() as u64,
+        sha256: format!("{content:0>64}"),
+        scan: scan_of(Path::new("/data/exp"), path),
+        source: Some(Path::new("/data/exp").join(String::from_utf8_lossy(path).as_ref())),
+        mtime_ns: Some(1_700_000_000_123_456_789),
+        copied: 1_700_000_100,
+        verified,
+        level: verified.map(|_| "device".into()),
+    }
+}
+
+fn found(l: &Ledger, search: &Search) -> Vec<(String, String, u64)> {
+    let mut v = Vec::new();
+    l.files(search, |f| {
+        v.push((f.disk, f.path, f.copies));
+        Ok(())
+    })
+    .unwrap();
+    v
+}
+
+fn pattern(p: &str) -> Search {
+    Search { pattern: Some(p.into()), ..Search::default() }
+}
+
+#[test]
+fn disks_scans_copies_and_searches() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("deep/er/ledger.sqlite");
+    assert!(Ledger::open(&path).err().unwrap().advice().unwrap().contains("rebuild"));
+    let mut l = Ledger::open_or_create(&path).unwrap();
+    let a = l.disk(&volume(Some("01D8BEEF12345678"), "/media/A")).unwrap();
+    let b = l.disk(&volume(None, "//server/share")).unwrap();
+    assert_eq!(l.disk(&volume(Some("1234-5678"), "E:\\")).unwrap(), a, "the same disk seen from Windows");
+    let hostile: &[u8] = b"s2/\xff%_'\";--\n\xc3\xa9.raw";
+    l.record(a, &[copy(b"s1/x.nxs", "11", Some(5)), copy(b"s1/y.nxs", "222", None), copy(hostile, "3", Some(9))])
+        .unwrap();
+    l.record(b, &[copy(b"s1/x.nxs", "11", Some(7)), copy(b"s1/100%_a.vol", "4444", Some(7))]).unwrap();
+    drop(l);
+    let l = Ledger::open(&path).unwrap();
+    l.check().unwrap();
+    let disks = l.disks().unwrap();
+    assert_eq!((disks.len(), disks[0].files, disks[0].file_bytes, disks[0].scans), (2, 3, 6, 2));
+    assert_eq!((disks[0].unverified, disks[0].verified_since, disks[0].place.as_str()), (1, Some(5), "E:\\"));
+    assert_eq!(disks[1].name(), "//server/share");
+    assert_eq!(l.known(&volume(None, "//server/share")).unwrap().unwrap().files, 2);
+    assert!(l.known(&volume(Some("FFFF-0000"), "/media/A")).unwrap().is_none());
+    let scans = l.scans().unwrap();
+    assert_eq!(
+        scans.iter().map(|s| (s.scan.as_str(), s.files, s.bytes, s.copies)).collect::<Vec<_>>(),
+        [("s1", 3, 9, 0), ("s2", 1, 1, 1)]
+    );
+    assert_eq!(scans[0].disks, "//server/share, 1234-5678");
+    assert_eq!(found(&l, &pattern("X.NXS")).len(), 2);
+    assert_eq!(found(&l, &pattern("x.nxs"))[0].2, 2, "two verified copies");
+    assert_eq!(found(&l, &pattern("%_a")), [("//server/share".into(), "s1/100%_a.vol".into(), 1)]);
+    assert_eq!(found(&l, &pattern("*.raw")).len(), 1, "names that are no text are found");
+    assert_eq!(found(&l, &pattern("y.n?s")).len(), 1, "a pattern may mean the last part");
+    assert_eq!(found(&l, &pattern("' OR 1=1 --")).len(), 0);
+    let missing = found(&l, &Search { fewer_than: Some(2), ..Search::default() });
+    assert_eq!(missing.len(), 3, "{missing:?}");
+    assert!(missing.iter().any(|m| m.1 == "s1/y.nxs" && m.2 == 0), "a copy never verified counts for nothing");
+    let below = |b: &str| found(&l, &Search { below: Some(b.into()), ..Search::default() }).len();
+    assert_eq!((below("/data/exp/s1"), below("/data/exp/s"), below("/data")), (4, 0, 5));
+    let source = Path::new("/data/exp/s1/x.nxs");
+    assert_eq!(
+        l.copies_of_source(source, 2, 1_700_000_000_000_000_000).unwrap(),
+        Some(2),
+        "times differ by a rounding"
+    );
+    assert_eq!(l.copies_of_source(source, 3, 1_700_000_000_123_456_789).unwrap(), None, "another size is another file");
+    assert_eq!(l.copies_of_source(source, 2, 1_800_000_000_000_000_000).unwrap(), None);
+}
+
+#[test]
+fn a_known_verification_stays_unless_the_content_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("l.sqlite");
+    let v = volume(Some("AAAA-0001"), "/m");
+    let state = || {
+        let l = Ledger::open(&path).unwrap();
+        let d = l.disks().unwrap();
+        (d[0].files, d[0].unverified, d[0].verified_since)
+    };
+    record(&path, &v, &[copy(b"a", "1", Some(5))]).unwrap();
+    record(&path, &v, &[copy(b"a", "1", None)]).unwrap();
+    assert_eq!(state(), (1, 0, Some(5)));
+    record(&path, &v, &[copy(b"a", "1", Some(8))]).unwrap();
+    assert_eq!(state(), (1, 0, Some(8)));
+    record(&path, &v, &[copy(b"a", "2", None)]).unwrap();
+    assert_eq!(state(), (1, 1, None));
+    let mut l = Ledger::open(&path).unwrap();
+    let d = l.disk(&v).unwrap();
+    assert_eq!(l.names_on(d).unwrap(), [b"a".to_vec()]);
+    l.forget(d, &[b"a".to_vec()]).unwrap();
+    drop(l);
+    assert_eq!(state().0, 0);
+}
+
+#[test]
+fn damaged_foreign_and_locked_files_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("l.sqlite");
+    std::fs::write(&path, vec![b'x'; 5000]).unwrap();
+    let e = Ledger::open(&path).err().unwrap();
+    assert!(e.to_string().contains("damaged") && e.advice().unwrap().contains("rebuild"), "{e}");
+    std::fs::remove_file(&path).unwrap();
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+    let e = Ledger::open_or_create(&path).err().unwrap();
+    assert!(e.to_string().contains("another program"), "{e}");
+    std::fs::remove_file(&path).unwrap();
+    let v = volume(Some("AAAA-0001"), "/m");
+    let many: Vec<Copy> = (0..2000).map(|i| copy(format!("s/{i}").as_bytes(), &i.to_string(), None)).collect();
+    record(&path, &v, &many).unwrap();
+    // A page in the middle overwritten: found by the check, an error and no panic anywhere.
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 4096].fill(0xa5);
+    let broken = dir.path().join("broken.sqlite");
+    std::fs::write(&broken, &bytes).unwrap();
+    let l = Ledger::open(&broken).unwrap();
+    assert!(l.check().unwrap_err().to_string().contains("damaged"));
+    for cut in [0, 1, 50, 100, 4096, bytes.len() / 2] {
+        std::fs::write(&broken, &bytes[..cut]).unwrap();
+        if let Ok(l) = Ledger::open(&broken) {
+            assert!(l.check().is_err() || l.disks().is_ok());
+        }
+    }
+    // Another program holds it.
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let e = Ledger::at(&path, flags, Duration::from_millis(50)).err().unwrap();
+    assert!(e.to_string().contains("another program is writing") && e.advice().is_some(), "{e}");
+    other.execute_batch("ROLLBACK; BEGIN IMMEDIATE").unwrap();
+    // While it writes, it can be read.
+    let mut l = Ledger::at(&path, flags, Duration::from_millis(50)).unwrap();
+    assert_eq!(l.disks().unwrap()[0].files, 2000);
+    assert!(l.disk(&v).unwrap_err().to_string().contains("another program is writing"));
+    other.execute_batch("ROLLBACK").unwrap();
+    l.disk(&v).unwrap();
+}
+
+#[test]
+fn two_writers_lose_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("l.sqlite");
+    std::thread::scope(|s| {
+        for t in 0..4 {
+            let path = &path;
+            s.spawn(move || {
+                let v = volume(Some(&format!("AAAA-000{t}")), "/m");
+                for i in 0..5 {
+                    record(path, &v, &[copy(format!("s/{i}").as_bytes(), &format!("{t}{i}"), Some(1))]).unwrap();
+                }
+            });
+        }
+    });
+    let disks = Ledger::open(&path).unwrap().disks().unwrap();
+    assert_eq!((disks.len(), disks.iter().map(|d| d.files).sum::<u64>()), (4, 20));
+}
+
+#[test]
+fn scans_have_names() {
+    assert_eq!(scan_of(Path::new("/d/exp"), b"s1/tiff/0.tif"), "s1");
+    assert_eq!(scan_of(Path::new("/d/s1"), b"s1.nxs"), "s1");
+    assert_eq!(scan_of(Path::new("/"), b"x"), "");
+}
+
+#[test]
+fn exports_hold_every_file_and_escape_every_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("l.sqlite");
+    let mut v = volume(Some("AAAA-0001"), "/m");
+    v.label = Some("<b>&DISK".into());
+    record(&path, &v, &[copy(b"s<1>/a,\"b\"\n.vol", "1", Some(5)), copy(b"s2/\xff", "2", None)]).unwrap();
+    let l = Ledger::open(&path).unwrap();
+    let out = dir.path().join("l.csv");
+    assert_eq!(export::csv(&l, &Search::default(), &out, false).unwrap(), 2);
+    assert!(export::csv(&l, &Search::default(), &out, false).is_err());
+    let text = std::fs::read_to_string(&out).unwrap();
+    let (head, rows) = crate::ops::tables::read_csv(&text, &out).unwrap();
+    assert_eq!(head, export::COLUMNS);
+    assert_eq!((rows.len(), rows[0].1[2].as_str(), rows[1].1[2].as_str()), (2, "s<1>/a,\"b\"\n.vol", "s2/\u{fffd}"));
+    let page = dir.path().join("l.html");
+    export::html(&l, &page, false, |n| n.to_string()).unwrap();
+    let text = std::fs::read_to_string(&page).unwrap();
+    assert!(text.contains("s&lt;1&gt;") && text.contains("&lt;b&gt;&amp;DISK") && !text.contains("<b>"));
+}
