@@ -6,7 +6,7 @@ use crate::correct::Combine;
 use crate::ops::picture::Window;
 use crate::ops::recon::{
     AxisChoice, AxisRange, Done, FieldChoice, Floor, Look, LookPlan, Plan, Request, Shifts, SliceChoice, Sweep,
-    execute, floor, look, plan, plan_look, plan_sweep, sweep,
+    SweepPlan, execute, floor, look, plan, plan_look, plan_sweep, sweep,
 };
 use crate::ops::view::{Roi, SliceRange};
 use crate::quantise::{Depth, GreyMap, NonFinite};
@@ -89,9 +89,16 @@ struct GeometryArgs {
     /// Detector pixel size, µm
     #[arg(long, value_name = "UM")]
     pixel_size: Option<f64>,
-    /// Edge of the square slices, voxels
-    #[arg(long, value_name = "N")]
-    size: Option<usize>,
+    /// How far the rotation axis leans against the detector's columns, degrees: positive towards higher columns at higher
+    /// rows; --axis is its column in the middle row
+    #[arg(long, value_name = "DEG", default_value_t = 0.0, allow_hyphen_values = true)]
+    tilt: f64,
+    /// Voxels of N detector pixels: rows are averaged, within the slice what the voxels cannot show is left out
+    #[arg(long, value_name = "N", value_parser = parse_bin)]
+    bin: Option<usize>,
+    /// Size of the slices in voxels: the edge of a square, or columns x rows
+    #[arg(long, value_name = "N|WxH", value_parser = parse_size)]
+    size: Option<[usize; 2]>,
     /// Keep the detector's frame instead of putting the axis in the middle
     #[arg(long)]
     detector_frame: bool,
@@ -185,6 +192,18 @@ fn parse_axis(text: &str) -> std::result::Result<AxisChoice, String> {
             Ok(v) if v.is_finite() => Ok(AxisChoice::At(v)),
             _ => Err("write a column number, 'find' or 'auto'".into()),
         },
+    }
+}
+
+fn parse_bin(text: &str) -> std::result::Result<usize, String> {
+    text.parse().ok().filter(|n| (1..=64).contains(n)).ok_or_else(|| "write a whole number, 1 to 64".into())
+}
+
+fn parse_size(text: &str) -> std::result::Result<[usize; 2], String> {
+    let (w, h) = text.split_once('x').unwrap_or((text, text));
+    match (w.trim().parse(), h.trim().parse()) {
+        (Ok(w), Ok(h)) if w > 0 && h > 0 => Ok([w, h]),
+        _ => Err("write N or WxH, for example 2048 or 2048x1024".into()),
     }
 }
 
@@ -326,10 +345,9 @@ impl Recon {
             match context.json {
                 true => output::json(&plan)?,
                 false => output::print(&format!(
-                    "{}with {} axes, {} at a time\n",
+                    "{}with {}\n",
                     look_plan_text(&plan.look),
-                    plan.axes_px.len(),
-                    plan.at_a_time
+                    axes_text(plan.axes_px.len(), plan.coarser, plan.finalists)
                 ))?,
             }
             return Ok(Exit::Done);
@@ -338,7 +356,7 @@ impl Recon {
         done.warnings.iter().for_each(|w| context.warn(w));
         match context.json {
             true => output::json(&done)?,
-            false if !context.quiet => output::print(&sweep_text(&done))?,
+            false if !context.quiet => output::print(&sweep_text(&plan, &done))?,
             false => {}
         }
         Ok(Exit::Done)
@@ -355,7 +373,7 @@ impl Recon {
             to: self.writing.to.clone(),
             create: self.writing.create(CreateOptions::new(shape, DType::F32)),
             axis: self.axis,
-            slices: self.quick.slice.map(one).or(self.slices),
+            slices: self.quick.slice.map(|n| rows(n, g.bin.unwrap_or(1))).or(self.slices),
             roi: self.roi.clone(),
             shifts: g.shifts.as_deref().map(Shifts::read).transpose()?,
             range_deg: g.range,
@@ -363,6 +381,8 @@ impl Recon {
             angle_offset_deg: g.angle_offset,
             pixel_um: g.pixel_size,
             size: g.size,
+            bin: g.bin,
+            tilt_deg: g.tilt,
             detector_frame: g.detector_frame,
             field: match g.field {
                 FieldArg::Auto => FieldChoice::Auto,
@@ -437,9 +457,9 @@ fn compare_text(f: &Floor, d: &Done) -> String {
     )
 }
 
-/// One slice as a range.
-fn one(n: usize) -> SliceRange {
-    SliceRange { start: Some(n), end: n.checked_add(1), step: None }
+/// The detector rows of one slice as a range.
+fn rows(first: usize, bin: usize) -> SliceRange {
+    SliceRange { start: Some(first), end: first.checked_add(bin), step: None }
 }
 
 fn look_plan_text(p: &LookPlan) -> String {
@@ -477,13 +497,24 @@ fn look_text(p: &LookPlan, d: &Look) -> String {
     )
 }
 
-fn sweep_text(d: &Sweep) -> String {
-    let mut t = format!("{}: row {} with {} axes\n", d.output.display(), d.row, d.axes.len());
-    t += "      axis     entropy   variation\n";
+/// How many axes are compared, and how.
+fn axes_text(axes: usize, coarser: usize, finalists: usize) -> String {
+    match coarser {
+        1 => format!("{axes} axes"),
+        n => format!("{axes} axes, compared in voxels {n} times larger, the best {finalists} again in full"),
+    }
+}
+
+fn sweep_text(p: &SweepPlan, d: &Sweep) -> String {
+    let how = axes_text(d.axes.len(), p.coarser, p.finalists);
+    let mut t = format!("{}: row {} with {how}\n", d.output.display(), d.row);
+    t += "      axis     entropy   variation";
+    t += if p.finalists > 0 { "     in full\n" } else { "\n" };
     for a in &d.axes {
+        let full = a.full.map(|f| format!("  {:>10.4}", f.entropy)).unwrap_or_default();
         let marks = [(d.best_axis_px, "  <- best"), (d.least_variation_axis_px, "  <- least variation")];
         let mark: String = marks.iter().filter(|m| m.0 == a.axis_px).map(|m| m.1).collect();
-        t += &format!("{:>10.3}  {:>10.4}  {:>10.6}{mark}\n", a.axis_px, a.score.entropy, a.score.variation);
+        t += &format!("{:>10.3}  {:>10.4}  {:>10.6}{full}{mark}\n", a.axis_px, a.score.entropy, a.score.variation);
     }
     t += &format!("best axis {}\n", human::number(d.best_axis_px));
     t += &format!(

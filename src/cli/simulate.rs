@@ -33,6 +33,9 @@ pub struct Simulate {
     /// Rotation axis relative to the middle of the detector, columns [default: 0, or 0.35 × size for an extended field]
     #[arg(long, value_name = "PX", allow_hyphen_values = true)]
     axis_offset: Option<f64>,
+    /// How far the axis leans against the detector's columns, degrees: positive towards higher columns at higher rows
+    #[arg(long, value_name = "DEG", default_value_t = 0.0, allow_hyphen_values = true)]
+    tilt: f64,
     /// Extended field: the sample is wider than the detector
     #[arg(long)]
     extended: bool,
@@ -156,6 +159,7 @@ impl Tool for Simulate {
             rows: self.rows.unwrap_or((self.size / 2).max(1)),
             projections: self.projections.unwrap_or((self.size * 3).div_ceil(2)),
             range_deg: self.range.unwrap_or(if self.extended { 360.0 } else { 180.0 }),
+            tilt_deg: self.tilt,
             axis_offset_px: self.axis_offset.unwrap_or(if self.extended { 0.35 * self.size as f64 } else { 0.0 }),
             extended: self.extended,
             pixel_um: self.pixel_size,

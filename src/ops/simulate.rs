@@ -35,6 +35,8 @@ pub struct Request {
     pub range_deg: f64,
     /// Axis relative to the middle of the detector, columns.
     pub axis_offset_px: f64,
+    /// How far the axis leans towards higher columns on its way to higher rows, degrees.
+    pub tilt_deg: f64,
     /// The sample fills the extended field rather than the detector.
     pub extended: bool,
     /// Pixel size, µm.
@@ -128,7 +130,16 @@ pub fn plan(request: &Request, budget: Budget) -> Result<Plan> {
     let radius_cm = radius * r.pixel_um * 1e-4;
     let mu = r.mu_per_cm.unwrap_or(0.4 / radius_cm);
     let phantom = Phantom::new(r.kind, 0.96 * radius, r.rows, mu, r.camera.seed);
-    let view = View { rows: r.rows, cols: r.cols, rotation_axis_px: axis, pixel_size_um: r.pixel_um };
+    if r.tilt_deg.is_nan() || r.tilt_deg.abs() > 20.0 {
+        return Err(Error::caller("the tilt is out of range").expected("-20 to 20 degrees").found(r.tilt_deg));
+    }
+    let view = View {
+        rows: r.rows,
+        cols: r.cols,
+        rotation_axis_px: axis,
+        pixel_size_um: r.pixel_um,
+        tilt_rad: r.tilt_deg.to_radians(),
+    };
     if let Some(bad) = r.camera.lost.iter().find(|k| **k >= r.projections) {
         return Err(Error::caller("a lost frame lies outside the scan")
             .expected(format!("below {}", r.projections))

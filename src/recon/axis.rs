@@ -439,7 +439,7 @@ mod tests {
     #[test]
     fn finds_the_axis_of_a_half_turn() {
         for (axis, photons) in [(159.5, None), (150.3, Some(1.0)), (171.85, Some(0.2))] {
-            let view = View { rows: 40, cols: 320, rotation_axis_px: axis, pixel_size_um: 10.0 };
+            let view = View { rows: 40, cols: 320, rotation_axis_px: axis, pixel_size_um: 10.0, tilt_rad: 0.0 };
             let f = frames(&view, 145.0, &[0.2, 0.2 + PI], photons);
             let pair = Pair { first: &f[0], opposite: &f[1], mismatch_rad: 0.0 };
             let e = find(&[pair], 40, 320, &AxisOptions::centred(320)).unwrap();
@@ -453,7 +453,7 @@ mod tests {
     #[test]
     fn finds_the_axis_of_an_extended_field_from_several_pairs() {
         for axis in [270.4, 31.7] {
-            let view = View { rows: 32, cols: 300, rotation_axis_px: axis, pixel_size_um: 10.0 };
+            let view = View { rows: 32, cols: 300, rotation_axis_px: axis, pixel_size_um: 10.0, tilt_rad: 0.0 };
             let angles: Vec<f64> = (0..72).map(|k| f64::from(k) * TAU / 72.0).collect();
             let pairs = opposite_pairs(&angles, 4);
             assert_eq!(pairs.len(), 4);
@@ -472,7 +472,7 @@ mod tests {
 
     #[test]
     fn a_scan_that_stops_a_step_short_is_extrapolated() {
-        let view = View { rows: 40, cols: 320, rotation_axis_px: 166.2, pixel_size_um: 10.0 };
+        let view = View { rows: 40, cols: 320, rotation_axis_px: 166.2, pixel_size_um: 10.0, tilt_rad: 0.0 };
         let angles: Vec<f64> = (0..180).map(|k| f64::from(k) * PI / 180.0).collect();
         let pairs = opposite_pairs(&angles, 3);
         let used: Vec<f64> = pairs.iter().flat_map(|p| [angles[p.first], angles[p.opposite]]).collect();
@@ -488,7 +488,7 @@ mod tests {
 
     #[test]
     fn a_range_that_misses_the_axis_and_empty_frames_are_errors() {
-        let view = View { rows: 16, cols: 320, rotation_axis_px: 150.3, pixel_size_um: 10.0 };
+        let view = View { rows: 16, cols: 320, rotation_axis_px: 150.3, pixel_size_um: 10.0, tilt_rad: 0.0 };
         let f = frames(&view, 145.0, &[0.0, PI], None);
         let pair = Pair { first: &f[0], opposite: &f[1], mismatch_rad: 0.0 };
         let narrow = AxisOptions { min_px: 152.0, max_px: 158.0, ..AxisOptions::centred(320) };

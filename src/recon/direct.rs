@@ -24,7 +24,7 @@ pub(super) struct Direct {
     axis: (f64, f64),
 }
 
-/// Stored column of a voxel: `x * cos + y * sin + offset`.
+/// Stored column of a voxel: `x * cos + y * sin + offset`, x and y in voxels.
 struct Ray {
     cos: f64,
     sin: f64,
@@ -45,10 +45,15 @@ impl Direct {
     pub(super) fn new(g: &Geometry, o: &Options, span: (i64, i64), masked: bool) -> Self {
         let roi = g.roi();
         let (cx, cy) = g.axis_voxel();
+        let bin = g.output.bin as f64;
         let (xs, ys) = ([roi.x0 as f64 - cx, roi.x1 as f64 - 1.0 - cx], [cy - roi.y0 as f64, cy - roi.y1 as f64 + 1.0]);
+        let direction = |k: usize| {
+            let (sin, cos) = g.angle_of(k).sin_cos();
+            (sin * bin, cos * bin)
+        };
         let (mut min, mut max) = (f64::INFINITY, f64::NEG_INFINITY);
         for k in 0..g.angles_rad.len() {
-            let (sin, cos) = g.angle_of(k).sin_cos();
+            let (sin, cos) = direction(k);
             for (x, y) in xs.iter().flat_map(|x| ys.iter().map(move |y| (x, y))) {
                 let u = x * cos + y * sin + g.axis_of(k);
                 min = min.min(u);
@@ -64,7 +69,7 @@ impl Direct {
         let hi = (max.floor() as i64 + 1).clamp(lo, span.1);
         let angles = (0..g.angles_rad.len())
             .map(|k| {
-                let (sin, cos) = g.angle_of(k).sin_cos();
+                let (sin, cos) = direction(k);
                 Ray { cos, sin, offset: g.axis_of(k) - lo as f64 + 1.0 }
             })
             .collect();

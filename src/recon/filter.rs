@@ -93,6 +93,18 @@ impl Filter {
     }
 }
 
+/// Takes out of a response on `0..=len/2` what voxels of `bin` columns cannot show: the frequencies beyond theirs, and
+/// half of the highest one, as every discrete transform holds it.
+pub(super) fn low_pass(response: &mut [f64], len: usize, bin: usize) {
+    if bin > 1 {
+        let last = len / (2 * bin);
+        response[last + 1..].fill(0.0);
+        if last * 2 * bin == len {
+            response[last] *= 0.5;
+        }
+    }
+}
+
 /// The ramp in space, for lag `n` on a circle of `len`: 1/4 at 0, −1/(πn)² at odd lags, 0 at even ones.
 pub(super) fn ramp_kernel(n: usize, len: usize) -> f64 {
     let d = n.min(len - n);

@@ -1,11 +1,15 @@
 //! Where detector, axis and voxels are. Guarantees that a [`Geometry`] that passed [`Geometry::check`] has finite
 //! numbers of workable size; leaves filters, units and numerical choices to [`super::Options`].
 
+use super::Mask;
+use rayon::prelude::*;
 use std::f64::consts::{PI, TAU};
 use tomokit_formats::{Error, Result};
 
 /// Largest detector width, image edge and |axis position| accepted: keeps every index inside 32 bits with room to spare.
 const MAX_EDGE: usize = 1 << 20;
+/// Largest voxel, detector pixels.
+const MAX_BIN: usize = 64;
 
 /// Which rays the detector sees.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -30,7 +34,7 @@ pub enum Centre {
     /// The slice has the detector's frame: the axis at voxel `(rotation_axis_px, rotation_axis_px)`, so that column j
     /// of the slice lies under detector column j at angle 0.
     Detector,
-    /// At this voxel (column, row), fractional allowed.
+    /// At this voxel (column, row), fractional allowed, counted in voxels.
     At {
         /// Column of the axis.
         x: f64,
@@ -63,6 +67,9 @@ pub struct Output {
     pub centre: Centre,
     /// Part to make; `None` = all. Its values equal the cut-out of the full slice.
     pub roi: Option<Roi>,
+    /// Edge of a voxel in detector pixels, at least 1. Larger voxels hold the slice without the frequencies that they
+    /// cannot show: nothing is folded back, and nothing else is lost. Voxels are counted in this size.
+    pub bin: usize,
 }
 
 /// Detector, angles, axis and output of a parallel-beam scan.
@@ -88,7 +95,7 @@ pub struct Geometry {
 impl Geometry {
     /// A full-field scan whose slice is `cols` × `cols` with the axis in the middle.
     pub fn new(cols: usize, angles_rad: Vec<f64>, rotation_axis_px: f64) -> Self {
-        let output = Output { nx: cols, ny: cols, centre: Centre::Axis, roi: None };
+        let output = Output { nx: cols, ny: cols, centre: Centre::Axis, roi: None, bin: 1 };
         Geometry {
             cols,
             angles_rad,
@@ -106,6 +113,28 @@ impl Geometry {
         let edge = (2.0 * (self.far_px() + 0.5)).floor().clamp(1.0, MAX_EDGE as f64) as usize;
         self.output.nx = edge;
         self.output.ny = edge;
+        self
+    }
+
+    /// The same slice in voxels of `bin` detector pixels, as many as fit whole; of a region, those it touches.
+    pub fn binned(mut self, bin: usize) -> Self {
+        let o = &mut self.output;
+        let old = o.bin;
+        let to = |n: usize| (n * old / bin.max(1)).max(1);
+        if let Centre::At { x, y } = &mut o.centre {
+            // Voxel 0 begins where voxel 0 began.
+            let moved = |c: f64| ((c + 0.5) * old as f64) / bin as f64 - 0.5;
+            (*x, *y) = (moved(*x), moved(*y));
+        }
+        (o.nx, o.ny, o.bin) = (to(o.nx), to(o.ny), bin);
+        if let Some(r) = &mut o.roi {
+            let part = |a: &mut usize, b: &mut usize, n: usize| {
+                *b = (*b * old).div_ceil(bin.max(1)).clamp(1, n);
+                *a = (*a * old / bin.max(1)).min(*b - 1);
+            };
+            part(&mut r.x0, &mut r.x1, o.nx);
+            part(&mut r.y0, &mut r.y1, o.ny);
+        }
         self
     }
 
@@ -159,6 +188,11 @@ impl Geometry {
                     .found(v));
             }
         }
+        if !(1..=MAX_BIN).contains(&o.bin) {
+            return Err(Error::caller("the voxels' size is out of range")
+                .expected(format!("1 to {MAX_BIN} detector pixels"))
+                .found(o.bin));
+        }
         if let Centre::At { x, y } = o.centre
             && !(x.abs() <= reach && y.abs() <= reach)
         {
@@ -189,7 +223,11 @@ impl Geometry {
     pub fn axis_voxel(&self) -> (f64, f64) {
         match self.output.centre {
             Centre::Axis => ((self.output.nx as f64 - 1.0) / 2.0, (self.output.ny as f64 - 1.0) / 2.0),
-            Centre::Detector => (self.rotation_axis_px, self.rotation_axis_px),
+            Centre::Detector => {
+                let b = self.output.bin as f64;
+                let c = (self.rotation_axis_px - (b - 1.0) / 2.0) / b;
+                (c, c)
+            }
             Centre::At { x, y } => (x, y),
         }
     }
@@ -250,31 +288,62 @@ impl Geometry {
         t * t * (3.0 - 2.0 * t)
     }
 
-    /// Half-open columns of the full slice, for row `i`, whose centres every projection sees (within half a pixel of
+    /// Half-open columns of the full slice, for every row, whose centres every projection sees (within half a pixel of
     /// its end columns). For an extended field: the circle swept by the far end of the detector.
     ///
     /// The intersection of strips is convex, so one interval per row describes it exactly.
-    pub fn seen_columns(&self, i: usize) -> (usize, usize) {
+    pub fn seen(&self) -> Vec<(usize, usize)> {
+        let strips: Vec<Strip> = match self.field {
+            Field::Full => (0..self.angles_rad.len()).map(|k| Strip::of(self, k)).collect(),
+            Field::Extended { .. } => Vec::new(),
+        };
+        (0..self.output.ny).into_par_iter().with_min_len(16).map(|i| self.seen_in(i, &strips)).collect()
+    }
+
+    /// What a mask leaves of every row; `None` if all.
+    pub(super) fn masked(&self, mask: Mask) -> Option<Vec<(usize, usize)>> {
+        if mask == Mask::Off {
+            return None;
+        }
+        let mut rows = self.seen();
+        if mask == Mask::SeenInSquare && self.field == Field::Full {
+            let near = self.rotation_axis_px.min(self.cols as f64 - 1.0 - self.rotation_axis_px);
+            let half = near / self.output.bin as f64;
+            let (cx, cy) = self.axis_voxel();
+            let part = |c: f64, n: usize| {
+                let at = |v: f64| (v - 1e-9).ceil().clamp(0.0, n as f64) as usize;
+                (at(c - half - 0.5), at(c + half - 0.5))
+            };
+            let (x, y) = (part(cx, self.output.nx), part(cy, self.output.ny));
+            for (i, (a, b)) in rows.iter_mut().enumerate() {
+                (*a, *b) = ((*a).max(x.0), (*b).min(x.1));
+                if *a >= *b || i < y.0 || i >= y.1 {
+                    (*a, *b) = (0, 0);
+                }
+            }
+        }
+        Some(rows)
+    }
+
+    fn seen_in(&self, i: usize, strips: &[Strip]) -> (usize, usize) {
         let (cx, cy) = self.axis_voxel();
-        let y = cy - i as f64;
+        let bin = self.output.bin as f64;
+        let y = (cy - i as f64) * bin;
         let (mut lo, mut hi) = (f64::NEG_INFINITY, f64::INFINITY);
         match self.field {
             Field::Full => {
-                for k in 0..self.angles_rad.len() {
-                    let (sin, cos) = self.angle_of(k).sin_cos();
-                    let base = y * sin + self.axis_of(k);
-                    let (mut a, mut b) = (-0.5 - base, self.cols as f64 - 0.5 - base);
-                    if cos.abs() < 1e-9 {
-                        // A strip parallel to the row holds all of it or nothing.
-                        if a > 1e-9 || b < -1e-9 {
-                            return (0, 0);
-                        }
-                        continue;
-                    }
-                    (a, b) = (a / cos, b / cos);
-                    lo = lo.max(a.min(b));
-                    hi = hi.min(a.max(b));
+                // Plain comparisons, so that the loop goes into vector registers.
+                let (mut blocked, mut l, mut h) = (false, lo, hi);
+                for s in strips {
+                    let (a, b) = (s.first + y * s.slope, s.last + y * s.slope);
+                    l = if a > l { a } else { l };
+                    h = if b < h { b } else { h };
+                    blocked |= (y * s.along + s.from > 1e-9) | (y * s.along + s.to < -1e-9);
                 }
+                if blocked {
+                    return (0, 0);
+                }
+                (lo, hi) = (l, h);
             }
             Field::Extended { .. } => {
                 let r = self.far_px() + 0.5;
@@ -286,9 +355,32 @@ impl Geometry {
             }
         }
         let nx = self.output.nx as f64;
-        let first = (lo + cx - 1e-9).ceil().clamp(0.0, nx);
-        let end = ((hi + cx + 1e-9).floor() + 1.0).clamp(0.0, nx);
+        let first = (lo / bin + cx - 1e-9).ceil().clamp(0.0, nx);
+        let end = ((hi / bin + cx + 1e-9).floor() + 1.0).clamp(0.0, nx);
         if first >= end { (0, 0) } else { (first as usize, end as usize) }
+    }
+}
+
+/// What one projection sees: `first + y slope <= x <= last + y slope`, pixels from the axis. A strip along the rows
+/// holds all of a row or nothing: then `from + y along <= 0 <= to + y along` decides, which is true of all others.
+struct Strip {
+    first: f64,
+    last: f64,
+    slope: f64,
+    from: f64,
+    to: f64,
+    along: f64,
+}
+
+impl Strip {
+    fn of(g: &Geometry, k: usize) -> Strip {
+        let (sin, cos) = g.angle_of(k).sin_cos();
+        let (a, b) = (-0.5 - g.axis_of(k), g.cols as f64 - 0.5 - g.axis_of(k));
+        if cos.abs() < 1e-9 {
+            return Strip { first: f64::NEG_INFINITY, last: f64::INFINITY, slope: 0.0, from: a, to: b, along: -sin };
+        }
+        let (first, last) = ((a / cos).min(b / cos), (a / cos).max(b / cos));
+        Strip { first, last, slope: -sin / cos, from: 0.0, to: 0.0, along: 0.0 }
     }
 }
 
@@ -358,10 +450,11 @@ mod tests {
     #[test]
     fn seen_region_equals_the_test_of_every_voxel() {
         let mut g = Geometry::new(33, Geometry::uniform_angles(20, PI), 13.2);
-        g.output = Output { nx: 37, ny: 41, centre: Centre::At { x: 17.0, y: 22.5 }, roi: None };
+        g.output = Output { nx: 37, ny: 41, centre: Centre::At { x: 17.0, y: 22.5 }, roi: None, bin: 1 };
+        // Projections along the rows.
+        (g.angles_rad[3], g.angles_rad[7]) = (PI / 2.0, -PI / 2.0);
         let mut inside = 0;
-        for i in 0..41 {
-            let (a, b) = g.seen_columns(i);
+        for (i, (a, b)) in g.seen().into_iter().enumerate() {
             for j in 0..37 {
                 let seen = (0..20).all(|k| {
                     let t = g.angle_of(k);

@@ -29,6 +29,9 @@ pub enum Unit {
 pub enum Mask {
     /// Exactly zero there (PyHST2's ZEROOFFMASK).
     Seen,
+    /// The same, and zero outside the square around the circle of the nearer end of the detector, half a voxel before
+    /// the axis, as PyHST2 does.
+    SeenInSquare,
     /// Keep what comes out.
     Off,
 }
@@ -116,13 +119,14 @@ impl Options {
     /// 1.0000, offset below 0.002 cm⁻¹, rms of the difference 0.4 % of the standard deviation, on the region PyHST2
     /// fills. What it takes: |f| sampled on `2 * 2^ceil(log2(2 cols))` points (half that length leaves an offset of
     /// 0.28 cm⁻¹, the discretised ramp one of −0.09), edge padding, and positions rounded to quarter columns (with
-    /// plain linear interpolation: correlation 0.9993). Its mask is not reproduced exactly: for a half turn the region
-    /// seen by all projections is not a circle, and PyHST2 cuts it by the inscribed square as well.
+    /// plain linear interpolation: correlation 0.9993). Its mask, the region seen by all
+    /// projections cut by a square, is reproduced to 99.4 % of the voxels.
     pub fn pyhst(pixel_size_um: f64) -> Self {
         Options {
             filter: Filter::RampPyhst,
             backend: Backend::Direct,
             interpolation: Interpolation::Quarter,
+            mask: Mask::SeenInSquare,
             unit: Unit::PerCm,
             pixel_size_um: Some(pixel_size_um),
             ..Options::default()

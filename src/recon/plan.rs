@@ -2,10 +2,10 @@
 //! any number of threads and in any batch; leaves reading, correcting and writing to the caller.
 
 use super::direct::{Direct, TILE, Tile};
-use super::gridding::{self, Gridding};
+use super::gridding::{self, Gridding, Input};
 use super::rowfilter::{RowFilter, RowScratch};
 use super::simd::Simd;
-use super::{Backend, Geometry, Mask, Options};
+use super::{Backend, Centre, Field, Geometry, Options};
 use rayon::prelude::*;
 use tomokit_formats::{Error, Result};
 
@@ -82,6 +82,8 @@ pub struct FbpPlan {
     engine: Engine,
     /// Half-open seen columns of every row of the full slice, if voxels outside are to be zero.
     seen: Option<Vec<(usize, usize)>>,
+    /// Least and largest of the axes that may be asked for.
+    axes_px: (f64, f64),
     simd: Simd,
 }
 
@@ -91,21 +93,43 @@ impl FbpPlan {
     /// # Errors
     /// Impossible geometry or options ([`Geometry::check`], [`Options::check`]).
     pub fn new(geometry: &Geometry, options: &Options) -> Result<Self> {
+        Self::for_axes(geometry, options, &[])
+    }
+
+    /// As [`FbpPlan::new`], for [`FbpPlan::execute_axes`] with these axes.
+    ///
+    /// # Errors
+    /// As [`FbpPlan::new`] with each of the axes; more than one of them with the direct back end, with slices in the
+    /// detector's frame, or on both sides of the middle of an extended field.
+    pub fn for_axes(geometry: &Geometry, options: &Options, axes_px: &[f64]) -> Result<Self> {
+        for a in axes_px {
+            let g = Geometry { rotation_axis_px: *a, ..geometry.clone() };
+            g.check()?;
+            if matches!(g.field, Field::Extended { .. }) && g.axis_on_right() != geometry.axis_on_right() {
+                return Err(Error::caller("the axes lie on both sides of the middle of an extended field")
+                    .expected(format!("on the side of column {}", geometry.rotation_axis_px))
+                    .found(a));
+            }
+        }
+        if !axes_px.is_empty() && options.backend == Backend::Direct {
+            return Err(Error::caller("several axes at a time are for the gridding back end"));
+        }
+        if !axes_px.is_empty() && geometry.output.centre == Centre::Detector {
+            return Err(Error::caller("several axes at a time need slices with the axis at a fixed voxel"));
+        }
         geometry.check()?;
         options.check()?;
-        let seen = match options.mask {
-            Mask::Off => None,
-            Mask::Seen => Some((0..geometry.output.ny).map(|i| geometry.seen_columns(i)).collect()),
-        };
+        let seen = geometry.masked(options.mask);
         let engine = match options.backend {
-            Backend::Gridding => Engine::Gridding(Box::new(Gridding::of(geometry, options)?)),
+            Backend::Gridding => Engine::Gridding(Box::new(Gridding::of(geometry, options, axes_px)?)),
             Backend::Direct => {
                 let filter = RowFilter::new(geometry, options)?;
                 let direct = Direct::new(geometry, options, filter.span(), seen.is_some());
                 Engine::Direct(filter, direct)
             }
         };
-        Ok(FbpPlan { geometry: geometry.clone(), options: *options, engine, seen, simd: Simd::detect() })
+        let axes_px = axes_px.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |r, a| (a.min(r.0), a.max(r.1)));
+        Ok(FbpPlan { geometry: geometry.clone(), options: *options, engine, seen, axes_px, simd: Simd::detect() })
     }
 
     /// The same plan on other vector instructions: for comparison and benchmarks.
@@ -169,7 +193,7 @@ impl FbpPlan {
     pub fn scratch_bytes(&self, batch: usize, workers: usize) -> u64 {
         let lanes = self.lanes_for(batch);
         match &self.engine {
-            Engine::Gridding(g) => g.scratch_bytes(lanes, workers),
+            Engine::Gridding(g) => g.scratch_bytes(lanes, workers, false),
             Engine::Direct(filter, direct) => {
                 let (filtered, tiles, _) = self.scratch_sizes(direct, lanes, workers);
                 4 * (filtered + tiles) + workers.max(1) as u64 * filter.scratch_bytes()
@@ -197,7 +221,7 @@ impl FbpPlan {
         };
         let (filter, direct) = match &self.engine {
             Engine::Gridding(g) => {
-                return g.scratch(lanes, workers).map(|s| Scratch(Buffers::Gridding(s))).ok_or_else(refused);
+                return g.scratch(lanes, workers, false).map(|s| Scratch(Buffers::Gridding(s))).ok_or_else(refused);
             }
             Engine::Direct(filter, direct) => (filter, direct),
         };
@@ -218,7 +242,11 @@ impl FbpPlan {
         })))
     }
 
+    /// Slices that a scratch for `slices` of them works on together.
     fn lanes_for(&self, slices: usize) -> usize {
+        if let Engine::Gridding(_) = &self.engine {
+            return Gridding::lanes_for(self.simd, slices);
+        }
         let mut lanes = 4;
         while lanes < self.simd.lanes() && lanes < slices {
             lanes *= 2;
@@ -268,7 +296,7 @@ impl FbpPlan {
                     let first = done;
                     done += group.len() / self.slice_len();
                     let rows = |lane: usize, k: usize| sinograms.row(first + lane, k, cols);
-                    g.run(self.simd, done - first, &rows, seen, group, scratch);
+                    g.run(self.simd, &Input::Slices(done - first, &rows), seen, group, scratch);
                 }
             }
             (Engine::Direct(filter, direct), Buffers::Direct(scratch))
@@ -288,6 +316,73 @@ impl FbpPlan {
             _ => return Err(Error::caller("the working memory was made for another plan")),
         }
         Ok(())
+    }
+
+    /// Reconstructs one slice with several axes, those of [`FbpPlan::for_axes`] or others between them, to
+    /// `[axis][row][column]`. Every slice has its axis at the same voxel, and equals to rounding what a plan with that axis
+    /// gives, except that the mask is that of the plan's own axis. The projections are read and transformed once.
+    ///
+    /// # Errors
+    /// As [`FbpPlan::execute`]; an axis that the plan was not made for.
+    pub fn execute_axes(
+        &self,
+        sinogram: Sinograms<'_>,
+        axes_px: &[f64],
+        slices: &mut [f32],
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let (n, cols) = (self.geometry.angles_rad.len(), self.geometry.cols);
+        if sinogram.slices != 1 || sinogram.data.len() != n * cols {
+            return Err(Error::caller("the sinogram does not fit the plan")
+                .expected(format!("one slice of {n} projections of {cols} columns"))
+                .found(format!("{} slices, {} values", sinogram.slices, sinogram.data.len())));
+        }
+        if axes_px.len().checked_mul(self.slice_len()) != Some(slices.len()) {
+            return Err(Error::caller("the output does not fit the plan")
+                .expected(format!("{} slices of {} values", axes_px.len(), self.slice_len()))
+                .found(slices.len()));
+        }
+        if let Some(a) = axes_px.iter().find(|a| !(self.axes_px.0..=self.axes_px.1).contains(*a)) {
+            return Err(Error::caller("the plan was not made for this axis")
+                .expected(format!("{} to {}", self.axes_px.0, self.axes_px.1))
+                .found(a));
+        }
+        let (Engine::Gridding(g), Buffers::Gridding(scratch)) = (&self.engine, &mut scratch.0) else {
+            return Err(Error::caller("the working memory was made for another plan"));
+        };
+        if !g.fits_axes(scratch) {
+            return Err(Error::caller("the working memory was made for another plan"));
+        }
+        let rows = |_: usize, k: usize| sinogram.row(0, k, cols);
+        g.prepare(self.simd, &rows, scratch);
+        let lanes = scratch.lanes();
+        for (axes, group) in axes_px.chunks(lanes).zip(slices.chunks_mut(lanes * self.slice_len())) {
+            g.run(self.simd, &Input::Axes(axes, &rows), self.seen.as_deref(), group, scratch);
+        }
+        Ok(())
+    }
+
+    /// Bytes of the working memory of [`FbpPlan::execute_axes`].
+    pub fn axes_scratch_bytes(&self, axes: usize, workers: usize) -> u64 {
+        match &self.engine {
+            Engine::Gridding(g) => g.scratch_bytes(self.lanes_for(axes), workers, true),
+            Engine::Direct(..) => 0,
+        }
+    }
+
+    /// Working memory of [`FbpPlan::execute_axes`] for so many axes (more work with it too) on `workers` threads.
+    ///
+    /// # Errors
+    /// If there is not that much memory, or for the direct back end.
+    pub fn axes_scratch(&self, axes: usize, workers: usize) -> Result<Scratch> {
+        let Engine::Gridding(g) = &self.engine else {
+            return Err(Error::caller("several axes at a time are for the gridding back end"));
+        };
+        let scratch = g.scratch(self.lanes_for(axes), workers, true);
+        scratch.map(|s| Scratch(Buffers::Gridding(s))).ok_or_else(|| {
+            let bytes = self.axes_scratch_bytes(axes, workers);
+            Error::limit(format!("{} MB of working memory are not to be had", bytes >> 20)).hint("try fewer axes")
+        })
     }
 
     /// Filters slices `first..first + count` into `scratch.filtered`; unused lanes are zero.

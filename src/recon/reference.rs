@@ -1,7 +1,7 @@
 //! The slow oracle: filtered backprojection in float64 with plain loops and sums, no FFT, no tiles, no lanes. It shares
 //! only geometry and filter windows with the fast plan, and is what the plan is tested against.
 
-use super::{Backend, Field, Geometry, Interpolation, Mask, Options, Padding, Weights};
+use super::{Backend, Field, Geometry, Interpolation, Options, Padding, Weights};
 use std::f64::consts::PI;
 use tomokit_formats::{Error, Result};
 
@@ -23,7 +23,7 @@ pub fn fbp(geometry: &Geometry, options: &Options, sinogram: &[f64]) -> Result<V
         Backend::Gridding => super::gridding::circle(geometry, options),
     };
     let left = (len - cols) / 2;
-    let kernel = kernel(options, len);
+    let kernel = kernel(options, len, geometry.output.bin);
     let weights = match options.weights {
         Weights::Gaps => geometry.weights(),
         Weights::Equal => vec![geometry.period() / n as f64; n],
@@ -32,6 +32,7 @@ pub fn fbp(geometry: &Geometry, options: &Options, sinogram: &[f64]) -> Result<V
     let roi = geometry.roi();
     let (nx, ny) = geometry.slice_size();
     let (cx, cy) = geometry.axis_voxel();
+    let bin = geometry.output.bin as f64;
     let mut slice = vec![0.0; nx * ny];
     for k in 0..n {
         let row: Vec<f64> = (0..cols).map(|u| sinogram[k * cols + u] * geometry.overlap_weight(k, u as f64)).collect();
@@ -41,9 +42,9 @@ pub fn fbp(geometry: &Geometry, options: &Options, sinogram: &[f64]) -> Result<V
         let waves = if exact { waves(&filtered) } else { Vec::new() };
         let (sin, cos) = geometry.angle_of(k).sin_cos();
         for (i, line) in slice.chunks_exact_mut(nx).enumerate() {
-            let y = cy - (roi.y0 + i) as f64;
+            let y = bin * (cy - (roi.y0 + i) as f64);
             for (j, v) in line.iter_mut().enumerate() {
-                let x = (roi.x0 + j) as f64 - cx;
+                let x = bin * ((roi.x0 + j) as f64 - cx);
                 let mut u = x * cos + y * sin + geometry.axis_of(k) + left as f64;
                 if exact {
                     *v += weights[k] * scale * between(&waves, u / len as f64);
@@ -58,9 +59,9 @@ pub fn fbp(geometry: &Geometry, options: &Options, sinogram: &[f64]) -> Result<V
             }
         }
     }
-    if options.mask == Mask::Seen {
+    if let Some(seen) = geometry.masked(options.mask) {
         for (i, line) in slice.chunks_exact_mut(nx).enumerate() {
-            let (a, b) = geometry.seen_columns(roi.y0 + i);
+            let (a, b) = seen[roi.y0 + i];
             line.iter_mut().enumerate().filter(|(j, _)| !(a..b).contains(&(roi.x0 + j))).for_each(|(_, v)| *v = 0.0);
         }
     }
@@ -107,7 +108,7 @@ fn value(g: &Geometry, o: &Options, row: &[f64], u: i64) -> f64 {
 }
 
 /// The filter in space, by a plain cosine sum over its response.
-fn kernel(o: &Options, len: usize) -> Vec<f64> {
+fn kernel(o: &Options, len: usize, bin: usize) -> Vec<f64> {
     let half = len / 2;
     let cos: Vec<f64> = (0..len).map(|m| (2.0 * PI * m as f64 / len as f64).cos()).collect();
     let response: Vec<f64> = match o.filter {
@@ -117,7 +118,14 @@ fn kernel(o: &Options, len: usize) -> Vec<f64> {
             .map(|k| (0..len).map(|n| super::filter::ramp_kernel(n, len) * cos[k * n % len]).sum::<f64>().max(0.0))
             .collect(),
     };
-    let window = |k: usize| o.filter.window(k as f64 / (half as f64 * o.cutoff));
+    // What voxels of `bin` pixels cannot show is left out, half of what they show in one phase only.
+    let shown = |k: usize| match (2 * bin * k).cmp(&len) {
+        _ if bin == 1 => 1.0,
+        std::cmp::Ordering::Less => 1.0,
+        std::cmp::Ordering::Equal => 0.5,
+        std::cmp::Ordering::Greater => 0.0,
+    };
+    let window = |k: usize| shown(k) * o.filter.window(k as f64 / (half as f64 * o.cutoff));
     (0..len)
         .map(|n| {
             (0..=half)

@@ -53,13 +53,15 @@ impl RowFilter {
             Weights::Gaps => g.weights(),
             Weights::Equal => vec![g.period() / n as f64; n],
         };
+        let mut response = o.filter.response(len, o.cutoff);
+        super::filter::low_pass(&mut response, len, g.output.bin);
         let overlap = matches!(g.field, Field::Extended { .. }).then(|| Overlap::new(g));
         Ok(RowFilter {
             cols: g.cols,
             len,
             left: (len - g.cols) / 2,
             padding: o.padding,
-            response: o.filter.response(len, o.cutoff).iter().map(|v| (v * scale) as f32).collect(),
+            response: response.iter().map(|v| (v * scale) as f32).collect(),
             weights: weights.iter().map(|w| *w as f32).collect(),
             overlap,
             forward: planner.plan_fft_forward(len),

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod geometry;
 mod real;
 mod simulated;
 mod tools;

@@ -263,6 +263,8 @@ pub fn open(c: &Candidate, _: &OpenOptions) -> Result<Opened> {
         damaged: Vec::new(),
         is_attenuation: false,
         zero_clip: None,
+        movement: None,
+        overlap_px: None,
         current: None,
         files: used,
     };

@@ -81,6 +81,11 @@ pub struct Scan {
     pub is_attenuation: bool,
     /// Lower clip of transmission before the logarithm, where the file names one (PyHST2 ZEROCLIPVALUE).
     pub zero_clip: Option<f64>,
+    /// Text file with the movement of every projection (pixels: horizontal, optionally vertical), where the scan names one
+    /// that is to be applied (PyHST2 AXIS_CORRECTION_FILE).
+    pub movement: Option<PathBuf>,
+    /// Columns of the hand-over between opposite projections of an extended field, where the file says (PENTEZONE).
+    pub overlap_px: Option<f64>,
     /// Per-projection machine current, where present; same length as the projections.
     pub current: Option<Vec<f64>>,
     /// Flats or darks that are there but cannot be read, in words. Whoever computes with the scan must refuse then:

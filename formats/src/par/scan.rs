@@ -1,7 +1,7 @@
 //! From a parameter file to the scan it describes: projections, flats with their positions, dark, angles, geometry.
 //!
-//! Guarantees: file numbers are never cut; every file named must exist; what is not applied here (spike filters, axis
-//! drift, normalisation by machine current) is a warning. Leaves to others: reading the images, by whatever format
+//! Guarantees: file numbers are never cut; every file named must exist; what is not applied (spike filters,
+//! phase retrieval, normalisation by machine current …) is a warning by name. Leaves to others: reading the images, by whatever format
 //! the registry finds; and all of PyHST2's reconstruction options.
 //!
 //! Conventions of PyHST2: ROTATION_AXIS_POSITION counts pixels from 0 at the centre of the first column; flat numbers
@@ -78,19 +78,8 @@ pub fn from_par(par: &Par, options: &OpenOptions) -> Result<(Scan, Vec<String>)>
     let angles = angles(par, &base, shape.frames, &mut files)?;
     let pixel = par.f64("IMAGE_PIXEL_SIZE_1")?.filter(|v| *v > 0.0);
     let pixel_vertical = par.f64("IMAGE_PIXEL_SIZE_2")?.filter(|v| *v > 0.0);
-    for key in ["IGNORE_FILE", "CURRENT_NAME", "AXIS_CORRECTION_FILE", "JP2EDF_DIR"] {
-        if par.text(key).is_some_and(|t| !t.is_empty()) {
-            warnings.push(format!("{key} is set and not applied"));
-        }
-    }
-    for key in ["ANGLE_OFFSET", "DO_CCD_FILTER", "DZPERPROJ", "DXPERPROJ", "CONICITY", "DO_AXIS_CORRECTION"] {
-        if par.f64(key)?.is_some_and(|v| v != 0.0) {
-            warnings.push(format!("{key} is set and not applied"));
-        }
-    }
-    if par.value("DOUBLEFFCORRECTION").is_some_and(|v| v.raw != "0") {
-        warnings.push("DOUBLEFFCORRECTION is set and not applied".into());
-    }
+    let movement = movement(par, &base, &mut files, &mut warnings)?;
+    ignored(par, &mut warnings);
     files.insert(0, par.path().to_owned());
     let name = par.path().file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let scan = Scan {
@@ -107,10 +96,72 @@ pub fn from_par(par: &Par, options: &OpenOptions) -> Result<(Scan, Vec<String>)>
         damaged: Vec::new(),
         is_attenuation: !par.bool("TAKE_LOGARITHM")?.unwrap_or(true),
         zero_clip: par.f64("ZEROCLIPVALUE")?,
+        movement,
+        overlap_px: par.f64("PENTEZONE")?.filter(|v| *v > 0.0),
         current: None,
         files,
     };
     Ok((scan, warnings))
+}
+
+/// The movement of the axis, where it is to be applied.
+fn movement(par: &Par, base: &Path, files: &mut Vec<PathBuf>, warnings: &mut Vec<String>) -> Result<Option<PathBuf>> {
+    let Some(name) = par.text("AXIS_CORRECTION_FILE").filter(|t| !t.is_empty()) else { return Ok(None) };
+    if !par.bool("DO_AXIS_CORRECTION")?.unwrap_or(false) {
+        return Ok(None);
+    }
+    let here = par.path().parent().unwrap_or(Path::new(""));
+    let found = [base.join(name), here.join(name), here.join(last_part(name))].into_iter().find(|p| p.is_file());
+    match &found {
+        Some(path) => files.push(path.clone()),
+        None => warnings.push(format!("AXIS_CORRECTION_FILE {name} is not there and not applied")),
+    }
+    Ok(found)
+}
+
+/// Keys that change the data and are not applied, as warnings by name.
+fn ignored(par: &Par, warnings: &mut Vec<String>) {
+    let raw = |key: &str| par.value(key).map(|v| v.raw.trim().trim_matches(['"', '\'']).to_owned());
+    // Each with the value that means "off".
+    let keys = [
+        ("IGNORE_FILE", ""),
+        ("CURRENT_NAME", ""),
+        ("JP2EDF_DIR", ""),
+        ("DO_CCD_FILTER", "0"),
+        ("REFERENCES_HOTPIXEL_THRESHOLD", "0"),
+        ("DOUBLEFFCORRECTION", "0"),
+        ("DOUBLEFFCORRECTION_ONTHEFLY", "0"),
+        ("ONECLIPVALUE", "10"),
+        ("DO_PAGANIN", "0"),
+        ("PUS", "0"),
+        ("DO_RING_FILTER", "0"),
+        ("DO_SINO_FILTER", "0"),
+        ("FW_LEVELS", "0"),
+        ("STRAIGTHEN_SINOS", "0"),
+        ("DXPERPROJ", "0"),
+        ("DZPERPROJ", "0"),
+        ("CONICITY", "0"),
+        ("CONICITY_FAN", "0"),
+        ("NO_SINOGRAM_FILTERING", "0"),
+        ("ITERATIVE_CORRECTIONS", "0"),
+        ("DENOISING_TYPE", "1"),
+        ("DETECTOR_DUTY_RATIO", "1"),
+        ("BINNING", "1"),
+        ("SUMRULE", "0"),
+        ("STEAM_INVERTER", "0"),
+    ];
+    for (key, off) in keys {
+        let Some(found) = raw(key) else { continue };
+        let same = match (found.parse::<f64>(), off.parse::<f64>()) {
+            (Ok(a), Ok(b)) => a == b,
+            _ => found == off || matches!(found.as_str(), "" | "NO" | "None" | "N.A."),
+        };
+        // Iterations are what makes the denoising and its kin matter.
+        let idle = key == "DENOISING_TYPE" && raw("ITERATIVE_CORRECTIONS").is_none_or(|v| v == "0");
+        if !same && !idle {
+            warnings.push(format!("{key} = {found} is not applied"));
+        }
+    }
 }
 
 fn absent(par: &Par, key: &str) -> Error {
@@ -361,6 +412,7 @@ impl References<'_> {
 }
 
 fn angles(par: &Par, base: &Path, n: usize, files: &mut Vec<PathBuf>) -> Result<Angles> {
+    let offset = par.f64("ANGLE_OFFSET")?.unwrap_or(0.0);
     if let Some(name) = par.text("ANGLES_FILE") {
         let path = base.join(name);
         let text = crate::io::read_small_text(&path, 64 << 20)?;
@@ -371,7 +423,7 @@ fn angles(par: &Par, base: &Path, n: usize, files: &mut Vec<PathBuf>) -> Result<
                 let deg: f64 = word.parse().ok().filter(|v: &f64| v.is_finite()).ok_or_else(|| {
                     Error::file(&path, format!("line {} is not readable", i + 1)).expected("degrees").found(word)
                 })?;
-                rad.push(deg.to_radians());
+                rad.push((deg + offset).to_radians());
             }
         }
         if rad.len() != n {
@@ -383,7 +435,7 @@ fn angles(par: &Par, base: &Path, n: usize, files: &mut Vec<PathBuf>) -> Result<
         return Ok(Angles { rad, origin: "ANGLES_FILE".into() });
     }
     let step = par.f64("ANGLE_BETWEEN_PROJECTIONS")?.ok_or_else(|| absent(par, "ANGLE_BETWEEN_PROJECTIONS"))?;
-    let rad = (0..n).map(|i| (step * i as f64).to_radians()).collect();
+    let rad = (0..n).map(|i| (offset + step * i as f64).to_radians()).collect();
     Ok(Angles { rad, origin: "ANGLE_BETWEEN_PROJECTIONS".into() })
 }
 

@@ -51,6 +51,11 @@ fn open(path: &Path, _: &OpenOptions) -> Result<Opened> {
 impl canvas::Canvas {
     /// Writes the picture as a file.
     pub fn save(&self, path: &Path, overwrite: bool) -> Result<PathBuf> {
+        // Most pictures are grey throughout: a third of the bytes.
+        if self.pixels.iter().all(|p| p[0] == p[1] && p[1] == p[2]) {
+            let grey: Vec<u8> = self.pixels.iter().map(|p| p[0]).collect();
+            return encode_gray8(path, self.height, self.width, &grey, overwrite);
+        }
         encode_rgb(path, self.height, self.width, &self.pixels, overwrite)
     }
 }

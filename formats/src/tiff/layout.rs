@@ -166,6 +166,8 @@ fn finish(dir: &Path, layout: &'static str, p: Parts, mut warnings: Vec<String>)
         damaged: Vec::new(),
         is_attenuation: false,
         zero_clip: None,
+        movement: None,
+        overlap_px: None,
         current: None,
         files: p.files,
     };

@@ -84,8 +84,10 @@ pub fn find_axis(
             e.rotation_axis_px, e.confidence, e.spread_px
         ));
     }
-    if let Some(t) = e.tilt_deg.filter(|t| t.to_radians().abs() * shape.rows as f64 > 1.0) {
-        warnings.push(format!("the axis seems to lean by {t:.3}° against the detector's columns"));
+    if let Some(t) = e.tilt_deg.filter(|t| (t - request.tilt_deg).to_radians().abs() * shape.rows as f64 > 1.0) {
+        warnings.push(format!(
+            "the axis seems to lean by {t:.3}° against the detector's columns: --tilt {t:.3} turns the camera back"
+        ));
     }
     Ok(AxisFound {
         axis_px: e.rotation_axis_px,

@@ -1,9 +1,10 @@
 //! A band of detector rows on its way from the file to −log projections: raw rows with averaged flats and darks first
-//! (the reading stage), then correction and vertical movement (the computing stage). The same values whatever the band.
+//! (the reading stage), then correction and what makes slices' rows of them
+//! (the computing stage). The same values whatever the band.
 
 use super::Request;
 use super::bands::{read_rows, runs};
-use super::shifts::Shifts;
+use super::gather::{Gather, Lines};
 use crate::correct::{Bad, Combine, Corrector, Counts, Flat, LogOptions, combine};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -13,7 +14,7 @@ use tomokit_formats::{FrameSource, Region, Result, Scan};
 /// Values that could not be taken as they were.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Tally {
-    /// Values corrected (rows that several bands need for vertical shifts count in each).
+    /// Values corrected (rows that several bands need count in each).
     pub total: u64,
     /// Transmissions at or below the clip value.
     pub clipped: u64,
@@ -39,7 +40,7 @@ impl std::ops::AddAssign for Tally {
 pub(super) struct Raw {
     /// Rows wanted.
     pub rows: Vec<usize>,
-    /// Rows read, where vertical shifts need others.
+    /// Rows read, where the wanted ones are made of others.
     fetched: Option<Vec<usize>>,
     /// Raw projections, `[frame][row][column]`.
     pub data: Vec<u8>,
@@ -53,20 +54,19 @@ pub(super) struct Feed<'a> {
     flats: Combine,
     darks: Combine,
     log: LogOptions,
-    shifts: Option<&'a Shifts>,
+    gather: Option<&'a Gather>,
 }
 
 impl<'a> Feed<'a> {
-    pub fn new(scan: &'a Scan, request: &'a Request, zero_clip: f64) -> Feed<'a> {
+    pub fn new(scan: &'a Scan, request: &'a Request, zero_clip: f64, gather: Option<&'a Gather>) -> Feed<'a> {
         let log = LogOptions { zero_clip: zero_clip as f32, bad: Bad::Transparent, ..LogOptions::default() };
-        let shifts = request.shifts.as_ref().filter(|s| s.vertical_px.is_some());
-        Feed { scan, flats: request.flats, darks: request.darks, log, shifts }
+        Feed { scan, flats: request.flats, darks: request.darks, log, gather }
     }
 
     /// Reads the rows of all projections into `data`, and what corrects them. `scattered` serves lists with gaps.
     pub fn read(&self, rows: &[usize], mut data: Vec<u8>, scattered: &mut Vec<u8>) -> Result<Raw> {
         let source = &*self.scan.projections;
-        let fetched = self.shifts.map(|s| s.rows_for(rows, source.shape().rows));
+        let fetched = self.gather.map(|g| g.rows_for(rows));
         let wanted = fetched.as_deref().unwrap_or(rows);
         read_rows(source, wanted, &mut data, scattered)?;
         let mut flats = Vec::new();
@@ -78,10 +78,11 @@ impl<'a> Feed<'a> {
         Ok(Raw { rows: rows.to_vec(), fetched, data, flats, dark })
     }
 
-    /// Makes −log projections, once, of the wanted rows in `out`, `[frame][row][column]`. `wide` serves vertical shifts.
+    /// Makes −log projections, once, of the wanted rows in `out`, `[frame][row][column]`. `wide` serves rows that are
+    /// made of others.
     pub fn correct(&self, raw: &mut Raw, wide: &mut Vec<f32>, out: &mut Vec<f32>) -> Result<Tally> {
         let shape = self.scan.projections.shape();
-        let (Some(shifts), Some(fetched)) = (self.shifts, raw.fetched.take()) else {
+        let (Some(gather), Some(fetched)) = (self.gather, raw.fetched.take()) else {
             return self.plain(raw, raw.rows.len(), out);
         };
         let fetched = fetched.as_slice();
@@ -89,7 +90,10 @@ impl<'a> Feed<'a> {
         out.resize(shape.frames * raw.rows.len() * shape.cols, 0.0);
         let frames = out.par_chunks_mut(raw.rows.len() * shape.cols).zip(wide.par_chunks(fetched.len() * shape.cols));
         let rows = &raw.rows;
-        frames.enumerate().for_each(|(k, (out, from))| shifts.rows_of(k, rows, shape.rows, fetched, from, out));
+        let make = |l: &mut Lines, (k, (out, from)): (usize, (&mut [f32], &[f32]))| {
+            gather.rows_of(k, rows, fetched, from, out, l);
+        };
+        frames.enumerate().for_each_init(Lines::default, make);
         Ok(tally)
     }
 

@@ -6,14 +6,14 @@ use super::setup::{Setup, setup, unit_name};
 use super::{Request, SliceChoice};
 use crate::ops::picture::Window;
 use crate::ops::view::SliceRange;
-use crate::recon::{FbpPlan, Sinograms};
+use crate::recon::{Backend, Centre, FbpPlan, Sinograms};
 use crate::stream::{Budget, Cancel, Progress};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
 use tomokit_formats::png::{self, Slice, Style};
 use tomokit_formats::registry::open;
-use tomokit_formats::{Content, Error, Result};
+use tomokit_formats::{Content, Error, FrameSource, Region, Result};
 
 /// A quick look ready to be taken.
 #[derive(Serialize)]
@@ -34,6 +34,8 @@ pub struct LookPlan {
     pub bytes_read: u64,
     /// Values fetched per value wanted.
     pub read_amplification: f64,
+    /// Time that reading will take, seconds, where the file's chunks make it long; measured on a few of them.
+    pub slow_seconds: Option<f64>,
     /// Peak memory of all buffers, bytes.
     pub memory_bytes: u64,
     /// Oddities of the scan.
@@ -95,31 +97,69 @@ pub fn plan_look(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<LookPlan> {
+    plan_axes(request, row, window, budget, &[], progress, cancel)
+}
+
+/// The same; with axes for all of them, in the frame of the axis requested.
+pub(super) fn plan_axes(
+    request: &Request,
+    row: SliceChoice,
+    window: Window,
+    budget: Budget,
+    axes: &[f64],
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<LookPlan> {
     tomokit_formats::durable::refuse_existing(&request.output, request.create.overwrite)?;
     if !request.output.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
         return Err(Error::caller("a picture is written as PNG").path(&request.output).hint("name it something.png"));
     }
     let row = choose_row(request, row)?;
-    let one = SliceRange { start: Some(row), end: row.checked_add(1), step: None };
+    let bin = request.bin.unwrap_or(1);
+    let one = SliceRange { start: Some(row), end: row.checked_add(bin.max(1)), step: None };
     let request = Request { slices: Some(one), ..request.clone() };
-    let setup = setup(&request, progress, cancel)?;
+    let mut setup = setup(&request, progress, cancel)?;
+    if !axes.is_empty() {
+        let (x, y) = setup.geometry.axis_voxel();
+        setup.geometry.output.centre = Centre::At { x, y };
+        // The back end that takes several axes at a time; finer than any picture.
+        setup.options.backend = Backend::Gridding;
+        setup.options.tolerance = 1e-3;
+    }
     let source = &*setup.scan.projections;
     let detector = source.shape();
-    let read_amplification = amplification(source, &setup.rows, 1, setup.shifts.as_ref());
+    let read_amplification = amplification(source, &setup.rows, 1, setup.gather.as_ref());
     let row_bytes = (detector.frames * detector.cols * source.dtype().size()) as u64;
     let (nx, ny) = setup.geometry.slice_size();
-    let (margin, _) = setup.shifts.as_ref().map_or((0, 1), |s| s.margin(&setup.rows));
+    let fetched = setup.gather.as_ref().map_or(1, |g| g.rows_for(&setup.rows).len() as u64);
     let corrected = (detector.frames * detector.cols * 4) as u64;
-    let rows = margin as u64 + 1;
-    let fbp = FbpPlan::new(&setup.geometry, &setup.options)?;
+    let fbp = FbpPlan::for_axes(&setup.geometry, &setup.options, axes)?;
     let scratch = fbp.scratch_bytes(1, rayon::current_num_threads());
-    let memory_bytes = rows * (row_bytes + corrected) + corrected + (nx * ny * 4) as u64 + scratch;
+    let memory_bytes = fetched * (row_bytes + corrected) + corrected + (nx * ny * 4) as u64 + scratch;
     if memory_bytes > budget.bytes {
         return Err(Error::limit("one slice does not fit the memory budget")
             .expected(format!("at most {} bytes", budget.bytes))
             .found(format!("{memory_bytes} bytes"))
             .hint("raise --memory"));
     }
+    let fetched_bytes = (row_bytes as f64 * read_amplification) as u64;
+    let mut warnings = setup.warnings.clone();
+    let slow_seconds = if fetched_bytes > SLOW_BYTES && source.access().decoded {
+        let seconds = fetched_bytes as f64 / decoded_per_s(source, setup.rows[0])?;
+        let u = source.access().unit;
+        warnings.push(format!(
+            "the projections are stored in chunks of {} × {} × {}: {} MB must be decoded for {} MB of this slice, about \
+             {seconds:.1} s",
+            u.frames,
+            u.rows,
+            u.cols,
+            fetched_bytes >> 20,
+            row_bytes >> 20
+        ));
+        Some(seconds)
+    } else {
+        None
+    };
     Ok(LookPlan {
         scan: request.scan.clone(),
         output: request.output.clone(),
@@ -127,10 +167,11 @@ pub fn plan_look(
         rotation_axis_px: setup.axis_px,
         axis_origin: setup.axis_origin.clone(),
         slice: [nx, ny],
-        bytes_read: (row_bytes as f64 * read_amplification) as u64,
+        bytes_read: fetched_bytes,
+        slow_seconds,
         read_amplification,
         memory_bytes,
-        warnings: setup.warnings.clone(),
+        warnings,
         setup,
         fbp,
         request,
@@ -138,11 +179,31 @@ pub fn plan_look(
     })
 }
 
+/// More than this decoded for one slice is worth a word.
+const SLOW_BYTES: u64 = 256 << 20;
+
+/// Bytes decoded per second for one row, by a tenth of a second or so of it.
+fn decoded_per_s(source: &dyn FrameSource, row: usize) -> Result<f64> {
+    let shape = source.shape();
+    let step = source.access().unit.frames.max(1) * rayon::current_num_threads();
+    let (mut at, mut bytes) = (0, 0.0);
+    let start = Instant::now();
+    let mut out = Vec::new();
+    while at < shape.frames && start.elapsed().as_secs_f64() < 0.1 {
+        let region = Region::of_rows(shape, at..(at + step).min(shape.frames), row..row + 1);
+        out.resize(region.values() * source.dtype().size(), 0);
+        source.read(&region, &mut out)?;
+        bytes += out.len() as f64 * source.access().amplification(shape, &region);
+        at += step;
+    }
+    Ok(bytes / start.elapsed().as_secs_f64().max(1e-9))
+}
+
 impl LookPlan {
     /// −log sinogram of the row, `[projection][column]`, with what was counted and the seconds of reading.
     pub(super) fn sinogram(&self, progress: &dyn Progress) -> Result<(Vec<f32>, Tally, f64)> {
         let s = &self.setup;
-        let feed = Feed::new(&s.scan, &self.request, s.zero_clip);
+        let feed = Feed::new(&s.scan, &self.request, s.zero_clip, s.gather.as_ref());
         progress.begin("reading", 0);
         let t = Instant::now();
         let mut raw = feed.read(&s.rows, Vec::new(), &mut Vec::new())?;
@@ -158,7 +219,7 @@ impl LookPlan {
         let s = &self.setup;
         Style {
             window: self.window.style(),
-            pixel_um: s.pixel_um.map(|p| [p * zoom; 2]),
+            pixel_um: s.pixel_um.map(|p| [p * zoom * s.geometry.output.bin as f64; 2]),
             unit: unit_name(s.options.unit),
             ..Style::default()
         }

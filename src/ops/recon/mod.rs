@@ -5,7 +5,8 @@
 //!        read (band n+1)         compute (band n)                        write (band n−1)
 //! ```
 //!
-//! One band is read once; its height comes from the memory budget. Slice z of the volume is detector row z.
+//! One band is read once; its height comes from the memory budget. Slice z of the volume is detector row z, or made of
+//! several rows ([`gather`]).
 //! Guarantees: the same bytes for any band height and number of threads; nothing under the final name until whole;
 //! counts of clipped and missing values are part of the result.
 
@@ -15,6 +16,7 @@ mod check;
 mod clock;
 mod feed;
 mod floor;
+mod gather;
 mod look;
 mod plan;
 mod provenance;
@@ -110,8 +112,12 @@ pub struct Request {
     pub angle_offset_deg: f64,
     /// Detector pixel in µm instead of what the scan says.
     pub pixel_um: Option<f64>,
-    /// Edge of the square slice in voxels; the detector's width (or the extended field's) where absent.
-    pub size: Option<usize>,
+    /// Columns and rows of the slice in voxels; the detector's width (or the extended field's) where absent.
+    pub size: Option<[usize; 2]>,
+    /// Edge of a voxel in detector pixels; 1 where absent. So many detector rows make one slice.
+    pub bin: Option<usize>,
+    /// How far the axis leans towards higher columns on its way to higher rows, degrees.
+    pub tilt_deg: f64,
     /// The slice keeps the detector's frame instead of having the axis in its middle.
     pub detector_frame: bool,
     /// Full or extended field.

@@ -3,8 +3,8 @@
 
 use super::Request;
 use super::bands::{BandSize, Bands};
+use super::gather::Gather;
 use super::setup::{Setup, setup, unit_name};
-use super::shifts::Shifts;
 use crate::recon::{Backend, FbpPlan};
 use crate::stream::{Budget, Cancel, Progress};
 use serde::Serialize;
@@ -105,6 +105,8 @@ pub struct Plan {
     pub(super) request: Request,
     #[serde(skip)]
     pub(super) zero_clip: f64,
+    #[serde(skip)]
+    pub(super) gather: Option<Gather>,
 }
 
 /// Opens the scan, finds the axis if it must be found, and works everything out.
@@ -115,7 +117,7 @@ pub fn plan(request: &Request, budget: Budget, progress: &dyn Progress, cancel: 
         return Err(Error::caller(format!("--verify is not possible: {} is never read back", writer.name)));
     }
 
-    let Setup { scan, rows, zero_clip, axis_px, axis_origin, extended, pixel_um, geometry, options, shifts, warnings } =
+    let Setup { scan, rows, zero_clip, axis_px, axis_origin, extended, pixel_um, geometry, options, gather, warnings } =
         setup(request, progress, cancel)?;
     let detector = scan.projections.shape();
     let value_unit = unit_name(options.unit);
@@ -126,11 +128,12 @@ pub fn plan(request: &Request, budget: Budget, progress: &dyn Progress, cancel: 
     let too_large = || Error::limit("the volume is beyond any disk");
     let bytes_written = shape.len()?.checked_mul(dtype.size() as u64).ok_or_else(too_large)?;
 
-    let margin = shifts.as_ref().map_or((0, 1), |s| s.margin(&rows));
+    let margin = gather.as_ref().map_or((0, 1), |g| g.margin(&rows));
     let bands =
         Bands::choose(&BandSize::of(&scan, &fbp, shape, dtype, margin), rows.len(), &*scan.projections, budget)?;
-    let step = rows.windows(2).map(|w| w[1] - w[0]).next().unwrap_or(1);
-    let read_amplification = amplification(&*scan.projections, &rows, bands.rows, shifts.as_ref());
+    let bin = request.bin.unwrap_or(1);
+    let step = rows.windows(2).map(|w| w[1] - w[0]).next().unwrap_or(bin);
+    let read_amplification = amplification(&*scan.projections, &rows, bands.rows, gather.as_ref());
     let per_row = detector.frames as u64 * detector.cols as u64 * scan.projections.dtype().size() as u64;
     let bytes_read = (per_row as f64 * rows.len() as f64 * read_amplification) as u64;
 
@@ -181,6 +184,7 @@ pub fn plan(request: &Request, budget: Budget, progress: &dyn Progress, cancel: 
         create,
         request: request.clone(),
         zero_clip,
+        gather,
     })
 }
 
@@ -205,9 +209,10 @@ fn meta(
     value_unit: &str,
 ) -> VolumeMeta {
     let vertical = request.pixel_um.or(scan.pixel_um.map(|[v, _]| v));
+    let bin = request.bin.unwrap_or(1) as f64;
     let start = |i: usize| request.roi.as_ref().and_then(|r| r.xyz[i].start).unwrap_or(0) + 1;
     VolumeMeta {
-        voxel_um: vertical.zip(pixel_um).map(|(v, h)| [v * step as f64, h, h]),
+        voxel_um: vertical.zip(pixel_um).map(|(v, h)| [v * step as f64, h * bin, h * bin]),
         origin_1based: Some([start(0), start(1), first_row + 1]),
         value_unit: Some(value_unit.to_owned()),
         description: Some(format!("{} reconstructed by tomokit {}", scan.name, env!("CARGO_PKG_VERSION"))),
@@ -216,11 +221,11 @@ fn meta(
 }
 
 /// Mean amplification of reading the chosen rows band by band.
-pub(super) fn amplification(source: &dyn FrameSource, rows: &[usize], band: usize, shifts: Option<&Shifts>) -> f64 {
+pub(super) fn amplification(source: &dyn FrameSource, rows: &[usize], band: usize, gather: Option<&Gather>) -> f64 {
     let (access, shape) = (source.access(), source.shape());
     let mut fetched = 0.0;
     for band in rows.chunks(band.max(1)) {
-        let needed = shifts.map_or_else(|| band.to_vec(), |s| s.rows_for(band, shape.rows));
+        let needed = gather.map_or_else(|| band.to_vec(), |g| g.rows_for(band));
         for run in super::bands::runs(&needed) {
             let n = run.len();
             fetched += n as f64 * access.amplification(shape, &Region::of_rows(shape, 0..shape.frames, run));

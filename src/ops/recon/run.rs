@@ -152,7 +152,7 @@ fn stream(
 ) -> Result<crate::stream::Timings> {
     let scan = &plan.source;
     let shape = scan.projections.shape();
-    let feed = Feed::new(scan, &plan.request, plan.zero_clip);
+    let feed = Feed::new(scan, &plan.request, plan.zero_clip, plan.gather.as_ref());
     let todo = &plan.rows[resumed..];
     let bands = todo.chunks(plan.band_rows.max(1)).enumerate().map(|(i, rows)| (resumed + i * plan.band_rows, rows));
 

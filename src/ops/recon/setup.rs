@@ -2,6 +2,7 @@
 //! whether a volume is made of it, a picture of one slice, or a comparison of axes. Reads no projections except to find
 //! the axis.
 
+use super::gather::Gather;
 use super::shifts::Shifts;
 use super::{AxisChoice, FieldChoice, Request, axis};
 use crate::recon::{Centre, Field, Geometry, Mask, Options, Output, Unit};
@@ -30,8 +31,8 @@ pub struct Setup {
     pub geometry: Geometry,
     /// Numerical choices.
     pub options: Options,
-    /// Movement of the axis from projection to projection.
-    pub shifts: Option<Shifts>,
+    /// What the slices' rows are made of, where not of detector rows as they are.
+    pub gather: Option<Gather>,
     /// Oddities of the scan.
     pub warnings: Vec<String>,
 }
@@ -75,25 +76,24 @@ pub fn setup(request: &Request, progress: &dyn Progress, cancel: &Cancel) -> Res
             .found(zero_clip));
     }
 
-    let rows = match request.slices {
-        Some(s) => s.pick(detector.rows)?,
-        None => (0..detector.rows).collect(),
+    let rows = first_rows(request, detector.rows)?;
+    let shifts = match (&request.shifts, &scan.movement) {
+        (Some(s), _) => Some(s.clone()),
+        (None, Some(path)) => Some(Shifts::read(path)?),
+        (None, None) => None,
     };
-    if let Some(s) = &request.shifts {
-        s.check(detector.frames)?;
-        let beyond = s.beyond(&rows, detector.rows);
-        if beyond > 0 {
-            warnings.push(format!(
-                "{beyond} rows of projections lie beyond the detector by their vertical shift: its edge row is repeated"
-            ));
-        }
+    if let Some(s) = &shifts {
+        s.check(detector.frames).map_err(|e| e.or_path(scan.movement.as_deref().unwrap_or(&request.scan)))?;
     }
     let (axis_px, axis_origin) = match (request.axis, scan.rotation_axis_px) {
         (AxisChoice::At(a), _) => (a, "given".to_owned()),
         (AxisChoice::RecordedOrFound, Some(a)) => (a, "recorded in the scan".to_owned()),
         _ => {
-            if request.shifts.is_some() {
+            if shifts.is_some() {
                 warnings.push("the axis is searched without regard to the shifts: check it with --axis-sweep".into());
+            }
+            if request.tilt_deg != 0.0 {
+                warnings.push("the axis is searched without regard to the tilt: check it with --axis-sweep".into());
             }
             let found = axis::find_axis(&scan, &rows, request, zero_clip, progress, cancel)?;
             warnings.extend(found.warnings.iter().cloned());
@@ -107,23 +107,37 @@ pub fn setup(request: &Request, progress: &dyn Progress, cancel: &Cancel) -> Res
             .hint("columns count from 0 at the left edge, in pixels"));
     }
 
+    let size = (detector.rows, detector.cols);
+    let gather = Gather::new(request.bin.unwrap_or(1), request.tilt_deg, axis_px, shifts.as_ref(), size)?;
+    let beyond = gather.as_ref().map_or(0, |g| g.beyond(&rows));
+    if beyond > 0 {
+        warnings.push(format!(
+            "{beyond} rows of projections lie beyond the detector by their vertical shift: its edge row is repeated"
+        ));
+    }
     let extended = is_extended(request.field, &scan, axis_px);
     let pixel_um = request.pixel_um.or(scan.pixel_um.map(|[_, h]| h));
-    let geometry = geometry(request, &scan, detector.cols, axis_px, extended)?;
+    let geometry = geometry(request, &scan, shifts.as_ref(), axis_px, extended)?;
     let options = options(request, pixel_um);
-    Ok(Setup {
-        scan,
-        rows,
-        zero_clip,
-        axis_px,
-        axis_origin,
-        extended,
-        pixel_um,
-        geometry,
-        options,
-        shifts: request.shifts.clone(),
-        warnings,
-    })
+    Ok(Setup { scan, rows, zero_clip, axis_px, axis_origin, extended, pixel_um, geometry, options, gather, warnings })
+}
+
+/// First detector row of every slice: those asked for, as many whole voxels as they hold.
+fn first_rows(request: &Request, all: usize) -> Result<Vec<usize>> {
+    let bin = request.bin.unwrap_or(1).max(1);
+    let Some(s) = request.slices else { return Ok((0..all / bin * bin).step_by(bin).collect()) };
+    let rows = s.pick(all)?;
+    if bin == 1 {
+        return Ok(rows);
+    }
+    let (first, end) = (rows[0], s.end.unwrap_or(all));
+    let whole: Vec<usize> = (first..end).step_by(bin * s.step.unwrap_or(1)).take_while(|r| r + bin <= end).collect();
+    if whole.is_empty() {
+        return Err(Error::caller("fewer detector rows than make one slice")
+            .expected(format!("at least {bin} (--bin)"))
+            .found(end - first));
+    }
+    Ok(whole)
 }
 
 /// Puts the user's angles in place of the scan's, and checks that there is one per projection.
@@ -175,16 +189,19 @@ pub fn extended_width(scan: &Scan) -> Option<Option<usize>> {
 }
 
 /// Geometry with the axis at `axis_px`.
-pub(super) fn geometry(request: &Request, scan: &Scan, cols: usize, axis_px: f64, extended: bool) -> Result<Geometry> {
-    let mut g = Geometry::new(cols, scan.angles.rad.clone(), axis_px);
+fn geometry(request: &Request, scan: &Scan, shifts: Option<&Shifts>, axis_px: f64, extended: bool) -> Result<Geometry> {
+    let mut g = Geometry::new(scan.projections.shape().cols, scan.angles.rad.clone(), axis_px);
     g.angle_offset_rad = request.angle_offset_deg.to_radians();
-    g.shifts_px = request.shifts.as_ref().map(|s| s.horizontal_px.clone());
+    g.shifts_px = shifts.map(|s| s.horizontal_px.clone());
     if extended {
-        g = g.extended(request.overlap_px.unwrap_or(f64::INFINITY));
+        g = g.extended(request.overlap_px.or(scan.overlap_px).unwrap_or(f64::INFINITY));
         debug_assert!(matches!(g.field, Field::Extended { .. }));
     }
-    if let Some(n) = request.size {
-        g.output = Output { nx: n, ny: n, ..g.output };
+    if let Some(bin) = request.bin {
+        g = g.binned(bin);
+    }
+    if let Some([nx, ny]) = request.size {
+        g.output = Output { nx, ny, ..g.output };
     }
     if request.detector_frame {
         g.output.centre = Centre::Detector;
@@ -210,7 +227,7 @@ fn options(request: &Request, pixel_um: Option<f64>) -> Options {
     Options {
         unit: request.unit.unwrap_or(default_unit),
         pixel_size_um: pixel_um,
-        mask: if request.no_mask { Mask::Off } else { Mask::Seen },
+        mask: if request.no_mask { Mask::Off } else { base.mask },
         ..base
     }
 }

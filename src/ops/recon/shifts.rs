@@ -2,8 +2,7 @@
 //! (horizontal, vertical), pixels, positive towards higher columns and rows, as PyHST2's `AXIS_CORRECTION_FILE`.
 //!
 //! The horizontal part is geometry (the axis of projection k lies `horizontal_px[k]` further). The vertical part moves
-//! rows: slice z is made of row `z + vertical_px[k]`, interpolated linearly between the −log values of two rows. Beyond
-//! the detector its first or last row is repeated; [`Shifts::beyond`] counts how often.
+//! rows: slice z is made of row `z + vertical_px[k]` ([`super::gather`]).
 
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -68,57 +67,6 @@ impl Shifts {
             .expected(format!("{projections} lines"))
             .found(self.horizontal_px.len()))
     }
-
-    /// Rows of the detector that `rows` are made of, ascending.
-    pub fn rows_for(&self, rows: &[usize], all: usize) -> Vec<usize> {
-        let Some(v) = &self.vertical_px else { return rows.to_vec() };
-        let low = v.iter().fold(f64::INFINITY, |m, x| m.min(*x)).floor() as i64;
-        let high = v.iter().fold(f64::NEG_INFINITY, |m, x| m.max(*x)).ceil() as i64;
-        let last = all as i64 - 1;
-        let mut needed = Vec::new();
-        for r in rows {
-            // Rows ascend, so what is below the last one taken is there already.
-            let from = (*r as i64 + low).clamp(0, last);
-            let to = (*r as i64 + high).clamp(0, last);
-            let from = needed.last().map_or(from, |n: &usize| from.max(*n as i64 + 1));
-            needed.extend((from..=to).map(|n| n as usize));
-        }
-        needed
-    }
-
-    /// What a band of the wanted rows needs: rows beyond its ends, and rows for every one of it (1 without gaps).
-    pub fn margin(&self, rows: &[usize]) -> (usize, usize) {
-        let Some(v) = &self.vertical_px else { return (0, 1) };
-        let spread = |f: fn(f64, f64) -> f64| v.iter().copied().fold(v[0], f);
-        let reach = (spread(f64::max).ceil() - spread(f64::min).floor()) as usize;
-        if rows.windows(2).any(|w| w[1] > w[0] + 1) { (0, reach + 1) } else { (reach, 1) }
-    }
-
-    /// Pairs of row and projection that lie beyond the detector.
-    pub fn beyond(&self, rows: &[usize], all: usize) -> u64 {
-        let Some(v) = &self.vertical_px else { return 0 };
-        let last = all as f64 - 1.0;
-        let outside = |v: f64| rows.iter().filter(|r| !(0.0..=last).contains(&(**r as f64 + v))).count() as u64;
-        v.iter().map(|v| outside(*v)).sum()
-    }
-
-    /// Makes the rows of projection `k` out of the fetched ones: `from` is `[fetched row][column]`, `out` `[row][column]`.
-    pub fn rows_of(&self, k: usize, rows: &[usize], all: usize, fetched: &[usize], from: &[f32], out: &mut [f32]) {
-        let shift = self.vertical_px.as_ref().map_or(0.0, |v| v[k]);
-        let cols = from.len() / fetched.len().max(1);
-        let line = |n: f64| {
-            let i = fetched.partition_point(|f| (*f as f64) < n).min(fetched.len() - 1);
-            &from[i * cols..][..cols]
-        };
-        for (r, out) in rows.iter().zip(out.chunks_exact_mut(cols.max(1))) {
-            let at = (*r as f64 + shift).clamp(0.0, all as f64 - 1.0);
-            let w = (at - at.floor()) as f32;
-            let (a, b) = (line(at.floor()), line(at.ceil()));
-            for ((o, a), b) in out.iter_mut().zip(a).zip(b) {
-                *o = if w == 0.0 { *a } else { *a + (*b - *a) * w };
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -135,22 +83,5 @@ mod tests {
             assert!(Shifts::parse(bad).is_err(), "{bad}");
         }
         assert!(s.check(2).is_ok() && s.check(3).is_err());
-    }
-
-    #[test]
-    fn rows_are_interpolated_and_repeated_at_the_edges() {
-        let s = Shifts { horizontal_px: vec![0.0; 3], vertical_px: Some(vec![0.25, -1.5, 2.0]) };
-        assert_eq!(s.rows_for(&[4, 5], 20), [2, 3, 4, 5, 6, 7]);
-        assert_eq!(s.rows_for(&[0, 9], 10), [0, 1, 2, 7, 8, 9]);
-        assert_eq!(s.beyond(&[0, 9], 10), 3, "0 − 1.5, 9 + 0.25 and 9 + 2");
-        let rows = [4, 9];
-        let fetched = s.rows_for(&rows, 10);
-        // The value of a pixel is its row.
-        let from: Vec<f32> = fetched.iter().flat_map(|r| [*r as f32; 2]).collect();
-        let mut out = [0f32; 4];
-        for (k, want) in [(0, [4.25, 9.0]), (1, [2.5, 7.5]), (2, [6.0, 9.0])] {
-            s.rows_of(k, &rows, 10, &fetched, &from, &mut out);
-            assert_eq!(out, [want[0], want[0], want[1], want[1]], "projection {k}");
-        }
     }
 }

@@ -1,20 +1,24 @@
-//! One slice with many axes: one read, one correction, a plan per axis over the same sinogram, a score each, and a
-//! labelled montage. The best axis is marked; one at the end of the range is a warning, for the true one may lie beyond.
+//! One slice with many axes: one read, one correction, one filtering, then the axes side by side in the lanes of the
+//! back end, a score each, and a labelled montage. The best axis is marked; one at the end of the range is a warning,
+//! for the true one may lie beyond.
+//!
+//! Large slices are compared in larger voxels, as large as the pictures of the montage allow: exactly the frequencies
+//! that those can show. The few axes that come out best are then made again in full, and that decides.
 
 use super::feed::Tally;
-use super::look::{LookPlan, plan_look, short};
+use super::look::{LookPlan, plan_axes, short};
 use super::score::{Disc, Score, range_of, score};
-use super::setup::{geometry, unit_name};
+use super::setup::unit_name;
 use super::{AxisChoice, Request, SliceChoice};
 use crate::ops::picture::Window;
-use crate::recon::{FbpPlan, Geometry, Sinograms};
+use crate::recon::{FbpPlan, Field, Geometry, Sinograms};
 use crate::stream::{Budget, Cancel, Progress};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
-use tomokit_formats::Result;
 use tomokit_formats::png::{self, Slice};
+use tomokit_formats::{Error, Result};
 
 /// More axes than this are a mistake.
 const MOST: usize = 1000;
@@ -65,10 +69,12 @@ pub struct SweepPlan {
     pub look: LookPlan,
     /// The axes.
     pub axes_px: Vec<f64>,
-    /// Axes worked on at a time.
-    pub at_a_time: usize,
+    /// Edge of the voxels they are compared in, in voxels of the full slice.
+    pub coarser: usize,
+    /// Best axes that are made again in full; 0 where all are.
+    pub finalists: usize,
     #[serde(skip)]
-    geometries: Vec<Geometry>,
+    coarse: Option<FbpPlan>,
 }
 
 /// One axis and its scores.
@@ -76,9 +82,11 @@ pub struct SweepPlan {
 pub struct Tried {
     /// Column.
     pub axis_px: f64,
-    /// How good it is.
+    /// How good it is, in the voxels of the comparison.
     #[serde(flatten)]
     pub score: Score,
+    /// And in full, for the best few of a coarser comparison.
+    pub full: Option<Score>,
 }
 
 /// What a sweep found.
@@ -90,7 +98,7 @@ pub struct Sweep {
     pub row: usize,
     /// Every axis with its scores.
     pub axes: Vec<Tried>,
-    /// The one of least entropy.
+    /// The one of least entropy, in full.
     pub best_axis_px: f64,
     /// The one of least variation.
     pub least_variation_axis_px: f64,
@@ -110,7 +118,19 @@ pub struct Sweep {
     pub warnings: Vec<String>,
 }
 
-/// Works a sweep out; `request.output` is the montage, `request.axis` does not matter.
+/// Axes that are made again in full.
+const FINALISTS: usize = 4;
+/// Slices of fewer voxels on a side are compared as they are.
+const FINE_ENOUGH: usize = 384;
+
+/// Columns of the montage and the largest side of a picture in it.
+fn cells(axes: usize) -> (usize, usize) {
+    let columns = (axes as f64).sqrt().ceil() as usize;
+    (columns, (MONTAGE / columns.max(1)).max(64))
+}
+
+/// Works a sweep out; `request.output` is the montage, `request.axis` does not matter. With a voxel size in the request,
+/// all axes are compared in that.
 pub fn plan_sweep(
     request: &Request,
     range: AxisRange,
@@ -121,22 +141,50 @@ pub fn plan_sweep(
     cancel: &Cancel,
 ) -> Result<SweepPlan> {
     let axes = range.axes();
-    let middle = axes[axes.len() / 2];
-    let request = Request { axis: AxisChoice::At(middle), ..request.clone() };
-    let mut look = plan_look(&request, row, window, budget, progress, cancel)?;
+    let request = Request { axis: AxisChoice::At(axes[axes.len() / 2]), ..request.clone() };
+    let mut look = plan_axes(&request, row, window, budget, &axes, progress, cancel)?;
     "axis sweep".clone_into(&mut look.axis_origin);
-    let s = &look.setup;
-    // All slices have the frame of the middle one: the width of an extended field depends on its axis.
-    let sized = Request { size: Some(s.geometry.output.nx), ..request };
-    let cols = s.geometry.cols;
-    let all: Result<Vec<Geometry>> = axes.iter().map(|a| geometry(&sized, &s.scan, cols, *a, s.extended)).collect();
-    let geometries = all?;
-    // Every axis at work needs tables, scratch and a slice.
-    let each = look.fbp.scratch_bytes(1, 1) + 4 * look.fbp.slice_len() as u64;
-    let free = budget.bytes.saturating_sub(look.memory_bytes);
-    let at_a_time = ((free / each.max(1)) as usize).clamp(1, rayon::current_num_threads()).min(axes.len());
-    look.memory_bytes += each * at_a_time as u64;
-    Ok(SweepPlan { look, axes_px: axes, at_a_time, geometries })
+    let g = &look.setup.geometry;
+    let (nx, ny) = g.slice_size();
+    let (_, side) = cells(axes.len());
+    let enough = |bin: &usize| nx.max(ny) / bin >= side.max(FINE_ENOUGH);
+    let coarser = if request.bin.is_some() { 1 } else { [4, 2].into_iter().find(enough).unwrap_or(1) };
+    let finalists = if coarser > 1 { FINALISTS.min(axes.len()) } else { 0 };
+    let coarse = match coarser {
+        1 => None,
+        n => Some(FbpPlan::for_axes(&g.clone().binned(g.output.bin * n), &look.setup.options, &axes)?),
+    };
+    let workers = rayon::current_num_threads();
+    let need = |fbp: &FbpPlan, n: usize| fbp.axes_scratch_bytes(n, workers) + 4 * (fbp.slice_len() * n) as u64;
+    look.memory_bytes += match &coarse {
+        None => need(&look.fbp, axes.len()),
+        Some(c) => need(c, axes.len()) + need(&look.fbp, finalists),
+    };
+    if look.memory_bytes > budget.bytes {
+        return Err(Error::limit("the slices of all axes do not fit the memory budget")
+            .expected(format!("at most {} bytes", budget.bytes))
+            .found(format!("{} bytes for {} axes", look.memory_bytes, axes.len()))
+            .hint("raise --memory, try fewer axes, or use --bin"));
+    }
+    Ok(SweepPlan { look, axes_px: axes, coarser, finalists, coarse })
+}
+
+/// All axes with one plan.
+fn make(fbp: &FbpPlan, sinogram: &[f32], axes: &[f64], cancel: &Cancel) -> Result<Vec<f32>> {
+    cancel.check()?;
+    let mut slices = vec![0f32; fbp.slice_len() * axes.len()];
+    let mut scratch = fbp.axes_scratch(axes.len(), rayon::current_num_threads())?;
+    fbp.execute_axes(Sinograms::by_frame(sinogram, 1, fbp.geometry().cols), axes, &mut slices, &mut scratch)?;
+    Ok(slices)
+}
+
+/// Scores of slices in the order of their axes; the middle one of them sets the range for all.
+fn judge(fbp: &FbpPlan, slices: &[f32], axes: &[f64]) -> Vec<Score> {
+    let (cols, len) = (fbp.geometry().slice_size().0, fbp.slice_len());
+    let disc = common_disc(fbp.geometry(), axes);
+    let middle = slices.len() / len / 2;
+    let range = range_of(disc.values(&slices[middle * len..][..len], cols));
+    slices.par_chunks(len).map(|slice| score(slice, cols, disc, range)).collect()
 }
 
 /// Reads once, reconstructs with every axis, scores and draws.
@@ -144,45 +192,32 @@ pub fn sweep(plan: &SweepPlan, progress: &dyn Progress, cancel: &Cancel) -> Resu
     let s = &plan.look.setup;
     let start = Instant::now();
     let (sinogram, counts, read_seconds) = plan.look.sinogram(progress)?;
-    let [cols, rows] = plan.look.slice;
-    let disc = common_disc(&plan.geometries);
-    let columns = (plan.axes_px.len() as f64).sqrt().ceil() as usize;
-    let down = cols.max(rows).div_ceil((MONTAGE / columns).max(64)).max(1);
-
-    // The middle axis sets the range for all.
-    let make = |fbp: &FbpPlan| -> Result<Vec<f32>> {
-        cancel.check()?;
-        let mut slice = vec![0f32; fbp.slice_len()];
-        let mut scratch = fbp.scratch_for(1, 1)?;
-        fbp.execute(Sinograms::by_frame(&sinogram, 1, s.geometry.cols), &mut slice, &mut scratch)?;
-        Ok(slice)
-    };
-    let middle = plan.geometries.len() / 2;
-    let bytes = (cols * rows * 4) as u64;
-    progress.begin("trying axes", bytes * plan.geometries.len() as u64);
-    let judge = |slice: Vec<f32>, range: (f64, f64)| {
-        progress.advance(bytes);
-        (score(&slice, cols, disc, range), shrink(&slice, cols, down))
-    };
-    let first = make(&plan.look.fbp)?;
-    let range = range_of(disc.values(&first, cols));
-    let mut made: Vec<Option<(Score, Vec<f32>)>> = vec![None; plan.geometries.len()];
-    made[middle] = Some(judge(first, range));
-    for (made, g) in made.chunks_mut(plan.at_a_time).zip(plan.geometries.chunks(plan.at_a_time)) {
-        let work = made.par_iter_mut().zip(g).filter(|(m, _)| m.is_none());
-        work.try_for_each(|(m, g)| -> Result<()> {
-            *m = Some(judge(make(&FbpPlan::new(g, &s.options)?)?, range));
-            Ok(())
-        })?;
+    progress.begin("trying axes", 0);
+    let fbp = plan.coarse.as_ref().unwrap_or(&plan.look.fbp);
+    let slices = make(fbp, &sinogram, &plan.axes_px, cancel)?;
+    let scores = judge(fbp, &slices, &plan.axes_px);
+    let tried = plan.axes_px.iter().zip(scores);
+    let mut axes: Vec<Tried> = tried.map(|(a, score)| Tried { axis_px: *a, score, full: None }).collect();
+    if plan.finalists > 0 {
+        let mut order: Vec<usize> = (0..axes.len()).collect();
+        order.sort_by(|a, b| axes[*a].score.entropy.total_cmp(&axes[*b].score.entropy));
+        order.truncate(plan.finalists);
+        let again: Vec<f64> = order.iter().map(|i| axes[*i].axis_px).collect();
+        let slices = make(&plan.look.fbp, &sinogram, &again, cancel)?;
+        for (i, score) in order.iter().zip(judge(&plan.look.fbp, &slices, &plan.axes_px)) {
+            axes[*i].full = Some(score);
+        }
     }
     progress.end();
-    let (scores, images): (Vec<Score>, Vec<Vec<f32>>) = made.into_iter().flatten().unzip();
     let compute_seconds = start.elapsed().as_secs_f64() - read_seconds;
 
-    let axes: Vec<Tried> = plan.axes_px.iter().zip(scores).map(|(a, score)| Tried { axis_px: *a, score }).collect();
-    let best = least(&axes, |s| s.entropy);
-    let calm = least(&axes, |s| s.variation);
+    let best = best(&axes);
+    let calm = least(&axes, |t| t.score.variation);
     let drawing = Instant::now();
+    let (cols, _) = fbp.geometry().slice_size();
+    let (columns, side) = cells(axes.len());
+    let down = cols.max(fbp.slice_len() / cols).div_ceil(side).max(1);
+    let images: Vec<Vec<f32>> = slices.par_chunks(fbp.slice_len()).map(|v| shrink(v, cols, down)).collect();
     let small = cols.div_ceil(down);
     let labels: Vec<String> = axes
         .iter()
@@ -195,7 +230,7 @@ pub fn sweep(plan: &SweepPlan, progress: &dyn Progress, cancel: &Cancel) -> Resu
         .map(|(v, title)| Slice { values: v, rows: v.len() / small, cols: small, title })
         .collect();
     let title = format!("{}, row {}: axis of rotation, columns", s.scan.name, plan.look.row);
-    let style = png::Style { max_size: MONTAGE, ..plan.look.style(down as f64) };
+    let style = png::Style { max_size: MONTAGE, ..plan.look.style((down * plan.coarser) as f64) };
     let picture = png::montage(&slices, columns, &title, &style);
     let output = picture.canvas.save(&plan.look.output, plan.look.request.create.overwrite)?;
     Ok(Sweep {
@@ -215,8 +250,16 @@ pub fn sweep(plan: &SweepPlan, progress: &dyn Progress, cancel: &Cancel) -> Resu
 }
 
 /// The axis with the smallest value; the first of equals.
-fn least(axes: &[Tried], value: impl Fn(&Score) -> f64) -> usize {
-    (1..axes.len()).fold(0, |m, i| if value(&axes[i].score) < value(&axes[m].score) { i } else { m })
+fn least(axes: &[Tried], value: impl Fn(&Tried) -> f64) -> usize {
+    (1..axes.len()).fold(0, |m, i| if value(&axes[i]) < value(&axes[m]) { i } else { m })
+}
+
+/// The axis of least entropy: among those made in full where there are any.
+fn best(axes: &[Tried]) -> usize {
+    match axes.iter().any(|t| t.full.is_some()) {
+        true => least(axes, |t| t.full.map_or(f64::INFINITY, |f| f.entropy)),
+        false => least(axes, |t| t.score.entropy),
+    }
 }
 
 fn warnings(axes: &[Tried], best: usize, calm: usize) -> Vec<String> {
@@ -238,18 +281,14 @@ fn warnings(axes: &[Tried], best: usize, calm: usize) -> Vec<String> {
 }
 
 /// A disc that every axis of the sweep sees, in the region that is made; all of the region where that misses it.
-fn common_disc(geometries: &[Geometry]) -> Disc {
-    let g = &geometries[geometries.len() / 2];
+fn common_disc(g: &Geometry, axes: &[f64]) -> Disc {
     let (cx, cy) = g.axis_voxel();
     let roi = g.roi();
     let (w, h) = g.slice_size();
     let (x, y) = (cx - roi.x0 as f64, cy - roi.y0 as f64);
-    let seen = |g: &Geometry| {
-        let far = g.far_px();
-        let near = g.rotation_axis_px.min(g.cols as f64 - 1.0 - g.rotation_axis_px);
-        if matches!(g.field, crate::recon::Field::Full) { near } else { far }
-    };
-    let radius = 0.9 * geometries.iter().map(seen).fold(f64::INFINITY, f64::min);
+    let last = g.cols as f64 - 1.0;
+    let seen = |a: &f64| if g.field == Field::Full { a.min(last - a) } else { a.max(last - a) };
+    let radius = 0.9 * axes.iter().map(seen).fold(f64::INFINITY, f64::min) / g.output.bin as f64;
     // Distance from the axis to the nearest voxel of the region.
     let (dx, dy) = (x - x.clamp(0.0, w as f64 - 1.0), y - y.clamp(0.0, h as f64 - 1.0));
     if radius > dx.hypot(dy) + 4.0 {
@@ -309,12 +348,19 @@ mod tests {
 
     #[test]
     fn ends_and_disagreement_are_said() {
-        let t = |axis_px: f64, entropy: f64, variation: f64| Tried { axis_px, score: Score { entropy, variation } };
-        let axes = [t(1.0, 5.0, 3.0), t(2.0, 4.0, 1.0), t(3.0, 4.5, 2.0), t(4.0, 6.0, 6.0)];
-        let (b, l) = (least(&axes, |s| s.entropy), least(&axes, |s| s.variation));
+        let t = |axis_px: f64, entropy: f64, variation: f64| Tried {
+            axis_px,
+            score: Score { entropy, variation },
+            full: None,
+        };
+        let mut axes = [t(1.0, 5.0, 3.0), t(2.0, 4.0, 1.0), t(3.0, 4.5, 2.0), t(4.0, 6.0, 6.0)];
+        let (b, l) = (best(&axes), least(&axes, |t| t.score.variation));
         assert_eq!((b, l), (1, 1));
         assert!(warnings(&axes, b, l).is_empty());
         assert_eq!(warnings(&axes, 0, 0).len(), 1);
         assert_eq!(warnings(&axes, 0, 3).len(), 2);
+        // What was made in full decides.
+        (axes[1].full, axes[2].full) = (Some(axes[3].score), Some(axes[0].score));
+        assert_eq!(best(&axes), 2);
     }
 }

@@ -58,7 +58,7 @@ impl Layout {
             let (Some(gu), Some(gv)) = (fit(p.size.1), fit(p.size.0)) else { continue };
             // In nanoseconds per slice on one 2.6 GHz core, with which the parts were measured; only ratios matter.
             let (u, v) = (gu as f64, gv as f64);
-            let spread = p.angles.len() as f64 * p.len as f64 / 2.0 * (0.08 * (width * width) as f64 + 0.3);
+            let spread = p.angles.len() as f64 * p.last() as f64 * (0.08 * (width * width) as f64 + 0.3);
             let transform = u * v / 2.0 * 2.2 + p.size.1 as f64 * v / 2.0 * 2.6;
             let cost = spread + transform;
             if best.as_ref().is_none_or(|(c, _)| cost < *c) {

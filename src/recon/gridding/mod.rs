@@ -21,6 +21,8 @@
 //! Directions are taken in the order of their angle, a few at a time: transformed, then spread at once onto the wedge of
 //! the grid where they lie, which is the part that has to be in cache.
 
+mod axes;
+mod crew;
 mod dispatch;
 mod fft;
 mod image;
@@ -34,16 +36,17 @@ mod vector;
 
 use super::simd::Simd;
 use super::{Geometry, Options};
+use axes::LaneAxes;
+use crew::Lead;
 use dispatch::Kernels;
 use image::{Image, TOGETHER};
 use layout::Layout;
-use problem::Problem;
 pub(super) use problem::circle;
+use problem::{Problem, Slope};
 use project::{Beyond, Blend, Project};
-use rayon::prelude::*;
 use share::{Buffer, Shared};
 use spread::{Cut, Grid, Line};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ops::Range;
 use tomokit_formats::Result;
 
 /// Per-projection numbers of the filter stage.
@@ -51,12 +54,15 @@ struct Ray {
     /// Phase of frequency m: `2π m shift / len`.
     shift: f64,
     weight: f64,
+    /// Columns that the axis of this projection lies beyond the scan's.
+    moved: f32,
     /// The samples lie on the other half plane: take the conjugates.
     flip: bool,
 }
 
 struct Setup {
     cols: usize,
+    axis_px: f64,
     left: Beyond,
     right: Beyond,
     blend: Option<Blend>,
@@ -75,6 +81,8 @@ pub(super) struct Gridding {
     /// In that order.
     lines: Vec<Line>,
     samples: usize,
+    /// Slope of the blending for an axis, in an extended field.
+    slope: Option<Slope>,
 }
 
 /// Buffers of one thread.
@@ -89,6 +97,9 @@ pub(super) struct Scratch {
     chunk: usize,
     grid: Buffer,
     samples: Buffer,
+    /// Of every projection, and of every axis: for one slice with several axes.
+    spectra: Buffer,
+    phases: Buffer,
     workers: Vec<Worker>,
 }
 
@@ -101,53 +112,71 @@ impl Scratch {
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
         let workers: usize = self.workers.iter().map(|w| w.buffer.len() + w.coef.len()).sum();
-        4 * (self.grid.len() + self.samples.len() + workers)
+        4 * (self.grid.len() + self.samples.len() + self.spectra.len() + self.phases.len() + workers)
     }
 }
 
 /// Where the rows of a projection come from: `(lane, projection)` to the columns.
 pub(super) type Rows<'a> = dyn Fn(usize, usize) -> &'a [f32] + Sync + 'a;
 
+/// What the lanes of a batch are.
+pub(super) enum Input<'a> {
+    /// So many slices, each with rows of its own.
+    Slices(usize, &'a Rows<'a>),
+    /// One slice, with its rows, and an axis per lane.
+    Axes(&'a [f64], &'a Rows<'a>),
+}
+
 impl Gridding {
-    /// Tables for a scan.
-    pub(super) fn of(g: &Geometry, o: &Options) -> Result<Gridding> {
-        Ok(Gridding::new(&Problem::of(g, o)?))
+    /// Tables for a scan; `axes` are those it may be asked for beside the geometry's own.
+    pub(super) fn of(g: &Geometry, o: &Options, axes: &[f64]) -> Result<Gridding> {
+        Ok(Gridding::new(&Problem::of(g, o, axes)?))
     }
 
     /// Length of the FFT of a projection.
     pub(super) fn fft_len(&self) -> usize {
-        2 * (self.samples - 1)
+        self.project.len()
     }
 
     fn new(p: &Problem) -> Gridding {
         let layout = Layout::choose(p);
-        let (cx, cy) = ((p.size.0 / 2) as f64 - p.axis.0, (p.size.1 / 2) as f64 - p.axis.1);
+        let bin = p.bin as f64;
+        let (cx, cy) = (((p.size.0 / 2) as f64 - p.axis.0) * bin, ((p.size.1 / 2) as f64 - p.axis.1) * bin);
         let mut rays = Vec::with_capacity(p.angles.len());
         let mut lines = Vec::with_capacity(p.angles.len());
         for ((angle, axis), weight) in p.angles.iter().zip(&p.axes).zip(&p.weights) {
             let (sin, cos) = angle.sin_cos();
-            // Frequency m lies at u = -m gu sin / len (image rows run against y) and v = m gv cos / len.
+            // Frequency m lies at u = -m bin gu sin / len (image rows run against y) and v = m bin gv cos / len.
             let flip = cos < 0.0;
             let sign = if flip { -1.0 } else { 1.0 };
             lines.push(Line {
-                du: -sign * sin * layout.gu as f64 / p.len as f64,
-                dv: sign * cos * layout.gv as f64 / p.len as f64,
+                du: -sign * sin * bin * layout.gu as f64 / p.len as f64,
+                dv: sign * cos * bin * layout.gv as f64 / p.len as f64,
             });
-            rays.push(Ray { shift: axis + cx * cos - cy * sin, weight: *weight, flip });
+            let moved = (axis - p.axis_px) as f32;
+            rays.push(Ray { shift: axis + cx * cos - cy * sin, weight: *weight, moved, flip });
         }
         let mut order: Vec<u32> = (0..p.angles.len() as u32).collect();
         let direction = |k: u32| lines[k as usize].dv.atan2(lines[k as usize].du);
         order.sort_by(|a, b| direction(*a).total_cmp(&direction(*b)).then(a.cmp(b)));
         let lines = order.iter().map(|k| lines[*k as usize]).collect();
         Gridding {
-            setup: Setup { cols: p.cols, left: p.beyond.0, right: p.beyond.1, blend: p.blend.clone(), rays },
-            project: Project::new(p.len, &p.response),
+            setup: Setup {
+                cols: p.cols,
+                axis_px: p.axis_px,
+                left: p.beyond.0,
+                right: p.beyond.1,
+                blend: p.blend.clone(),
+                rays,
+            },
+            project: Project::new(p.len, &p.response, p.last()),
             image: Image::new(&layout),
             taps: layout.kernel.taps(),
             layout,
             order,
             lines,
-            samples: p.len / 2 + 1,
+            samples: p.last() + 1,
+            slope: p.slope.clone(),
         }
     }
 
@@ -156,47 +185,64 @@ impl Gridding {
         (self.layout.kernel.width, (self.layout.gv, self.layout.gu))
     }
 
-    /// Slices made together when there are `slices` of them: a power of two, at most `simd.lanes()`.
-    fn lanes_for(simd: Simd, slices: usize) -> usize {
-        let mut lanes = 4;
+    /// Slices made together when there are `slices` of them: 1, or a power of two from 4 to `simd.lanes()`. One alone
+    /// takes as many instructions as four, but a quarter of their memory.
+    pub(super) fn lanes_for(simd: Simd, slices: usize) -> usize {
+        let mut lanes = if slices <= 1 { 1 } else { 4 };
         while lanes < simd.lanes() && lanes < slices {
             lanes *= 2;
         }
         lanes
     }
 
-    fn chunk(workers: usize) -> usize {
-        spread::ABREAST * (workers / 2).max(1)
+    /// Directions that are transformed before they are spread: enough of them to keep the workers evenly busy, few
+    /// enough to stay in the cache. Never part of the result.
+    fn chunk(&self, lanes: usize, workers: usize) -> usize {
+        let bytes = spread::ABREAST * self.samples * 8 * lanes;
+        let many = (CHUNK_BYTES / bytes.max(1)).clamp(1, 8).max((workers / 2).max(1));
+        (spread::ABREAST * many).min(self.order.len())
     }
 
     /// Floats of grid, samples, and one worker's buffer.
     fn sizes(&self, lanes: usize, workers: usize) -> [u64; 3] {
         let el = 2 * lanes as u64;
         let grid = self.layout.rows() as u64 * self.layout.row as u64 * el;
-        let chunk = Self::chunk(workers).min(self.order.len());
-        let samples = chunk as u64 * self.samples as u64 * el;
+        // While one chunk is spread the next one is transformed.
+        let chunks = if workers > 1 { 2 } else { 1 };
+        let samples = chunks * self.chunk(lanes, workers) as u64 * self.samples as u64 * el;
         let buffer = self.image.buffer(lanes).max(2 * self.project.buffer(lanes)) as u64;
         // Whole cache lines, as the buffers come.
         [grid, samples, buffer].map(|n| n.next_multiple_of(16))
     }
 
-    /// Bytes of a [`Scratch`].
-    pub(super) fn scratch_bytes(&self, lanes: usize, workers: usize) -> u64 {
+    /// Floats of spectra and phases for one slice with several axes.
+    fn axes_sizes(&self, lanes: usize) -> [u64; 2] {
+        let spectra = if self.slope.is_some() { 0 } else { self.order.len() as u64 * 2 * self.samples as u64 };
+        [spectra, 2 * (self.samples * lanes) as u64].map(|n| n.next_multiple_of(16))
+    }
+
+    /// Bytes of a [`Scratch`], for slices or for the axes of one.
+    pub(super) fn scratch_bytes(&self, lanes: usize, workers: usize, axes: bool) -> u64 {
         let workers = workers.max(1);
         let [grid, samples, buffer] = self.sizes(lanes, workers);
-        4 * (grid + samples + workers as u64 * (buffer + self.project.coefficients() as u64))
+        let more = if axes { self.axes_sizes(lanes) } else { [0; 2] };
+        let own = workers as u64 * (buffer + self.project.coefficients() as u64);
+        4 * (grid + samples + own + more[0] + more[1])
     }
 
     /// Working memory; `None` if there is not that much.
-    pub(super) fn scratch(&self, lanes: usize, workers: usize) -> Option<Scratch> {
+    pub(super) fn scratch(&self, lanes: usize, workers: usize, axes: bool) -> Option<Scratch> {
         let workers = workers.max(1);
         let [grid, samples, buffer] = self.sizes(lanes, workers);
+        let [spectra, phases] = if axes { self.axes_sizes(lanes) } else { [0; 2] };
         let worker = || Some(Worker { buffer: Buffer::new(buffer)?, coef: vec![0.0; self.project.coefficients()] });
         Some(Scratch {
             lanes,
-            chunk: Self::chunk(workers).min(self.order.len()),
+            chunk: self.chunk(lanes, workers),
             grid: Buffer::new(grid)?,
             samples: Buffer::new(samples)?,
+            spectra: Buffer::new(spectra)?,
+            phases: Buffer::new(phases)?,
             workers: (0..workers).map(|_| worker()).collect::<Option<_>>()?,
         })
     }
@@ -206,104 +252,232 @@ impl Gridding {
         let [grid, samples, buffer] = self.sizes(s.lanes, s.workers.len());
         s.grid.len() as u64 >= grid
             && s.samples.len() as u64 >= samples
-            && s.chunk <= self.order.len()
+            && s.chunk == self.chunk(s.lanes, s.workers.len())
             && s.workers.iter().all(|w| w.buffer.len() as u64 >= buffer && w.coef.len() == self.project.coefficients())
     }
 
-    /// Reconstructs `count` slices (at most the scratch's lanes) into `out`, `[slice][row][column]` of the region. `seen`:
-    /// half-open columns of every row of the full slice outside which the values are to be zero.
+    /// True if `scratch` is large enough for one slice with several axes.
+    pub(super) fn fits_axes(&self, s: &Scratch) -> bool {
+        let [spectra, phases] = self.axes_sizes(s.lanes);
+        self.fits(s) && s.spectra.len() as u64 >= spectra && s.phases.len() as u64 >= phases
+    }
+
+    /// Transforms all projections of the slice that [`Input::Axes`] is about; once before its batches.
+    pub(super) fn prepare(&self, simd: Simd, rows: &Rows<'_>, scratch: &mut Scratch) {
+        assert!(self.fits_axes(scratch));
+        if self.slope.is_some() {
+            return;
+        }
+        let lanes = scratch.lanes;
+        let kernels = Kernels::choose(simd, lanes);
+        let one = 2 * self.samples;
+        let spectra = Shared::new(scratch.spectra.as_mut());
+        crew::work(&mut scratch.workers, |lead| {
+            lead.each(self.order.len().div_ceil(lanes), |w, group| {
+                let first = group * lanes;
+                let count = lanes.min(self.order.len() - first);
+                let mut row = [&[][..]; 16];
+                row.iter_mut().take(count).enumerate().for_each(|(i, r)| *r = rows(0, first + i));
+                let (a, b) = w.buffer.as_mut().split_at_mut(self.project.buffer(lanes));
+                // SAFETY: a job writes the spectra of projections of its own; `choose` gives only what the processor has.
+                unsafe {
+                    let to = spectra.at(first * one, count * one);
+                    (kernels.spectra)(self, &row[..count], a.as_mut_ptr(), b.as_mut_ptr(), to);
+                }
+            });
+        });
+    }
+
+    /// Reconstructs as many slices as `input` says (at most the scratch's lanes) into `out`, `[slice][row][column]` of
+    /// the region. `seen`: half-open columns of every row of the full slice outside which the values are to be zero.
     pub(super) fn run(
         &self,
         simd: Simd,
-        count: usize,
-        rows: &Rows<'_>,
+        input: &Input<'_>,
         seen: Option<&[(usize, usize)]>,
         out: &mut [f32],
         scratch: &mut Scratch,
     ) {
-        let l = &self.layout;
+        let (count, rows) = match input {
+            Input::Slices(count, rows) => (*count, *rows),
+            Input::Axes(axes, rows) => (axes.len(), *rows),
+        };
         let lanes = Self::lanes_for(simd, count).min(scratch.lanes);
-        let kernels = Kernels::choose(simd, lanes);
-        let el = 2 * lanes;
-        let (nx, ny) = (l.region.0.len(), l.region.1.len());
+        let (nx, ny) = (self.layout.region.0.len(), self.layout.region.1.len());
         assert!(count <= lanes && out.len() == count * nx * ny && self.fits(scratch));
-        let workers = &mut scratch.workers[..];
-        let grid = Shared::new(scratch.grid.as_mut());
-        let grid_row = l.row * el;
-        let all = l.rows() * grid_row;
-        each(workers, l.rows(), |_, r| {
-            // SAFETY: each job has a row of the grid of its own.
-            unsafe { grid.at(r * grid_row, grid_row).write_bytes(0, grid_row) }
+        let axes = match input {
+            Input::Slices(..) => None,
+            Input::Axes(axes, _) => {
+                assert!(self.fits_axes(scratch));
+                Some(self.lane_axes(axes, lanes, scratch.phases.as_mut()))
+            }
+        };
+        let batch = Batch {
+            plan: self,
+            kernels: Kernels::choose(simd, lanes),
+            lanes,
+            count,
+            rows,
+            axes,
+            spectra: Shared::new(scratch.spectra.as_mut()),
+            chunk: scratch.chunk,
+        };
+        let (grid, samples) = (Shared::new(scratch.grid.as_mut()), Shared::new(scratch.samples.as_mut()));
+        let out = Shared::new(out);
+        crew::work(&mut scratch.workers, |lead| {
+            batch.fill(lead, grid, samples);
+            batch.image(lead, grid, seen, out);
         });
-        let samples = Shared::new(scratch.samples.as_mut());
-        let one = self.samples * el;
+    }
+
+    fn lane_axes(&self, axes: &[f64], lanes: usize, phases: &mut [f32]) -> LaneAxes {
+        let (mut deltas, mut slopes) = ([0.0; 16], [0.0; 16]);
+        for (l, a) in axes.iter().enumerate() {
+            deltas[l] = a - self.setup.axis_px;
+            slopes[l] = self.slope.as_ref().map_or(0.0, |s| s.of(*a));
+        }
+        let blend = self.slope.is_some().then_some((axes, &slopes[..axes.len()]));
+        LaneAxes::new(self.project.len(), self.samples, lanes, &deltas[..axes.len()], blend, phases)
+    }
+}
+
+/// Bytes of samples that a chunk of directions may come to, unless the fewest directions come to more.
+const CHUNK_BYTES: usize = 2 << 20;
+
+/// One batch at work.
+struct Batch<'a, 'r> {
+    plan: &'a Gridding,
+    kernels: &'static Kernels,
+    lanes: usize,
+    count: usize,
+    rows: &'a Rows<'r>,
+    axes: Option<LaneAxes>,
+    spectra: Shared<'a>,
+    chunk: usize,
+}
+
+impl Batch<'_, '_> {
+    /// Directions from `first` on that go together: neighbours with the same long axis.
+    fn chunk(&self, first: usize) -> Range<usize> {
+        let lines = &self.plan.lines;
+        let limit = (first + self.chunk).min(lines.len());
+        let long = |i: usize| lines[i].du.abs() >= lines[i].dv.abs();
+        first..(first + 1..limit).find(|i| long(*i) != long(first)).unwrap_or(limit)
+    }
+
+    /// From rows to the grid.
+    fn fill(&self, lead: &mut Lead<'_, Worker>, grid: Shared<'_>, samples: Shared<'_>) {
+        let l = &self.plan.layout;
+        let el = 2 * self.lanes;
+        let grid_row = l.row * el;
+        let one = self.plan.samples * el;
+        let (half, pieces) = if lead.workers() == 1 { (0, 1) } else { (self.chunk * one, lead.workers()) };
+        let mut now = self.chunk(0);
+        let mut place = 0;
+        lead.each(l.rows() + now.len(), |w, j| {
+            if j < l.rows() {
+                // SAFETY: each job has a row of the grid of its own.
+                unsafe { grid.at(j * grid_row, grid_row).write_bytes(0, grid_row) }
+            } else {
+                self.project(w, now.start + j - l.rows(), samples, (j - l.rows()) * one);
+            }
+        });
+        while !now.is_empty() {
+            let next = self.chunk(now.end.min(self.plan.lines.len()));
+            let other = half - place;
+            if half == 0 {
+                lead.each(1, |_, _| self.spread(grid, samples, &now, 0, (0, 1)));
+                lead.each(next.len(), |w, j| self.project(w, next.start + j, samples, j * one));
+            } else {
+                // One chunk is spread while the next one is transformed, so that there is always something to do.
+                lead.each(pieces + next.len(), |w, j| match j.checked_sub(pieces) {
+                    None => self.spread(grid, samples, &now, place, (j, pieces)),
+                    Some(j) => self.project(w, next.start + j, samples, other + j * one),
+                });
+            }
+            (now, place) = (next, other);
+        }
+    }
+
+    /// Samples of direction `i` to `to`.
+    fn project(&self, w: &mut Worker, i: usize, samples: Shared<'_>, to: usize) {
+        let plan = self.plan;
+        let (k, one) = (plan.order[i] as usize, plan.samples * 2 * self.lanes);
+        // SAFETY: every job has a place of its own; `choose` gives only what the processor has.
+        let to = unsafe { samples.at(to, one) };
+        if let (Some(axes), None) = (&self.axes, &plan.slope) {
+            let size = 2 * plan.samples;
+            // SAFETY: the spectra are there since `prepare` and only read now.
+            return unsafe { (self.kernels.turn)(plan, k, self.spectra.at(k * size, size), axes, to) };
+        }
+        let mut row = [&[][..]; 16];
+        for (lane, r) in row.iter_mut().enumerate().take(self.count) {
+            *r = (self.rows)(if self.axes.is_some() { 0 } else { lane }, k);
+        }
+        let (a, b) = w.buffer.as_mut().split_at_mut(plan.project.buffer(self.lanes));
+        // SAFETY: as above; the buffers are this worker's.
+        unsafe {
+            let (a, b) = (a.as_mut_ptr(), b.as_mut_ptr());
+            (self.kernels.project)(plan, k, &row[..self.count], self.axes.as_ref(), a, b, &mut w.coef, to);
+        }
+    }
+
+    /// Piece `i` of `pieces` of the grid gets the samples of a chunk that lie at `place`.
+    fn spread(&self, grid: Shared<'_>, samples: Shared<'_>, chunk: &Range<usize>, place: usize, part: (usize, usize)) {
+        let (plan, l) = (self.plan, &self.plan.layout);
+        let el = 2 * self.lanes;
         let g = Grid {
             row: l.row,
             u0: (l.gu / 2 + l.margin) as f64 - l.kernel.width as f64 / 2.0,
             v0: l.margin as f64 - l.kernel.width as f64 / 2.0,
-            last: self.samples - 1,
-            taps: &self.taps,
+            last: plan.samples - 1,
+            taps: &plan.taps,
         };
-        let mut first = 0;
-        while first < self.order.len() {
-            // Neighbouring directions with the same long axis.
-            let along_u = |i: usize| self.lines[i].du.abs() >= self.lines[i].dv.abs();
-            let limit = (first + scratch.chunk).min(self.order.len());
-            let long = along_u(first);
-            let end = (first + 1..limit).find(|i| along_u(*i) != long).unwrap_or(limit);
-            each(workers, end - first, |w, i| {
-                let k = self.order[first + i] as usize;
-                let mut row = [&[][..]; 16];
-                for (lane, r) in row.iter_mut().enumerate().take(count) {
-                    *r = rows(lane, k);
-                }
-                let (a, b) = w.buffer.as_mut().split_at_mut(self.project.buffer(lanes));
-                // SAFETY: job i writes sample row i; `choose` gives only what the processor has.
-                unsafe {
-                    let to = samples.at(i * one, one);
-                    (kernels.project)(self, k, &row[..count], a.as_mut_ptr(), b.as_mut_ptr(), &mut w.coef, to);
-                }
-            });
-            // Cut along the long axis, where the samples lie evenly.
-            let (mut lo, mut hi) = (f64::INFINITY, f64::NEG_INFINITY);
-            for line in &self.lines[first..end] {
-                let (p0, d) = if long { (g.u0, line.du) } else { (g.v0, line.dv) };
-                let far = p0 + d * g.last as f64;
-                lo = lo.min(p0).min(far);
-                hi = hi.max(p0).max(far);
-            }
-            let pieces = if workers.len() == 1 { 1 } else { 4 * workers.len() };
-            let (lo, hi) = (lo.floor() as usize, hi.floor() as usize + 2 + l.kernel.width);
-            let cut = |i: usize| lo + (hi - lo) * i / pieces;
-            each(workers, pieces, |_, i| {
-                let part = (cut(i), cut(i + 1));
-                let cut = if long { Cut { u: part, v: (0, l.rows()) } } else { Cut { u: (0, l.row), v: part } };
-                // SAFETY: the cuts are disjoint, and nothing writes the samples now.
-                unsafe {
-                    let q = samples.at(0, (end - first) * one);
-                    (kernels.spread)(l.kernel.width, &g, &self.lines[first..end], cut, q, grid.at(0, all));
-                }
-            });
-            first = end;
+        let lines = &plan.lines[chunk.clone()];
+        // Cut along the long axis, where the samples lie evenly.
+        let long = lines[0].du.abs() >= lines[0].dv.abs();
+        let (mut lo, mut hi) = (f64::INFINITY, f64::NEG_INFINITY);
+        for line in lines {
+            let (p0, d) = if long { (g.u0, line.du) } else { (g.v0, line.dv) };
+            let far = p0 + d * g.last as f64;
+            lo = lo.min(p0).min(far);
+            hi = hi.max(p0).max(far);
         }
-        each(workers, l.gv / 2 + 1, |w, v| {
+        let (lo, hi) = (lo.floor() as usize, hi.floor() as usize + 2 + l.kernel.width);
+        let (i, pieces) = part;
+        let cut = |i: usize| lo + (hi - lo) * i / pieces;
+        let part = (cut(i), cut(i + 1));
+        let cut = if long { Cut { u: part, v: (0, l.rows()) } } else { Cut { u: (0, l.row), v: part } };
+        // SAFETY: the cuts are disjoint, and nothing writes these samples now.
+        unsafe {
+            let q = samples.at(place, lines.len() * plan.samples * el);
+            (self.kernels.spread)(l.kernel.width, &g, lines, cut, q, grid.at(0, l.rows() * l.row * el));
+        }
+    }
+
+    /// From the grid to slices.
+    fn image(&self, lead: &mut Lead<'_, Worker>, grid: Shared<'_>, seen: Option<&[(usize, usize)]>, out: Shared<'_>) {
+        let (plan, l) = (self.plan, &self.plan.layout);
+        let all = l.rows() * l.row * 2 * self.lanes;
+        lead.each(l.gv / 2 + 1, |w, v| {
             // SAFETY: a job touches row v and its mirror images outside 0..=gv/2, which no other does.
-            unsafe { (kernels.row)(self, v, grid.at(0, all), w.buffer.as_mut().as_mut_ptr()) }
+            unsafe { (self.kernels.row)(plan, v, grid.at(0, all), w.buffer.as_mut().as_mut_ptr()) }
         });
-        let out = Shared::new(out);
-        each(workers, ny.div_ceil(TOGETHER), |w, job| {
+        let (nx, ny) = (l.region.0.len(), l.region.1.len());
+        lead.each(ny.div_ceil(TOGETHER), |w, job| {
             let first = job * TOGETHER;
             // SAFETY: a job writes image rows of its own, of all slices; nothing writes the grid now.
             let to = |slice: usize, row: usize| unsafe { out.at((slice * ny + row) * nx, nx) };
             let n = TOGETHER.min(ny - first);
+            let buffer = w.buffer.as_mut().as_mut_ptr();
             // SAFETY: as above; the buffer is this worker's.
-            unsafe { (kernels.columns)(self, first, n, count, grid.at(0, all), w.buffer.as_mut().as_mut_ptr(), &to) }
+            unsafe { (self.kernels.columns)(plan, first, n, self.count, grid.at(0, all), buffer, &to) }
             let Some(seen) = seen else { return };
             for row in first..first + n {
                 let x = &l.region.0;
                 let (a, b) = seen[l.region.1.start + row];
                 let (a, b) = (a.clamp(x.start, x.end) - x.start, b.clamp(x.start, x.end) - x.start);
-                for slice in 0..count {
+                for slice in 0..self.count {
                     // SAFETY: as above: the row was written by this job.
                     let line = unsafe { std::slice::from_raw_parts_mut(to(slice, row), nx) };
                     line[..a].fill(0.0);
@@ -312,24 +486,6 @@ impl Gridding {
             }
         });
     }
-}
-
-/// Runs `job(0..jobs)`, each worker taking the next one that is left.
-fn each(workers: &mut [Worker], jobs: usize, job: impl Fn(&mut Worker, usize) + Sync) {
-    if let [only] = workers {
-        (0..jobs).for_each(|j| job(only, j));
-        return;
-    }
-    let next = AtomicUsize::new(0);
-    workers.par_iter_mut().with_max_len(1).for_each(|w| {
-        loop {
-            let j = next.fetch_add(1, Ordering::Relaxed);
-            if j >= jobs {
-                break;
-            }
-            job(w, j);
-        }
-    });
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! ones as imaginary parts. In memory `[column][lane]` is already that.
 
 use super::Setup;
+use super::axes::LaneAxes;
 use super::fft::Fft;
 use super::vector::{Cx, RUN, Vector};
 use std::f64::consts::TAU;
@@ -15,8 +16,8 @@ const COARSE: usize = 64;
 /// Tables of the stage.
 pub(super) struct Project {
     fft: Fft,
-    /// Response / len, half of it at both ends (their mirror images are the samples themselves), for `m = 0..=len/2`,
-    /// and half of that again, for the splitting of the complex transform.
+    /// Response / len, half of it at both ends (their mirror images are the samples themselves), for the samples that are
+    /// kept, `m = 0..=last`, and half of that again, for the splitting of the complex transform.
     response: Vec<f32>,
     /// `exp(-2πi m / len)`, re and im by turns.
     split: Vec<f32>,
@@ -45,16 +46,28 @@ impl Blend {
         let t = (self.start[k] + self.slope * column as f32).clamp(0.0, 1.0);
         t * t * (3.0 - 2.0 * t)
     }
+
+    /// Weighs `cols` columns of lanes.
+    #[inline(always)]
+    unsafe fn apply<V: Vector>(&self, k: usize, cols: usize, x: *mut f32) {
+        for c in 0..cols {
+            // SAFETY: the caller gives room for `cols` vectors.
+            unsafe {
+                let p = x.add(c * V::LANES);
+                V::load(p).mul(V::splat(self.weight(k, c))).store(p);
+            }
+        }
+    }
 }
 
 impl Project {
-    pub(super) fn new(len: usize, response: &[f64]) -> Project {
+    pub(super) fn new(len: usize, response: &[f64], last: usize) -> Project {
         let half = len / 2;
         let ends = |m: usize| if m == 0 || m == half { 0.5 } else { 1.0 };
         Project {
             fft: Fft::new(half),
-            response: (0..=half).map(|m| (0.5 * ends(m) * response[m] / len as f64) as f32).collect(),
-            split: (0..=half)
+            response: (0..=last).map(|m| (0.5 * ends(m) * response[m] / len as f64) as f32).collect(),
+            split: (0..=last)
                 .flat_map(|m| {
                     let (sin, cos) = (TAU * m as f64 / len as f64).sin_cos();
                     [cos as f32, -sin as f32]
@@ -70,13 +83,19 @@ impl Project {
 
     /// Floats of the coefficients.
     pub(super) fn coefficients(&self) -> usize {
-        4 * (self.fft.len() + 1)
+        4 * self.response.len()
     }
 
-    /// Samples `m = 0..=len/2` of projection `k` of up to `LANES` slices, to `out`. Lanes without a row are zero.
+    /// Length of the circle of columns.
+    pub(super) fn len(&self) -> usize {
+        2 * self.fft.len()
+    }
+
+    /// Samples `m = 0..=last` of projection `k` of up to `LANES` slices, to `out`. Lanes without a row are zero. With
+    /// `axes`, every lane has an axis and a blending of its own.
     ///
     /// # Safety
-    /// `a` and `b` hold [`Project::buffer`] floats, `coef` [`Project::coefficients`], `out` `(len/2 + 1) * 2 * LANES`;
+    /// `a` and `b` hold [`Project::buffer`] floats, `coef` [`Project::coefficients`], `out` `(last + 1) * 2 * LANES`;
     /// every row is `setup.cols` long, there are at most `LANES`; the caller runs inside a function compiled for `V`.
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
@@ -85,6 +104,7 @@ impl Project {
         setup: &Setup,
         k: usize,
         rows: &[&[f32]],
+        axes: Option<&LaneAxes>,
         a: *mut f32,
         b: *mut f32,
         coef: &mut [f32],
@@ -92,14 +112,20 @@ impl Project {
     ) {
         let half = self.fft.len();
         let el = 2 * V::LANES;
+        let last = self.response.len() - 1;
         self.coefficients_of::<V>(setup, k, coef);
         // SAFETY: the caller's; indices are m and half - m with m <= half, taken modulo half where they are inputs.
         unsafe {
             let sign = V::splat(if setup.rays[k].flip { -1.0 } else { 1.0 });
             lanes_in::<V>(rows, setup.cols, a);
-            pad::<V>(setup, k, a, 2 * half);
+            match (axes, &setup.blend) {
+                (Some(axes), _) => axes.blend::<V>(setup.rays[k].moved, setup.cols, a),
+                (None, Some(blend)) => blend.apply::<V>(k, setup.cols, a),
+                (None, None) => {}
+            }
+            pad::<V>(setup, a, 2 * half);
             let z = self.fft.run::<V>(a, b, a);
-            for m in 0..=half {
+            for m in 0..=last {
                 let p = Cx::<V>::load(z.add(if m == 0 { 0 } else { half - m } * el));
                 let q = Cx::<V>::load(z.add(if m == half { 0 } else { m } * el));
                 let even = p.add_conj(q);
@@ -108,6 +134,87 @@ impl Project {
                 let c = coef.as_ptr().add(4 * m);
                 let q = d.twiddle_add(c.add(2), even.twiddle(c));
                 Cx { r: q.r, i: q.i.mul(sign) }.store(out.add(m * el));
+            }
+            if let Some(axes) = axes {
+                for m in 0..=last {
+                    let (q, w) = (Cx::<V>::load(out.add(m * el)), axes.phase::<V>(m));
+                    q.times(Cx { r: w.r, i: w.i.mul(sign) }).store(out.add(m * el));
+                }
+            }
+        }
+    }
+
+    /// Filtered spectra `m = 0..=last` of up to `LANES` projections, one per lane, each to a row of `out`, re and im by
+    /// turns; without weight and phase. For fields without blending.
+    ///
+    /// # Safety
+    /// As for [`Project::run`]; `out` has room for `2 * (last + 1)` floats per projection.
+    #[inline(always)]
+    pub(super) unsafe fn spectra<V: Vector>(
+        &self,
+        setup: &Setup,
+        rows: &[&[f32]],
+        a: *mut f32,
+        b: *mut f32,
+        out: *mut f32,
+    ) {
+        let half = self.fft.len();
+        let (el, one) = (2 * V::LANES, 2 * self.response.len());
+        let mut lanes = [0f32; 32];
+        // SAFETY: the caller's; indices as in `run`, at most 16 lanes.
+        unsafe {
+            lanes_in::<V>(rows, setup.cols, a);
+            pad::<V>(setup, a, 2 * half);
+            let z = self.fft.run::<V>(a, b, a);
+            for (m, f) in self.response.iter().enumerate() {
+                let p = Cx::<V>::load(z.add(if m == 0 { 0 } else { half - m } * el));
+                let q = Cx::<V>::load(z.add(if m == half { 0 } else { m } * el));
+                let (tr, ti) = (self.split[2 * m], self.split[2 * m + 1]);
+                let odd = [f * ti, -f * tr];
+                let x = p.sub_conj(q).twiddle_add(odd.as_ptr(), p.add_conj(q).scale(V::splat(*f)));
+                x.store(lanes.as_mut_ptr());
+                for l in 0..rows.len() {
+                    *out.add(l * one + 2 * m) = lanes[l];
+                    *out.add(l * one + 2 * m + 1) = lanes[V::LANES + l];
+                }
+            }
+        }
+    }
+
+    /// Samples of projection `k` for every lane's axis, out of its spectrum as [`Project::spectra`] gives it.
+    ///
+    /// # Safety
+    /// As for [`Project::run`]; `spectrum` holds `2 * (last + 1)` floats.
+    #[inline(always)]
+    pub(super) unsafe fn turn<V: Vector>(
+        &self,
+        setup: &Setup,
+        k: usize,
+        spectrum: *const f32,
+        axes: &LaneAxes,
+        out: *mut f32,
+    ) {
+        let el = 2 * V::LANES;
+        let ray = &setup.rays[k];
+        let step = TAU * ray.shift / self.len() as f64;
+        let mut fine = [(0.0, 0.0); COARSE];
+        for (b, f) in fine.iter_mut().enumerate() {
+            *f = (step * b as f64).sin_cos();
+        }
+        // SAFETY: m is below the number of samples.
+        unsafe {
+            let sign = V::splat(if ray.flip { -1.0 } else { 1.0 });
+            for start in (0..self.response.len()).step_by(COARSE) {
+                let (sin, cos) = (step * start as f64).sin_cos();
+                let (sin, cos) = (sin * ray.weight, cos * ray.weight);
+                for m in start..self.response.len().min(start + COARSE) {
+                    let (s, c) = fine[m - start];
+                    let (re, im) = ((cos * c - sin * s) as f32, (sin * c + cos * s) as f32);
+                    let (x, y) = (*spectrum.add(2 * m), *spectrum.add(2 * m + 1));
+                    let value = [x * re - y * im, x * im + y * re];
+                    let q = axes.phase::<V>(m).twiddle(value.as_ptr());
+                    Cx { r: q.r, i: q.i.mul(sign) }.store(out.add(m * el));
+                }
             }
         }
     }
@@ -157,7 +264,7 @@ unsafe fn lanes_in<V: Vector>(rows: &[&[f32]], cols: usize, out: *mut f32) {
                     V::transpose([p(0), p(1), p(2), p(3)], [q(0), q(1), q(2), q(3)]);
                 }
                 for c in whole..end {
-                    for r in lane..lane + 4 {
+                    for r in lane..l.min(lane + 4) {
                         *out.add(c * l + r) = if r < rows.len() { rows[r][c] } else { 0.0 };
                     }
                 }
@@ -166,18 +273,12 @@ unsafe fn lanes_in<V: Vector>(rows: &[&[f32]], cols: usize, out: *mut f32) {
     }
 }
 
-/// Blends the columns and fills those beyond the detector.
+/// Fills the columns beyond the detector.
 #[inline(always)]
-unsafe fn pad<V: Vector>(setup: &Setup, k: usize, x: *mut f32, len: usize) {
+unsafe fn pad<V: Vector>(setup: &Setup, x: *mut f32, len: usize) {
     let (n, l) = (setup.cols, V::LANES);
     // SAFETY: columns are below `len`, the room of `x`.
     unsafe {
-        if let Some(blend) = &setup.blend {
-            for c in 0..n {
-                let w = blend.weight(k, c);
-                V::load(x.add(c * l)).mul(V::splat(w)).store(x.add(c * l));
-            }
-        }
         let zero = V::splat(0.0);
         let end = |b: Beyond, c: usize| if b == Beyond::Edge { V::load(x.add(c * l)) } else { zero };
         let (left, right) = (end(setup.left, 0), end(setup.right, n - 1));

@@ -7,16 +7,15 @@ use bytemuck::{Pod, Zeroable};
 struct Line([f32; 16]);
 
 /// Floats that begin on a cache line.
-pub(super) struct Buffer(Vec<Line>);
+pub(super) struct Buffer(Box<[Line]>);
 
 impl Buffer {
     /// `len` zeros; `None` if there is not that much memory.
     pub(super) fn new(len: u64) -> Option<Buffer> {
         let lines = usize::try_from(len.div_ceil(16)).ok()?;
-        let mut v = Vec::new();
-        v.try_reserve_exact(lines).ok()?;
+        // The system's own zeros: who touches a page first gets it, on its own processor.
+        let v = bytemuck::allocation::try_zeroed_slice_box::<Line>(lines).ok()?;
         huge_pages(v.as_ptr() as usize, lines * 64);
-        v.resize(lines, Line([0.0; 16]));
         Some(Buffer(v))
     }
 
@@ -37,7 +36,7 @@ fn huge_pages(start: usize, bytes: usize) {
     let first = start.next_multiple_of(PAGE);
     let end = (start + bytes) / PAGE * PAGE;
     if first < end {
-        // SAFETY: whole pages inside an allocation of ours, not used yet; the advice does not change their content.
+        // SAFETY: whole pages inside an allocation of ours; the advice does not change their content.
         unsafe { libc::madvise(first as *mut libc::c_void, end - first, libc::MADV_HUGEPAGE) };
     }
 }

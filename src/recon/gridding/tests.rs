@@ -36,12 +36,15 @@ fn problem(cols: usize, angles: Vec<f64>, axis: f64) -> Problem {
     Problem {
         cols,
         len,
+        axis_px: axis,
         axes: vec![axis; n],
         weights: vec![PI / n as f64; n],
         angles,
         response: ramp(len),
         beyond: (Beyond::Zero, Beyond::Zero),
         blend: None,
+        slope: None,
+        bin: 1,
         size: (cols, cols),
         axis: ((cols as f64 - 1.0) / 2.0, (cols as f64 - 1.0) / 2.0),
         region: (0..cols, 0..cols),
@@ -128,7 +131,8 @@ fn exact(p: &Problem, sinogram: &[f32], voxels: &[(usize, usize)]) -> Vec<f64> {
             .collect();
         let (sin, cos) = p.angles[k].sin_cos();
         for ((j, i), v) in voxels.iter().zip(&mut out) {
-            let u = (*j as f64 - p.axis.0) * cos + (p.axis.1 - *i as f64) * sin + p.axes[k];
+            let (x, y) = ((*j as f64 - p.axis.0) * p.bin as f64, (p.axis.1 - *i as f64) * p.bin as f64);
+            let u = x * cos + y * sin + p.axes[k];
             let (s, c) = (TAU * u / p.len as f64).sin_cos();
             let (mut er, mut ei) = (1.0, 0.0);
             for (re, im) in &spectrum {
@@ -154,11 +158,11 @@ fn reconstruct(p: &Problem, simd: Simd, workers: usize, sinograms: &[&[f32]]) ->
     let g = Gridding::new(p);
     let n = p.region.0.len() * p.region.1.len();
     let lanes = Gridding::lanes_for(simd, sinograms.len());
-    let mut scratch = g.scratch(lanes, workers).unwrap();
+    let mut scratch = g.scratch(lanes, workers, false).unwrap();
     let mut out = vec![f32::NAN; n * sinograms.len()];
     for (out, sinos) in out.chunks_mut(n * lanes).zip(sinograms.chunks(lanes)) {
         let rows = |lane: usize, k: usize| &sinos[lane][k * p.cols..(k + 1) * p.cols];
-        g.run(simd, sinos.len(), &rows, None, out, &mut scratch);
+        g.run(simd, &Input::Slices(sinos.len(), &rows), None, out, &mut scratch);
     }
     out.chunks(n).map(<[f32]>::to_vec).collect()
 }

@@ -264,6 +264,11 @@ impl<V: Vector> Cx<V> {
     pub(super) unsafe fn scale_add(self, s: V, o: Self) -> Self {
         unsafe { Cx { r: self.r.mul_add(s, o.r), i: self.i.mul_add(s, o.i) } }
     }
+    /// Lane by lane.
+    #[inline(always)]
+    pub(super) unsafe fn times(self, o: Self) -> Self {
+        unsafe { Cx { r: self.r.mul_sub(o.r, self.i.mul(o.i)), i: self.r.mul_add(o.i, self.i.mul(o.r)) } }
+    }
     /// Times the complex number at `w`, the same for all lanes.
     #[inline(always)]
     pub(super) unsafe fn twiddle(self, w: *const f32) -> Self {

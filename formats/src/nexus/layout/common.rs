@@ -358,6 +358,8 @@ pub fn bare(
         damaged: Vec::new(),
         is_attenuation: false,
         zero_clip: None,
+        movement: None,
+        overlap_px: None,
         current: None,
         files: vec![h5.path().to_owned()],
     }
