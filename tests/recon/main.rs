@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accuracy;
 mod real;
+mod resume;
 mod simulated;
 mod tools;

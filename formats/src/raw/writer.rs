@@ -17,9 +17,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Bytes and time between two entries of the journal: each costs a sync.
+/// Bytes and time between two entries of the journal: each costs a sync. Where few bytes come in, time alone decides.
 const JOURNAL_BYTES: u64 = 64 << 20;
 const JOURNAL_TIME: Duration = Duration::from_secs(2);
+const JOURNAL_AT_LEAST: Duration = Duration::from_secs(10);
 
 /// State of a `.part`, stored as `name.part.json`.
 #[derive(Serialize, Deserialize, PartialEq, Debug, Clone)]
@@ -136,7 +137,8 @@ impl FlatWriter {
         self.part()?.write_at(slices, first as u64 * self.slice_bytes)?;
         self.next += count as usize;
         self.since_journal += slices.len() as u64;
-        if self.since_journal >= JOURNAL_BYTES && self.journalled.elapsed() >= JOURNAL_TIME {
+        let since = self.journalled.elapsed();
+        if since >= JOURNAL_AT_LEAST || self.since_journal >= JOURNAL_BYTES && since >= JOURNAL_TIME {
             self.write_journal()?;
         }
         Ok(())
@@ -152,6 +154,19 @@ impl FlatWriter {
         self.since_journal = 0;
         self.journalled = Instant::now();
         Ok(())
+    }
+
+    /// Cuts off what is no whole slice and names the rest in the journal. On a full disk the cut makes room for that; where
+    /// it does not, one slice more does.
+    fn leave_whole_slices(&mut self) -> Result<()> {
+        self.part()?.set_len(self.next as u64 * self.slice_bytes)?;
+        let first = self.write_journal();
+        if first.is_ok() || self.next == 0 {
+            return first;
+        }
+        self.next -= 1;
+        self.part()?.set_len(self.next as u64 * self.slice_bytes)?;
+        self.write_journal()
     }
 
     /// Keeps the `.part` on drop.
@@ -206,7 +221,7 @@ impl Drop for FlatWriter {
         if self.part.is_none() {
             return;
         }
-        if self.keep && self.write_journal().is_ok() {
+        if self.keep && self.leave_whole_slices().is_ok() {
             if let Some(p) = &mut self.part {
                 p.keep();
             }

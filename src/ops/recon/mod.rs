@@ -15,6 +15,7 @@ mod check;
 mod clock;
 mod feed;
 mod floor;
+mod journal;
 mod look;
 mod plan;
 mod provenance;
