@@ -201,6 +201,7 @@ impl FormatSpec {
         match self.name {
             // It counts PyHST2's histogram on the way.
             "vol" => crate::vol::writing_bytes(options, threads),
+            "raw" => crate::raw::writer::working_bytes(options),
             _ => 0,
         }
     }

@@ -44,7 +44,7 @@ pub(crate) fn writing_bytes(options: &CreateOptions, threads: usize) -> u64 {
     let slice_len = options.shape.frame_len();
     // What all slices together can come to: less than the limit for small volumes.
     let all = (5 * slice_len.min(stats::BINS) as u64).saturating_mul(options.shape.frames as u64);
-    onepass::working_bytes(slice_len, threads, options.held_bytes.min(all))
+    onepass::working_bytes(slice_len, threads, options.held_bytes.min(all)) + crate::raw::writer::working_bytes(options)
 }
 
 /// Where PyHST2 puts the histogram of `dir/x.vol`: `dir/histogram_x.edf`.

@@ -43,6 +43,26 @@ pub(super) struct OnePass {
     held: u64,
     spilled: u64,
     memory: u64,
+    /// Counters to use again: each is four megabytes, and a band has many pieces.
+    counters: Mutex<Vec<SliceHistogram>>,
+}
+
+/// Counters on loan; they go back when dropped.
+struct Lent<'a>(Option<SliceHistogram>, &'a Mutex<Vec<SliceHistogram>>);
+
+impl<'a> Lent<'a> {
+    fn of(from: &'a Mutex<Vec<SliceHistogram>>) -> Lent<'a> {
+        let used = from.lock().unwrap_or_else(|e| e.into_inner()).pop();
+        Lent(Some(used.unwrap_or_default()), from)
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if let Some(c) = self.0.take() {
+            self.1.lock().unwrap_or_else(|e| e.into_inner()).push(c);
+        }
+    }
 }
 
 impl OnePass {
@@ -56,15 +76,19 @@ impl OnePass {
             held: 0,
             spilled: 0,
             memory,
+            counters: Mutex::default(),
         }
     }
 
     /// Takes the next whole slices of `one` bytes each, native `f32`.
     pub fn add(&mut self, slices: &[u8], one: usize) -> Result<()> {
         let nowhere = Mutex::new(Histogram { extent: Extent::default(), counts: Vec::new() });
+        let pool = &self.counters;
         let counted: Vec<(Extent, Option<Vec<u8>>)> = slices
             .par_chunks_exact(one.max(1))
-            .map_init(SliceHistogram::default, |counts, s| {
+            .map(|s| {
+                let mut lent = Lent::of(pool);
+                let Some(counts) = lent.0.as_mut() else { return (Extent::default(), None) };
                 let values = floats(s);
                 let extent = Extent::of(&values);
                 // Counters of 32 bits: a slice beyond them is counted from the file.

@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 use tomokit_formats::durable::PART;
 use tomokit_formats::{DType, Error, Fault, Region, Result, SliceSink, io};
 
@@ -39,8 +40,10 @@ pub struct Done {
     pub sha256: Option<String>,
     /// True where the volume was read back and its hash agrees.
     pub verified: bool,
-    /// Wall time, seconds.
+    /// Wall time until the volume has its name, seconds.
     pub seconds: f64,
+    /// Of it, the end: statistics, sidecars, and what was not on the disk yet.
+    pub finish_seconds: f64,
     /// Busy time of the three stages, seconds.
     pub read_seconds: f64,
     /// See `read_seconds`.
@@ -122,8 +125,11 @@ fn attempt(
 
     let mut done = summary(plan, resumed, slabs, &unknown, timings);
     done.sha256 = hash.map(|h| h.finalize().iter().map(|b| format!("{b:02x}")).collect());
+    let end = Instant::now();
     let record = provenance::stage(plan, &done)?;
     done.outputs = sink.finish(None)?;
+    done.finish_seconds = end.elapsed().as_secs_f64();
+    done.seconds += done.finish_seconds;
     journal.done();
     let main = done.outputs.first().unwrap_or(&plan.output).clone();
     look_at(plan, &main, unknown, &mut done, progress, cancel)?;
@@ -166,6 +172,7 @@ fn summary(plan: &Plan, resumed: usize, slabs: Vec<Slab>, unknown: &[usize], tim
         sha256: None,
         verified: false,
         seconds: timings.wall.as_secs_f64(),
+        finish_seconds: 0.0,
         read_seconds: timings.read.as_secs_f64(),
         compute_seconds: timings.compute.as_secs_f64(),
         write_seconds: timings.write.as_secs_f64(),
@@ -287,6 +294,7 @@ fn stream(
             journal.add(&slab)?;
             slabs.push(slab);
             progress.advance(bytes.len() as u64);
+            progress.count(count as u64, "slices");
             progress.limited_by(clock.limiting());
             slice_pool.give(made.slices);
             Ok(())
