@@ -27,6 +27,7 @@
 compile_error!("tomokit addresses volumes larger than 4 GB with usize: build it for a 64-bit target");
 
 mod angle_list;
+pub mod direct;
 pub mod durable;
 pub mod error;
 pub mod io;

@@ -196,6 +196,18 @@ pub struct FormatSpec {
     pub tree: Option<TreeFn>,
 }
 
+impl FormatSpec {
+    /// Most bytes of memory that writing takes beside the slices handed over, on `threads` threads.
+    pub fn writing_bytes(&self, options: &CreateOptions, threads: usize) -> u64 {
+        match self.name {
+            // It counts PyHST2's histogram on the way.
+            "vol" => crate::vol::writing_bytes(options, threads),
+            "raw" => crate::raw::writer::working_bytes(options),
+            _ => 0,
+        }
+    }
+}
+
 /// All formats. The order is that of tables; it does not decide ties.
 pub static FORMATS: &[&FormatSpec] = &[
     &crate::vol::SPEC,

@@ -23,6 +23,8 @@ pub struct CreateOptions {
     pub compression: Option<String>,
     /// Writer variant by name where a format has several (`series`, `bigtiff`, `imagej`, …), else the default.
     pub variant: Option<String>,
+    /// Bytes a writer may hold back while it counts statistics; what is more goes to a temporary file.
+    pub held_bytes: u64,
     /// Also write the sidecars (.mhd, .nhdr, ImageJ macro) beside headerless files.
     pub sidecars: bool,
 }
@@ -39,6 +41,7 @@ impl CreateOptions {
             start_number: 0,
             compression: None,
             variant: None,
+            held_bytes: 64 << 20,
             sidecars: true,
         }
     }

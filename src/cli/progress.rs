@@ -5,6 +5,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::Mutex;
+use std::time::Instant;
 
 /// The listener behind every tool. Silent with `--quiet` or where stderr is no terminal.
 pub struct Bars {
@@ -13,7 +14,27 @@ pub struct Bars {
     bar: Mutex<Option<ProgressBar>>,
     /// Counters beside the main one, drawn below it.
     lanes: Mutex<Option<(MultiProgress, BTreeMap<String, ProgressBar>)>>,
-    phase: Mutex<String>,
+    phase: Mutex<Phase>,
+}
+
+/// What is said of the current phase beside its bytes.
+#[derive(Default)]
+struct Phase {
+    name: String,
+    since: Option<Instant>,
+    counted: u64,
+    unit: &'static str,
+}
+
+impl Phase {
+    /// `reconstructing (12.3 slices/s, compute limits)`.
+    fn text(&self, stage: &str) -> String {
+        let seconds = self.since.map_or(0.0, |s| s.elapsed().as_secs_f64());
+        match self.counted {
+            0 => format!("{} ({stage} limits)", self.name),
+            n => format!("{} ({:.1} {}/s, {stage} limits)", self.name, n as f64 / seconds.max(1e-3), self.unit),
+        }
+    }
 }
 
 impl Bars {
@@ -52,7 +73,8 @@ impl Progress for Bars {
             bar.set_style(s);
         }
         bar.set_message(phase.to_owned());
-        *self.phase.lock().unwrap_or_else(|e| e.into_inner()) = phase.to_owned();
+        *self.phase.lock().unwrap_or_else(|e| e.into_inner()) =
+            Phase { name: phase.to_owned(), since: Some(Instant::now()), ..Phase::default() };
         self.with(|b| *b = Some(bar));
     }
 
@@ -91,11 +113,17 @@ impl Progress for Bars {
         bar.set_position(done);
     }
 
+    fn count(&self, n: u64, unit: &'static str) {
+        let mut phase = self.phase.lock().unwrap_or_else(|e| e.into_inner());
+        phase.counted += n;
+        phase.unit = unit;
+    }
+
     fn limited_by(&self, stage: &str) {
         self.with(|b| {
             if let Some(b) = b {
                 let phase = self.phase.lock().unwrap_or_else(|e| e.into_inner());
-                b.set_message(format!("{phase} ({stage} limits)"));
+                b.set_message(phase.text(stage));
             }
         });
     }
@@ -120,5 +148,20 @@ impl Progress for Bars {
                 b.finish_and_clear();
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_message_says_rate_and_limit() {
+        let since = Instant::now().checked_sub(Duration::from_secs(10));
+        let p = Phase { name: "reconstructing".into(), since, counted: 125, unit: "slices" };
+        assert_eq!(p.text("write"), "reconstructing (12.5 slices/s, write limits)");
+        let p = Phase { name: "reconstructing".into(), ..Phase::default() };
+        assert_eq!(p.text("read"), "reconstructing (read limits)");
     }
 }

@@ -310,8 +310,8 @@ impl Tool for Recon {
             }
             (false, _) => {}
         }
-        if self.check && done.resumed > 0 {
-            context.warn(&format!("slices 0-{} of the earlier run were not checked", done.resumed - 1));
+        if self.check && !done.unchecked.is_empty() {
+            context.warn(&format!("{} slices of the interrupted run could not be checked", done.unchecked.len()));
         }
         Ok(if self.check && !done.bad_slices.good() { Exit::No } else { Exit::Done })
     }

@@ -9,6 +9,9 @@ pub trait Progress: Sync {
     /// `bytes` more are done in the current phase.
     fn advance(&self, bytes: u64);
 
+    /// `n` more whole things called `unit` are done in the current phase.
+    fn count(&self, _n: u64, _unit: &'static str) {}
+
     /// The stage that has been busiest so far in the current phase.
     fn limited_by(&self, _stage: &str) {}
 

@@ -1,6 +1,7 @@
 """What goes wrong at a beamline: full disks, read-only folders, Ctrl-C, truncated files. Each time: one clear message,
 the right exit code, and nothing under the final name."""
 
+import json
 import os
 import shutil
 import signal
@@ -60,10 +61,34 @@ def test_convert_onto_a_full_disk(tmp_path, small_disk, name, options):
 @pytest.mark.parametrize("fill", [0, 1 << 19, (1 << 20) - 8192])
 def test_recon_onto_a_full_disk(scan, small_disk, fill):
     (small_disk / "other").write_bytes(b"x" * fill)
-    message = refused("recon", scan, "-o", small_disk / "out.vol", "--quiet")  # 64³ float32 = 1 MiB and its sidecars
+    message = refused("recon", scan, "-o", small_disk / "out.vol", "--quiet")  # 512 KiB, and a histogram of 8 MB
     assert "No space left" in message or "disk is full" in message or "does not fit" in message, message
     one_line(message)
     assert os.listdir(small_disk) == ["other"]
+
+
+@pytest.mark.parametrize("out", ["out.vol", "out.raw"])
+def test_a_disk_full_at_ninety_per_cent_and_then_resumed(scan, tmp_path, small_disk, out):
+    """32 slices of 16 KiB; with --resume what was written stays, and goes on once there is room."""
+    whole = tmp_path / out
+    tomo("recon", scan, "-o", whole, "--quiet")
+    filler = small_disk / "other"
+    filler.write_bytes(b"x" * (1024 - 512 * 9 // 10 << 10))
+    message = refused("recon", scan, "-o", small_disk / out, "--resume", "--quiet")
+    assert "No space left" in message or "disk is full" in message, message
+    assert "--resume" in message, message
+    one_line(message)
+    part = small_disk / f"{out}.part"
+    assert sorted(os.listdir(small_disk)) == sorted(["other", part.name, f"{part.name}.json", f"{out}.recon.part.json"])
+    kept = part.read_bytes()
+    assert len(kept) >= 16 << 14 and len(kept) % (1 << 14) == 0 and whole.read_bytes().startswith(kept)
+    filler.unlink()
+    subprocess.run(["mount", "-o", "remount,size=12m", str(small_disk)], check=True)
+    done = json.loads(tomo("recon", scan, "-o", small_disk / out, "--resume", "--check", "--json").stdout)
+    assert done["resumed"] == len(kept) >> 14 and done["bad_slices"]["checked"] == 32 and done["uncounted"] == 0
+    assert (small_disk / out).read_bytes() == whole.read_bytes()
+    assert (small_disk / f"{out}.info").read_bytes() == (tmp_path / f"{out}.info").read_bytes()
+    assert not [f for f in os.listdir(small_disk) if ".part" in f]
 
 
 def test_a_read_only_folder(scan, tmp_path):

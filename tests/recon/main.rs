@@ -3,7 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accuracy;
 mod geometry;
 mod real;
+mod resume;
 mod simulated;
 mod tools;

@@ -5,6 +5,7 @@
 //! theirs after it, the `.info` last.
 
 use super::info::{c_exponent, order_name};
+use crate::direct::Direct;
 use crate::durable::{PART, PartFile, refuse_existing, stage_small, write_small};
 use crate::error::OnPath;
 use crate::io::with_suffix;
@@ -17,9 +18,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Bytes and time between two entries of the journal: each costs a sync.
+/// Bytes and time between two entries of the journal: each costs a sync. Where few bytes come in, time alone decides.
 const JOURNAL_BYTES: u64 = 64 << 20;
 const JOURNAL_TIME: Duration = Duration::from_secs(2);
+const JOURNAL_AT_LEAST: Duration = Duration::from_secs(10);
 
 /// State of a `.part`, stored as `name.part.json`.
 #[derive(Serialize, Deserialize, PartialEq, Debug, Clone)]
@@ -35,6 +37,7 @@ struct Journal {
 #[derive(Debug)]
 pub struct FlatWriter {
     part: Option<PartFile>,
+    direct: Direct,
     journal_path: PathBuf,
     journal: Journal,
     slice_bytes: u64,
@@ -89,8 +92,10 @@ impl FlatWriter {
             }
         };
         journal.slices = stored;
+        let direct = Direct::new(&part, shape.frames as u64 * slice_bytes, stored as u64 * slice_bytes);
         Ok(FlatWriter {
             part: Some(part),
+            direct,
             journal_path,
             journal,
             slice_bytes,
@@ -133,17 +138,23 @@ impl FlatWriter {
                 .expected(format!("slice {} of {}, {} bytes each", self.next, self.journal.shape, self.slice_bytes))
                 .found(format!("slice {first}, {} bytes", slices.len())));
         }
-        self.part()?.write_at(slices, first as u64 * self.slice_bytes)?;
+        let part = self.part.as_ref().ok_or_else(|| Error::caller("the output is committed already"))?;
+        self.direct.write(part, slices, first as u64 * self.slice_bytes)?;
+        if first as u64 + count == self.journal.shape.frames as u64 {
+            self.direct.flush(part)?;
+        }
         self.next += count as usize;
         self.since_journal += slices.len() as u64;
-        if self.since_journal >= JOURNAL_BYTES && self.journalled.elapsed() >= JOURNAL_TIME {
+        let since = self.journalled.elapsed();
+        if since >= JOURNAL_AT_LEAST || self.since_journal >= JOURNAL_BYTES && since >= JOURNAL_TIME {
             self.write_journal()?;
         }
         Ok(())
     }
 
     fn write_journal(&mut self) -> Result<()> {
-        let part = self.part()?;
+        let part = self.part.as_ref().ok_or_else(|| Error::caller("the output is committed already"))?;
+        self.direct.flush(part)?;
         part.file()?.sync_data().on(part.part_path(), "syncing to disk")?;
         self.journal.slices = self.next;
         let text = serde_json::to_vec(&self.journal)
@@ -152,6 +163,24 @@ impl FlatWriter {
         self.since_journal = 0;
         self.journalled = Instant::now();
         Ok(())
+    }
+
+    /// Cuts off what is no whole slice and names the rest in the journal. On a full disk the cut makes room for that; where
+    /// it does not, one slice more does.
+    fn leave_whole_slices(&mut self) -> Result<()> {
+        let part = self.part.as_ref().ok_or_else(|| Error::caller("the output is committed already"))?;
+        if self.direct.flush(part).is_err() {
+            self.next = self.next.min((self.direct.settled() / self.slice_bytes) as usize);
+        }
+        self.direct = Direct::default();
+        self.part()?.set_len(self.next as u64 * self.slice_bytes)?;
+        let first = self.write_journal();
+        if first.is_ok() || self.next == 0 {
+            return first;
+        }
+        self.next -= 1;
+        self.part()?.set_len(self.next as u64 * self.slice_bytes)?;
+        self.write_journal()
     }
 
     /// Keeps the `.part` on drop.
@@ -206,7 +235,7 @@ impl Drop for FlatWriter {
         if self.part.is_none() {
             return;
         }
-        if self.keep && self.write_journal().is_ok() {
+        if self.keep && self.leave_whole_slices().is_ok() {
             if let Some(p) = &mut self.part {
                 p.keep();
             }
@@ -214,6 +243,12 @@ impl Drop for FlatWriter {
             let _ = fs::remove_file(&self.journal_path);
         }
     }
+}
+
+/// Most bytes of memory that a [`FlatWriter`] takes beside the slices handed over.
+pub(crate) fn working_bytes(options: &CreateOptions) -> u64 {
+    let size = options.shape.len().unwrap_or(u64::MAX).saturating_mul(options.dtype.size() as u64);
+    crate::direct::working_bytes(size)
 }
 
 /// `.raw` with its sidecars.

@@ -39,6 +39,14 @@ fn create(path: &Path, options: &CreateOptions) -> Result<Box<dyn SliceSink>> {
     Ok(Box::new(VolSink::create(path, options)?))
 }
 
+/// Most bytes of memory that writing takes beside the slices handed over: statistics are counted on the way.
+pub(crate) fn writing_bytes(options: &CreateOptions, threads: usize) -> u64 {
+    let slice_len = options.shape.frame_len();
+    // What all slices together can come to: less than the limit for small volumes.
+    let all = (5 * slice_len.min(stats::BINS) as u64).saturating_mul(options.shape.frames as u64);
+    onepass::working_bytes(slice_len, threads, options.held_bytes.min(all)) + crate::raw::writer::working_bytes(options)
+}
+
 /// Where PyHST2 puts the histogram of `dir/x.vol`: `dir/histogram_x.edf`.
 pub fn histogram_path(path: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from("histogram_");
@@ -91,7 +99,7 @@ impl VolSink {
             sidecars.extend(crate::sidecar::names(path, options.dtype));
         }
         let writer = FlatWriter::create(path, options, &sidecars)?;
-        let counted = OnePass::new(path.parent().unwrap_or(Path::new("")), writer.stored());
+        let counted = OnePass::new(path.parent().unwrap_or(Path::new("")), writer.stored(), options.held_bytes);
         Ok(VolSink { writer, options: options.clone(), path: path.to_owned(), counted })
     }
 }

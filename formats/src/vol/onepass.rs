@@ -1,10 +1,11 @@
 //! PyHST2's statistics while slices are written, without a second pass over the volume.
 //!
 //! The second stage of the rule needs the range of the whole volume, known only at the end. So the counts of the first
-//! stage are kept, slice by slice: packed and compressed, in memory up to [`MEMORY`], beyond that in a nameless temporary file beside the volume. Nothing here is
-//! needed for correctness: what is not kept (slices of an earlier run) is counted from the file.
+//! stage are kept, slice by slice: packed and compressed, in memory up to a limit, beyond that in a nameless temporary file
+//! beside the volume. Nothing here is needed for correctness: what is not kept (slices of an earlier run) is counted from
+//! the file.
 
-use super::stats::{Extent, Histogram, SliceHistogram, measure_with};
+use super::stats::{BINS, Extent, Histogram, SliceHistogram, measure_with};
 use crate::source::FrameSource;
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -13,8 +14,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// Bytes of packed counts held in memory.
-const MEMORY: u64 = 64 << 20;
+/// Most bytes of memory that [`OnePass`] takes on `threads` threads for slices of `slice_len` values, beside `held` bytes of
+/// packed counts: for every thread the counters of a slice and their packed bytes, as they are and compressed; at the end
+/// the counters of the volume.
+pub(super) fn working_bytes(slice_len: usize, threads: usize, held: u64) -> u64 {
+    // A counter in use takes at least two bytes (itself and the zeros behind it), at most five.
+    let packed = 5 * slice_len.min(BINS) as u64;
+    threads as u64 * (4 * BINS as u64 + 2 * packed) + 8 * BINS as u64 + held
+}
 
 /// Where the counts of a slice are.
 enum Place {
@@ -36,11 +43,31 @@ pub(super) struct OnePass {
     held: u64,
     spilled: u64,
     memory: u64,
+    /// Counters to use again: each is four megabytes, and a band has many pieces.
+    counters: Mutex<Vec<SliceHistogram>>,
+}
+
+/// Counters on loan; they go back when dropped.
+struct Lent<'a>(Option<SliceHistogram>, &'a Mutex<Vec<SliceHistogram>>);
+
+impl<'a> Lent<'a> {
+    fn of(from: &'a Mutex<Vec<SliceHistogram>>) -> Lent<'a> {
+        let used = from.lock().unwrap_or_else(|e| e.into_inner()).pop();
+        Lent(Some(used.unwrap_or_default()), from)
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if let Some(c) = self.0.take() {
+            self.1.lock().unwrap_or_else(|e| e.into_inner()).push(c);
+        }
+    }
 }
 
 impl OnePass {
-    /// For a volume in `folder` of which the first `stored` slices are there already.
-    pub fn new(folder: &Path, stored: usize) -> OnePass {
+    /// For a volume in `folder` of which the first `stored` slices are there already; holds up to `memory` bytes of counts.
+    pub fn new(folder: &Path, stored: usize, memory: u64) -> OnePass {
         OnePass {
             folder: if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() },
             extents: vec![None; stored],
@@ -48,16 +75,20 @@ impl OnePass {
             spill: None,
             held: 0,
             spilled: 0,
-            memory: MEMORY,
+            memory,
+            counters: Mutex::default(),
         }
     }
 
     /// Takes the next whole slices of `one` bytes each, native `f32`.
     pub fn add(&mut self, slices: &[u8], one: usize) -> Result<()> {
         let nowhere = Mutex::new(Histogram { extent: Extent::default(), counts: Vec::new() });
+        let pool = &self.counters;
         let counted: Vec<(Extent, Option<Vec<u8>>)> = slices
             .par_chunks_exact(one.max(1))
-            .map_init(SliceHistogram::default, |counts, s| {
+            .map(|s| {
+                let mut lent = Lent::of(pool);
+                let Some(counts) = lent.0.as_mut() else { return (Extent::default(), None) };
                 let values = floats(s);
                 let extent = Extent::of(&values);
                 // Counters of 32 bits: a slice beyond them is counted from the file.
@@ -116,7 +147,7 @@ impl OnePass {
             };
             let extent = self.extents.get(f).copied().flatten().ok_or_else(lost)?;
             // At most five bytes for each of the bins.
-            let bytes = zstd::bulk::decompress(&packed, 5 * super::stats::BINS).map_err(|e| lost().source(e))?;
+            let bytes = zstd::bulk::decompress(&packed, 5 * BINS).map_err(|e| lost().source(e))?;
             counts.unpack(extent, &bytes).ok_or_else(lost)?;
             Ok(true)
         })
@@ -149,6 +180,8 @@ mod tests {
     use super::*;
     use crate::vol::stats::measure;
     use crate::{DType, Region, Shape};
+
+    const MEMORY: u64 = 64 << 20;
 
     /// Values in memory; reading slices below `closed` is an error.
     struct Guarded {
@@ -196,10 +229,10 @@ mod tests {
         let one = shape.frame_len() * 4;
         let dir = tempfile::tempdir().unwrap();
         // All in memory, some in the file, all in the file.
-        let mut all = OnePass::new(dir.path(), 0);
+        let mut all = OnePass::new(dir.path(), 0, MEMORY);
         all.add(bytemuck::cast_slice(&values), one).unwrap();
         for memory in [MEMORY, all.held / 2, 0] {
-            let mut pass = OnePass { memory, ..OnePass::new(dir.path(), 0) };
+            let mut pass = OnePass::new(dir.path(), 0, memory);
             let bytes: &[u8] = bytemuck::cast_slice(&values);
             for piece in bytes.chunks(4 * one) {
                 pass.add(piece, one).unwrap();
@@ -221,7 +254,7 @@ mod tests {
         let expected = measure(&Guarded { shape, values: values.clone(), closed: 0 }, &[]).unwrap();
         let one = shape.frame_len() * 4;
         let dir = tempfile::tempdir().unwrap();
-        let mut pass = OnePass::new(dir.path(), 4);
+        let mut pass = OnePass::new(dir.path(), 4, MEMORY);
         pass.add(&bytemuck::cast_slice(&values)[4 * one..], one).unwrap();
         assert_eq!(pass.finish(&Guarded { shape, values: values.clone(), closed: 0 }).unwrap(), expected);
         let closed = Guarded { shape, values, closed: 1 };

@@ -47,6 +47,36 @@ impl Default for Extent {
 impl Extent {
     /// Looks at values.
     pub fn of(values: &[f32]) -> Extent {
+        values.chunks(4096).map(Extent::of_few).fold(Extent::default(), Extent::merge)
+    }
+
+    /// Of few values: most have nothing but finite ones, and then smallest and largest are all there is to find, which goes
+    /// through vector registers.
+    fn of_few(values: &[f32]) -> Extent {
+        const LANES: usize = 16;
+        let (mut low, mut high, mut sum) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES], [0f32; LANES]);
+        let whole = values.as_chunks::<LANES>();
+        for c in whole.0 {
+            for l in 0..LANES {
+                low[l] = if c[l] < low[l] { c[l] } else { low[l] };
+                high[l] = if c[l] > high[l] { c[l] } else { high[l] };
+                // Anything times zero is zero, but for what is not finite.
+                sum[l] += c[l] * 0.0;
+            }
+        }
+        if sum.iter().any(|s| s.is_nan()) {
+            return Extent::of_each(values);
+        }
+        let lanes = Extent {
+            min: low.into_iter().fold(f32::INFINITY, f32::min),
+            max: high.into_iter().fold(f32::NEG_INFINITY, f32::max),
+            finite: (whole.0.len() * LANES) as u64,
+            ..Extent::default()
+        };
+        lanes.merge(Extent::of_each(whole.1))
+    }
+
+    fn of_each(values: &[f32]) -> Extent {
         let mut e = Extent::default();
         for &v in values {
             if v.is_finite() {

@@ -4,7 +4,8 @@
 use crate::recon::FbpPlan;
 use crate::stream::Budget;
 use std::ops::Range;
-use tomokit_formats::{DType, Error, FrameSource, Region, Result, Scan, Shape};
+use tomokit_formats::registry::FormatSpec;
+use tomokit_formats::{CreateOptions, DType, Error, FrameSource, Region, Result, Scan};
 
 /// Bytes that one row of a band costs, and what every band costs regardless of its height.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +20,8 @@ pub struct BandSize {
     slices: u64,
     /// Working memory of the reconstruction.
     scratch: u64,
+    /// What the writer needs beside the slices.
+    writer: u64,
     /// Rows that vertical shifts need beyond a band.
     margin: u64,
     /// Rows that vertical shifts need for every row of a list with gaps.
@@ -26,10 +29,19 @@ pub struct BandSize {
 }
 
 impl BandSize {
-    /// For a scan, a plan, a volume's shape and type, and the shifts' [`super::Shifts::margin`].
-    pub fn of(scan: &Scan, fbp: &FbpPlan, volume: Shape, dtype: DType, (margin, stretch): (usize, usize)) -> BandSize {
-        // Grey values are made beside the block of slices being written.
-        let greys = if dtype == DType::F32 { 0 } else { dtype.size() as u64 };
+    /// For a scan, a plan, the volume to write, and the shifts' [`super::Shifts::margin`].
+    pub fn of(
+        scan: &Scan,
+        fbp: &FbpPlan,
+        writer: &FormatSpec,
+        create: &CreateOptions,
+        (margin, stretch): (usize, usize),
+    ) -> BandSize {
+        let (volume, voxel) = (create.shape, create.dtype.size() as u64);
+        // Grey values are made beside the block of slices being written, and so are packed ones.
+        let greys = if create.dtype == DType::F32 { 0 } else { voxel };
+        let packed = if create.compression.as_deref().is_some_and(|c| c != "none") { voxel } else { 0 };
+        let threads = rayon::current_num_threads();
         let p = scan.projections.shape();
         let row = p.cols as u64;
         let refs = |sets: &[tomokit_formats::model::RefSet]| -> u64 {
@@ -42,8 +54,9 @@ impl BandSize {
             raw: 2 * p.frames as u64 * row * scan.projections.dtype().size() as u64,
             corrected: p.frames as u64 * row * 4,
             references: refs(&scan.flats) + refs(&scan.darks),
-            slices: volume.frame_len() as u64 * (2 * 4 + greys),
-            scratch: fbp.scratch_bytes(fbp.lanes(), rayon::current_num_threads()),
+            slices: volume.frame_len() as u64 * (2 * 4 + greys + packed),
+            scratch: fbp.scratch_bytes(fbp.lanes(), threads),
+            writer: writer.writing_bytes(create, threads),
             margin: margin as u64,
             stretch: stretch as u64,
         }
@@ -56,7 +69,7 @@ impl BandSize {
         let moved = if self.margin > 0 || self.stretch > 1 { self.corrected } else { 0 };
         let per_row = fetched.saturating_mul(self.stretch) + moved + self.slices;
         let beyond = fetched.saturating_mul(self.margin);
-        per_row.saturating_mul(rows as u64).saturating_add(beyond).saturating_add(self.scratch)
+        per_row.saturating_mul(rows as u64).saturating_add(beyond).saturating_add(self.scratch + self.writer)
     }
 }
 

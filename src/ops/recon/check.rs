@@ -2,10 +2,10 @@
 //! number?
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Slices that cannot be right.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BadSlices {
     /// Slices looked at.
     pub checked: usize,
@@ -33,6 +33,22 @@ impl BadSlices {
         }
     }
 
+    /// What is known of the slices below `end`, `checked` of them.
+    pub fn below(mut self, end: usize, checked: usize) -> BadSlices {
+        self.zero.retain(|z| *z < end);
+        self.not_finite.retain(|s| s.0 < end);
+        BadSlices { checked, ..self }
+    }
+
+    /// Takes in what is known of other slices.
+    pub fn add(&mut self, other: BadSlices) {
+        self.checked += other.checked;
+        self.zero.extend(other.zero);
+        self.not_finite.extend(other.not_finite);
+        self.zero.sort_unstable();
+        self.not_finite.sort_unstable();
+    }
+
     /// No slice is bad.
     pub fn good(&self) -> bool {
         self.zero.is_empty() && self.not_finite.is_empty()
@@ -58,7 +74,7 @@ impl BadSlices {
 }
 
 /// `slices 3-7, 12` out of ascending numbers; long lists are cut.
-fn slices(numbers: &[usize]) -> String {
+pub(super) fn slices(numbers: &[usize]) -> String {
     let runs: Vec<String> = super::bands::runs(numbers)
         .map(|r| if r.len() == 1 { r.start.to_string() } else { format!("{}-{}", r.start, r.end - 1) })
         .collect();

@@ -7,12 +7,12 @@ use super::bands::{read_rows, runs};
 use super::gather::{Gather, Lines};
 use crate::correct::{Bad, Combine, Corrector, Counts, Flat, LogOptions, combine};
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tomokit_formats::model::RefSet;
 use tomokit_formats::{FrameSource, Region, Result, Scan};
 
 /// Values that could not be taken as they were.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Tally {
     /// Values corrected (rows that several bands need count in each).
     pub total: u64,

@@ -17,6 +17,7 @@ mod clock;
 mod feed;
 mod floor;
 mod gather;
+mod journal;
 mod look;
 mod plan;
 mod provenance;

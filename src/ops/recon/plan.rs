@@ -129,17 +129,18 @@ pub fn plan(request: &Request, budget: Budget, progress: &dyn Progress, cancel: 
     let bytes_written = shape.len()?.checked_mul(dtype.size() as u64).ok_or_else(too_large)?;
 
     let margin = gather.as_ref().map_or((0, 1), |g| g.margin(&rows));
-    let bands =
-        Bands::choose(&BandSize::of(&scan, &fbp, shape, dtype, margin), rows.len(), &*scan.projections, budget)?;
+    let mut create = request.create.clone();
+    create.shape = shape;
+    create.dtype = dtype;
+    create.held_bytes = create.held_bytes.min(budget.bytes / 8);
+    let size = BandSize::of(&scan, &fbp, writer, &create, margin);
+    let bands = Bands::choose(&size, rows.len(), &*scan.projections, budget)?;
     let bin = request.bin.unwrap_or(1);
     let step = rows.windows(2).map(|w| w[1] - w[0]).next().unwrap_or(bin);
     let read_amplification = amplification(&*scan.projections, &rows, bands.rows, gather.as_ref());
     let per_row = detector.frames as u64 * detector.cols as u64 * scan.projections.dtype().size() as u64;
     let bytes_read = (per_row as f64 * rows.len() as f64 * read_amplification) as u64;
 
-    let mut create = request.create.clone();
-    create.shape = shape;
-    create.dtype = dtype;
     create.meta = meta(request, &scan, pixel_um, step, rows[0], value_unit);
     create.meta.grey = request.grey.map(|g| g.scale(value_unit));
     Ok(Plan {

@@ -3,16 +3,19 @@
 use super::check::BadSlices;
 use super::clock::Clock;
 use super::feed::{Feed, Tally};
+use super::journal::{Journal, Slab, earlier};
 use super::plan::{Plan, read_back};
 use super::provenance;
 use crate::quantise;
 use crate::recon::Sinograms;
-use crate::stream::{Cancel, Pool, Progress, run};
+use crate::stream::{Cancel, Pool, Progress, Timings, run};
 use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use std::path::PathBuf;
-use tomokit_formats::{DType, Error, Fault, Region, Result, SliceSink};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use tomokit_formats::durable::PART;
+use tomokit_formats::{DType, Error, Fault, Region, Result, SliceSink, io};
 
 /// What a reconstruction did.
 #[derive(Clone, Debug, Serialize)]
@@ -23,18 +26,24 @@ pub struct Done {
     pub slices: usize,
     /// Slices found from an earlier, interrupted run.
     pub resumed: usize,
-    /// Counts.
+    /// Counts, of the earlier run as well.
     pub counts: Tally,
-    /// Slices of this run that are all zero or hold voxels that are not finite.
+    /// Slices of an earlier run whose counts are lost.
+    pub uncounted: usize,
+    /// Slices that are all zero or hold voxels that are not finite, whichever run made them.
     pub bad_slices: BadSlices,
+    /// Slices of an earlier run that could not be looked at.
+    pub unchecked: Vec<usize>,
     /// What was clipped on the way to grey values, where they were made.
     pub grey: Option<quantise::Tally>,
     /// SHA-256 of the voxels in file order, where verified.
     pub sha256: Option<String>,
     /// True where the volume was read back and its hash agrees.
     pub verified: bool,
-    /// Wall time, seconds.
+    /// Wall time until the volume has its name, seconds.
     pub seconds: f64,
+    /// Of it, the end: statistics, sidecars, and what was not on the disk yet.
+    pub finish_seconds: f64,
     /// Busy time of the three stages, seconds.
     pub read_seconds: f64,
     /// See `read_seconds`.
@@ -47,66 +56,159 @@ pub struct Done {
     pub warnings: Vec<String>,
 }
 
-/// What was met on the way.
-#[derive(Default)]
-struct Counted {
-    tally: Tally,
-    bad_slices: BadSlices,
-    grey: quantise::Tally,
-}
+/// Bytes of slices that are worth keeping for `--resume` when a run fails for no fault of its own: a disk that is full or
+/// gone. Less is made again in no time.
+const WORTH: u64 = 64 << 20;
 
 /// A band on its way out.
 struct Made {
     first: usize,
     slices: Vec<f32>,
+    tally: Tally,
 }
 
 /// Reconstructs and writes.
 pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<Done> {
     let create = plan.writer.create.ok_or_else(|| Error::caller("this format cannot be written"))?;
+    let before = if plan.create.resume { earlier(plan)? } else { None };
     let mut sink = create(&plan.output, &plan.create)?;
     let resumed = sink.stored().min(plan.shape.frames);
-    if plan.request.verify && resumed > 0 {
-        return Err(Error::caller("--verify needs every slice to be written by this run")
-            .hint("run without --resume, or compare afterwards"));
-    }
-    let mut counted = Counted::default();
-    let mut hash = plan.request.verify.then(Sha256::new);
-    let streamed = stream(plan, &mut *sink, resumed, &mut counted, &mut hash, progress, cancel);
-    progress.end();
-    let timings = match streamed {
-        Ok(t) => t,
-        Err(e) => {
-            if e.fault() == Fault::Interrupted || plan.create.resume {
-                sink.keep_partial();
-            }
-            return Err(e);
+    if resumed > 0 {
+        // What an earlier run left outlives this one, however it ends.
+        sink.keep_partial();
+        if plan.request.verify {
+            return Err(Error::caller("--verify needs every slice to be written by this run")
+                .hint("run without --resume, or compare afterwards"));
         }
+    }
+    let (slabs, unknown) = match before {
+        Some(e) => e.of_first(resumed),
+        None => (Vec::new(), (0..resumed).collect()),
     };
-    let mut outputs = sink.finish(None)?;
-    let mut done = Done {
+    let journal = Journal::start(plan, &slabs)?;
+    attempt(plan, sink, journal, slabs, (resumed, unknown), progress, cancel).map_err(|e| {
+        let part = io::with_suffix(&plan.output, PART);
+        let kept = format!("the slices written so far are kept in {}", part.display());
+        match e.fault() {
+            Fault::System if part.exists() => e.hint(format!("make room, then go on with --resume: {kept}")),
+            Fault::Interrupted if part.exists() => e.hint(format!("go on with --resume: {kept}")),
+            _ => e,
+        }
+    })
+}
+
+/// Everything after the preparations. What is to stay on the disk is settled here; the rest goes with `sink` and `journal`.
+fn attempt(
+    plan: &Plan,
+    mut sink: Box<dyn SliceSink>,
+    mut journal: Journal,
+    mut slabs: Vec<Slab>,
+    (resumed, unknown): (usize, Vec<usize>),
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Done> {
+    let mut hash = plan.request.verify.then(Sha256::new);
+    let streamed = stream(plan, &mut *sink, &mut journal, &mut slabs, resumed, hash.as_mut(), progress, cancel);
+    progress.end();
+    let slices: usize = slabs.iter().map(|s| s.slices).sum();
+    let worth = (slices * plan.shape.frame_len() * plan.create.dtype.size()) as u64 >= WORTH || plan.create.resume;
+    let keep = match &streamed {
+        Err(e) if e.fault() == Fault::Interrupted => slices > 0,
+        Err(e) if e.fault() != Fault::System => plan.create.resume,
+        _ => worth,
+    };
+    if keep {
+        sink.keep_partial();
+        journal.keep();
+    }
+    let timings = streamed?;
+
+    let mut done = summary(plan, resumed, slabs, &unknown, timings);
+    done.sha256 = hash.map(|h| h.finalize().iter().map(|b| format!("{b:02x}")).collect());
+    let end = Instant::now();
+    let record = provenance::stage(plan, &done)?;
+    done.outputs = sink.finish(None)?;
+    done.finish_seconds = end.elapsed().as_secs_f64();
+    done.seconds += done.finish_seconds;
+    journal.done();
+    let main = done.outputs.first().unwrap_or(&plan.output).clone();
+    look_at(plan, &main, unknown, &mut done, progress, cancel)?;
+    done.warnings.extend(done.bad_slices.describe());
+    if let Some(expected) = &done.sha256 {
+        verify(plan, &main, expected, progress, cancel)?;
+        done.verified = true;
+    }
+    let named = record.commit(plan, &done)?;
+    done.outputs.push(named);
+    Ok(done)
+}
+
+/// What is known once every slice is with the writer.
+fn summary(plan: &Plan, resumed: usize, slabs: Vec<Slab>, unknown: &[usize], timings: Timings) -> Done {
+    let (mut counts, mut bad_slices, mut grey) = (Tally::default(), BadSlices::default(), quantise::Tally::default());
+    let mut uncounted = unknown.len();
+    for slab in slabs {
+        if slab.tally.total == 0 {
+            uncounted += slab.slices;
+        }
+        counts += slab.tally;
+        bad_slices.add(slab.bad);
+        grey = grey.merge(slab.grey);
+    }
+    counts.bad_voxels = bad_slices.bad_voxels();
+    let mut warnings = warnings(&counts);
+    if uncounted > 0 {
+        warnings.push(format!("{uncounted} slices of the interrupted run are not in the counts: its journal was cut"));
+    }
+    Done {
         outputs: Vec::new(),
         slices: plan.shape.frames - resumed,
         resumed,
-        counts: counted.tally,
-        sha256: hash.map(|h| h.finalize().iter().map(|b| format!("{b:02x}")).collect()),
+        counts,
+        uncounted,
+        bad_slices,
+        unchecked: Vec::new(),
+        grey: plan.request.grey.map(|_| grey),
+        sha256: None,
         verified: false,
         seconds: timings.wall.as_secs_f64(),
+        finish_seconds: 0.0,
         read_seconds: timings.read.as_secs_f64(),
         compute_seconds: timings.compute.as_secs_f64(),
         write_seconds: timings.write.as_secs_f64(),
         limited_by: timings.limiting(),
-        grey: plan.request.grey.map(|_| counted.grey),
-        warnings: warnings(&counted.tally).into_iter().chain(counted.bad_slices.describe()).collect(),
-        bad_slices: counted.bad_slices,
-    };
-    if let Some(expected) = &done.sha256 {
-        verify(plan, outputs.first().unwrap_or(&plan.output), expected, progress, cancel)?;
-        done.verified = true;
+        warnings,
     }
-    outputs.push(provenance::write(plan, &done)?);
-    done.outputs = outputs;
-    Ok(done)
+}
+
+/// Looks at slices of an earlier run that its journal says nothing of, in the finished volume. Grey values do not show
+/// whether a slice was zero or not finite.
+fn look_at(
+    plan: &Plan,
+    output: &Path,
+    slices: Vec<usize>,
+    done: &mut Done,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<()> {
+    if slices.is_empty() || plan.create.dtype != DType::F32 || plan.writer.reads.is_empty() {
+        done.unchecked = slices;
+        return Ok(());
+    }
+    let source = read_back(plan, output)?.source;
+    let (mut raw, mut values) = (Vec::new(), vec![0f32; plan.shape.frame_len()]);
+    progress.begin("looking at earlier slices", (slices.len() * values.len() * 4) as u64);
+    for f in slices {
+        cancel.check()?;
+        source.read_f32(&Region::of_frames(plan.shape, f..f + 1), &mut raw, &mut values)?;
+        let mut one = BadSlices::default();
+        one.look(f, &values, values.len());
+        done.bad_slices.add(one);
+        progress.advance(values.len() as u64 * 4);
+    }
+    progress.end();
+    done.counts.bad_voxels = done.bad_slices.bad_voxels();
+    Ok(())
 }
 
 /// Makes the slices of `plan` and hands them to `sink`, which is neither created nor finished here: for mending a volume
@@ -141,15 +243,17 @@ fn warnings(t: &Tally) -> Vec<String> {
     w
 }
 
+#[allow(clippy::too_many_arguments)] // one call, each of another kind
 fn stream(
     plan: &Plan,
     sink: &mut dyn SliceSink,
+    journal: &mut Journal,
+    slabs: &mut Vec<Slab>,
     resumed: usize,
-    counted: &mut Counted,
-    hash: &mut Option<Sha256>,
+    mut hash: Option<&mut Sha256>,
     progress: &dyn Progress,
     cancel: &Cancel,
-) -> Result<crate::stream::Timings> {
+) -> Result<Timings> {
     let scan = &plan.source;
     let shape = scan.projections.shape();
     let feed = Feed::new(scan, &plan.request, plan.zero_clip, plan.gather.as_ref());
@@ -162,13 +266,11 @@ fn stream(
     let (mut wide, mut corrected) = (Vec::new(), Vec::new());
     let mut scratch = plan.fbp.scratch_for(plan.band_rows, rayon::current_num_threads())?;
     let slice_len = plan.fbp.slice_len();
-    let mut made_of = Tally::default();
     let clock = Clock::default();
     let mut greys: Vec<u8> = Vec::new();
-    let Counted { tally, bad_slices, grey } = counted;
 
     progress.begin("reconstructing", (todo.len() * slice_len * plan.create.dtype.size()) as u64);
-    let timings = run(
+    run(
         bands,
         0,
         cancel,
@@ -178,18 +280,20 @@ fn stream(
         },
         |(first, mut raw)| {
             let _busy = clock.start(1);
-            made_of += feed.correct(&mut raw, &mut wide, &mut corrected)?;
+            let tally = feed.correct(&mut raw, &mut wide, &mut corrected)?;
             let rows = raw.rows.len();
             raw_pool.give(raw.data);
             let mut slices = slice_pool.take(Vec::new);
             slices.resize(rows * slice_len, 0.0);
             plan.fbp.execute(Sinograms::by_frame(&corrected, rows, shape.cols), &mut slices, &mut scratch)?;
-            Ok(Made { first, slices })
+            Ok(Made { first, slices, tally })
         },
         |made: Made| {
             let _busy = clock.start(2);
             let values: &[u8] = bytemuck::cast_slice(&made.slices);
-            bad_slices.look(made.first, &made.slices, slice_len);
+            let count = made.slices.len() / slice_len.max(1);
+            let mut slab = Slab { first: made.first, slices: count, tally: made.tally, ..Slab::default() };
+            slab.bad.look(made.first, &made.slices, slice_len);
             let bytes = match &plan.request.grey {
                 None => values,
                 Some(map) => {
@@ -197,32 +301,27 @@ fn stream(
                     greys.resize(values.len() / (slice_len * 4) * size, 0);
                     let slices = greys.par_chunks_mut(size).zip(values.par_chunks(slice_len * 4));
                     let met = slices.map(|(out, v)| map.convert(DType::F32, v, out, None));
-                    *grey = grey.merge(met.reduce(quantise::Tally::default, quantise::Tally::merge));
+                    slab.grey = met.reduce(quantise::Tally::default, quantise::Tally::merge);
                     &greys
                 }
             };
-            if let Some(h) = hash {
+            if let Some(h) = &mut hash {
                 h.update(bytes);
             }
             sink.put(made.first, bytes)?;
+            journal.add(&slab)?;
+            slabs.push(slab);
             progress.advance(bytes.len() as u64);
+            progress.count(count as u64, "slices");
             progress.limited_by(clock.limiting());
             slice_pool.give(made.slices);
             Ok(())
         },
-    )?;
-    *tally = Tally { bad_voxels: bad_slices.bad_voxels(), ..made_of };
-    Ok(timings)
+    )
 }
 
 /// Reads the volume back and compares its hash with that of what was written.
-fn verify(
-    plan: &Plan,
-    output: &std::path::Path,
-    expected: &str,
-    progress: &dyn Progress,
-    cancel: &Cancel,
-) -> Result<()> {
+fn verify(plan: &Plan, output: &Path, expected: &str, progress: &dyn Progress, cancel: &Cancel) -> Result<()> {
     let volume = read_back(plan, output)?;
     let source = &*volume.source;
     if (source.shape(), source.dtype()) != (plan.shape, plan.create.dtype) {
