@@ -47,6 +47,8 @@ fn request(scan: &Path, output: &Path, to: Option<(&str, Option<&str>)>) -> Requ
         angle_offset_deg: 0.0,
         pixel_um: None,
         size: None,
+        bin: None,
+        tilt_deg: 0.0,
         detector_frame: false,
         field: FieldChoice::Auto,
         overlap_px: None,

@@ -121,7 +121,7 @@ pub fn statistics(told: &VolumeStats, slices: &[SliceFacts]) -> Option<Finding> 
     let high = slices.iter().map(|s| s.max).fold(f32::NEG_INFINITY, f32::max);
     // Placeholders of writers that do not count: all percentiles alike.
     let placeholder = told.s1 == told.s2 && told.big_s1 == told.big_s2;
-    if placeholder || !(low <= high) {
+    if placeholder || low > high {
         return None;
     }
     let range = f64::from(high) - f64::from(low);

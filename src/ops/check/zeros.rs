@@ -136,6 +136,7 @@ impl<'a> Tracker<'a> {
             };
             let going = active.words()[w] | begun;
             each_bit(going & full, w, |c| {
+                #[allow(clippy::reversed_empty_ranges)] // no column yet: the first one joined sets both ends
                 let new = || Lost { cells: 0, first: c, last: c, columns: usize::MAX..0, whole: false };
                 strokes.entry((since[c], z)).or_insert_with(new).join(c, frame);
             });

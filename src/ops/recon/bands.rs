@@ -29,7 +29,7 @@ pub struct BandSize {
 }
 
 impl BandSize {
-    /// For a scan, a plan, the volume to write, and the shifts' [`super::Shifts::margin`].
+    /// For a scan, a plan, the volume to write, and the shifts' [`super::gather::Gather::margin`].
     pub fn of(
         scan: &Scan,
         fbp: &FbpPlan,

@@ -166,6 +166,7 @@ fn identity(plan: &Plan) -> Result<Map<String, Value>> {
         "numerical_choices": plan.numerics,
         "geometry_(angles,_field,_region)": sha256(format!("{:?}", plan.fbp.geometry()).as_bytes()),
         "shifts": shifts.map(|s| sha256(s.as_bytes())),
+        "tilt_or_binning_of_rows": plan.gather.as_ref().map(|g| sha256(format!("{g:?}").as_bytes())),
         "flats_and_darks": format!("flats {:?}, darks {:?}", r.flats, r.darks),
         "clip": plan.zero_clip,
         "grey_limits": plan.grey_limits,

@@ -104,6 +104,8 @@ impl Recipe {
             angle_offset_deg: degrees,
             pixel_um: None,
             size: None,
+            bin: None,
+            tilt_deg: 0.0,
             detector_frame: !centred,
             field: FieldChoice::Auto,
             overlap_px: None,
@@ -126,10 +128,11 @@ impl Request {
     /// The same for some slices of the volume only: `first..end`, counted in the volume.
     pub fn for_slices(&self, first: usize, end: usize) -> Request {
         let all = self.slices.unwrap_or_default();
-        let step = all.step.unwrap_or(1).max(1);
-        let start = all.start.unwrap_or(0) + first * step;
+        let (step, bin) = (all.step.unwrap_or(1).max(1), self.bin.unwrap_or(1).max(1));
+        let apart = step * bin;
+        let start = all.start.unwrap_or(0) + first * apart;
         let slices =
-            SliceRange { start: Some(start), end: Some(start + (end - first - 1) * step + 1), step: Some(step) };
+            SliceRange { start: Some(start), end: Some(start + (end - first - 1) * apart + bin), step: Some(step) };
         Request { slices: Some(slices), ..self.clone() }
     }
 }

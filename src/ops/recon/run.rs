@@ -108,7 +108,7 @@ fn attempt(
     cancel: &Cancel,
 ) -> Result<Done> {
     let mut hash = plan.request.verify.then(Sha256::new);
-    let streamed = stream(plan, &mut *sink, &mut journal, &mut slabs, resumed, hash.as_mut(), progress, cancel);
+    let streamed = stream(plan, &mut *sink, Some(&mut journal), &mut slabs, resumed, hash.as_mut(), progress, cancel);
     progress.end();
     let slices: usize = slabs.iter().map(|s| s.slices).sum();
     let worth = (slices * plan.shape.frame_len() * plan.create.dtype.size()) as u64 >= WORTH || plan.create.resume;
@@ -222,11 +222,13 @@ pub fn execute_into(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<BadSlices> {
-    let mut counted = Counted::default();
-    let made = stream(plan, sink, 0, &mut counted, &mut None, progress, cancel);
+    let mut slabs = Vec::new();
+    let made = stream(plan, sink, None, &mut slabs, 0, None, progress, cancel);
     progress.end();
     made?;
-    Ok(counted.bad_slices)
+    let mut bad = BadSlices::default();
+    slabs.into_iter().for_each(|s| bad.add(s.bad));
+    Ok(bad)
 }
 
 fn warnings(t: &Tally) -> Vec<String> {
@@ -247,7 +249,7 @@ fn warnings(t: &Tally) -> Vec<String> {
 fn stream(
     plan: &Plan,
     sink: &mut dyn SliceSink,
-    journal: &mut Journal,
+    mut journal: Option<&mut Journal>,
     slabs: &mut Vec<Slab>,
     resumed: usize,
     mut hash: Option<&mut Sha256>,
@@ -309,7 +311,9 @@ fn stream(
                 h.update(bytes);
             }
             sink.put(made.first, bytes)?;
-            journal.add(&slab)?;
+            if let Some(journal) = journal.as_mut() {
+                journal.add(&slab)?;
+            }
             slabs.push(slab);
             progress.advance(bytes.len() as u64);
             progress.count(count as u64, "slices");
