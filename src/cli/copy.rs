@@ -3,8 +3,10 @@
 use crate::cli::common::Context;
 use crate::cli::{Exit, Tool, human, output};
 use crate::ops::copy::{
-    self, CheckReport, CheckRequest, Done, Finding, Links, Order, Plan, ReadBackWhen, Request, Select, Sparse, Verdict,
+    self, CheckReport, CheckRequest, Done, Failed, Finding, FollowRequest, Followed, Links, OnTheWay, Order, Plan,
+    ReadBackWhen, Request, Select, Sparse, Verdict,
 };
+use crate::quantise::Depth;
 use crate::stream::parse_bytes;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -29,6 +31,10 @@ pub struct Copy {
     trust: TrustArgs,
     #[command(flatten)]
     how: HowArgs,
+    #[command(flatten)]
+    following: FollowArgs,
+    #[command(flatten)]
+    on_the_way: OnTheWayArgs,
 }
 
 /// Which files.
@@ -77,6 +83,46 @@ struct TrustArgs {
     /// Also write hashdeep.txt, a list in hashdeep's form
     #[arg(long)]
     hashdeep: bool,
+}
+
+/// While the experiment runs.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Following an experiment")]
+struct FollowArgs {
+    /// Watch the sources and copy files once they are finished, until Ctrl-C
+    #[arg(long, conflicts_with_all = ["verify", "dry_run", "files_from"])]
+    follow: bool,
+    /// A file is finished when nothing changed for so many seconds (and nobody has it open for writing)
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
+    settle: f64,
+    /// Look through the sources this often, in seconds; changes the system reports are followed at once
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
+    every: f64,
+    /// End with a last pass over everything once nothing happened for so many seconds
+    #[arg(long, value_name = "SECONDS", requires = "follow", value_parser = seconds)]
+    until_idle: Option<f64>,
+}
+
+/// Volumes made smaller on the way.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Converting on the way")]
+struct OnTheWayArgs {
+    /// Write 32-bit volumes (.vol) as 8 or 16 bits with a receipt, as 'tomo recad' does; the float stays at the source
+    #[arg(long, value_name = "BITS", num_args = 0..=1, default_missing_value = "8", value_parser = ["8", "16"])]
+    recad: Option<String>,
+    /// As a folder of TIFF slices instead of .raw
+    #[arg(long)]
+    tiff: bool,
+    /// One grey scale for all volumes: the first one decides and this file keeps it
+    #[arg(long, value_name = "FILE.json")]
+    lock: Option<PathBuf>,
+}
+
+fn seconds(text: &str) -> std::result::Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(v) if (0.0..1e6).contains(&v) => Ok(v),
+        _ => Err("write a number of seconds".into()),
+    }
 }
 
 /// How to write.
@@ -165,12 +211,17 @@ impl Tool for Copy {
   tomo copy scan1 E:\\beamtime --dry-run --probe    what speaks against it, how fast the disk is
   tomo copy scan1 /media/usb --map-names           names Windows cannot hold get others, recorded
   tomo copy --verify /media/usb/beamtime           at home: is everything there, and unchanged?
+  tomo copy /data/exp /media/usb --follow          during the experiment: files as they are finished
+  tomo copy exp /media/usb --recad                 volumes as 8 bits, the float stays
   tomo copy exp /media/usb --include '*.vol' --exclude tmp --order oldest --limit 80M
 ";
 
     fn run(self, context: &Context) -> Result<Exit> {
         if self.trust.verify {
             return self.run_verify(context);
+        }
+        if self.following.follow {
+            return self.run_follow(context);
         }
         let plan = copy::plan(&self.request(context)?, &context.cancel)?;
         if self.how.dry_run || plan.verdict == Verdict::Refuse {
@@ -189,21 +240,28 @@ impl Tool for Copy {
             false if !context.quiet => output::print(&done_text(&done))?,
             false => {}
         }
-        for f in done.failed.iter().take(50) {
-            eprintln!("error: {}: not on {}: {}", f.path, f.target.display(), f.why);
-        }
-        if done.failed.len() > 50 {
-            eprintln!("error: and {} more; all of them are in --json and --log", done.failed.len() - 50);
-        }
-        Ok(exit_of(&done))
+        list(&done.failed);
+        Ok(exit_of(&done.failed))
+    }
+}
+
+fn list(failed: &[Failed]) {
+    for f in failed {
+        log::error!("{}: not on {}: {}", f.path, f.target.display(), f.why);
+    }
+    for f in failed.iter().take(50) {
+        eprintln!("error: {}: not on {}: {}", f.path, f.target.display(), f.why);
+    }
+    if failed.len() > 50 {
+        eprintln!("error: and {} more; all of them are in --json and --log", failed.len() - 50);
     }
 }
 
 /// 0: everything arrived; 1: something is not what it should be; 2: something could not be copied.
-fn exit_of(done: &Done) -> Exit {
-    match (done.failed.is_empty(), done.could_not()) {
-        (true, _) => Exit::Done,
-        (false, 0) => Exit::No,
+fn exit_of(failed: &[Failed]) -> Exit {
+    match failed {
+        [] => Exit::Done,
+        _ if failed.iter().all(Failed::is_an_answer) => Exit::No,
         _ => Exit::CouldNot,
     }
 }
@@ -256,8 +314,51 @@ impl Copy {
             hashdeep: self.trust.hashdeep,
             checkpoint: self.how.checkpoint,
             probe: self.how.probe,
+            on_the_way: self.on_the_way()?,
             ..Request::new(sources, targets, context.budget)
         })
+    }
+
+    fn run_follow(&self, context: &Context) -> Result<Exit> {
+        let time = Duration::from_secs_f64;
+        let ask = |full: &std::path::Path| -> Option<PathBuf> {
+            use std::io::IsTerminal;
+            if !std::io::stdin().is_terminal() {
+                return None;
+            }
+            eprintln!("{} is full. Folder on the next disk (nothing: stop):", full.display());
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line).ok()?;
+            let next = PathBuf::from(line.trim());
+            next.is_dir().then_some(next)
+        };
+        let request = FollowRequest {
+            copy: self.request(context)?,
+            settle: time(self.following.settle),
+            every: time(self.following.every.max(0.1)),
+            until_idle: self.following.until_idle.map(time),
+            next: Box::new(ask),
+        };
+        let done = copy::follow(request, &context.progress, &context.cancel)?;
+        match context.json {
+            true => output::json(&done)?,
+            false if !context.quiet => output::print(&followed_text(&done))?,
+            false => {}
+        }
+        list(&done.failed);
+        Ok(exit_of(&done.failed))
+    }
+
+    fn on_the_way(&self) -> Result<Option<OnTheWay>> {
+        let a = &self.on_the_way;
+        let depth = match a.recad.as_deref() {
+            Some("16") => Depth::Sixteen,
+            Some(_) => Depth::Eight,
+            None if a.tiff => Depth::Eight,
+            None if a.lock.is_some() => return Err(Error::caller("--lock goes with --recad or --tiff")),
+            None => return Ok(None),
+        };
+        Ok(Some(OnTheWay { depth, tiff: a.tiff, lock: a.lock.clone() }))
     }
 
     fn run_verify(&self, context: &Context) -> Result<Exit> {
@@ -350,6 +451,10 @@ fn plan_text(p: &Plan) -> String {
             let bytes = human::bytes(target.verify_bytes);
             t += &format!("    to read   {} files, {bytes}, that are there already\n", target.verify_files);
         }
+        if target.convert_files > 0 {
+            let bytes = human::bytes(target.convert_bytes);
+            t += &format!("    to shrink {} volumes on the way, to {bytes}\n", target.convert_files);
+        }
         if target.done_files > 0 {
             t += &format!("    done      {} files, {}\n", target.done_files, human::bytes(target.done_bytes));
         }
@@ -424,6 +529,34 @@ fn done_text(d: &Done) -> String {
     if !d.failed.is_empty() {
         t += &format!("{} files are NOT copied or NOT good, see below\n", d.failed.len());
     }
+    t
+}
+
+fn followed_text(f: &Followed) -> String {
+    let mut t = format!(
+        "{} files, {} copied in {} rounds, {}; {} read back and good",
+        f.copied_files,
+        human::bytes(f.copied_bytes),
+        f.rounds,
+        human::duration(Duration::from_secs_f64(f.seconds)),
+        f.verified_files,
+    );
+    if f.again > 0 {
+        t += &format!("; {} changed and were copied again", f.again);
+    }
+    t += if f.finalised {
+        "\n  The last pass over everything is done.\n"
+    } else {
+        "\n  Not finalised: for the last pass give the same command without --follow.\n"
+    };
+    for u in f.unfinished.iter().take(20) {
+        t += &format!("  still open or incomplete at the source: {u}\n");
+    }
+    t += if f.safe_to_unplug {
+        "  Safe to unplug once ejected: everything is flushed, the end was read again.\n"
+    } else {
+        "  NOT safe to unplug: give the same command without --follow.\n"
+    };
     t
 }
 

@@ -23,7 +23,7 @@ pub use hash::{Digest, Midstate, Sha256};
 pub use journal::{Event, FileEvent, Journal, JournalState};
 pub use name::{Name, Rules};
 pub use readback::Level;
-pub use root::Root;
+pub use root::{Root, SourceDir};
 
 /// Seconds since 1970, UTC.
 pub fn now() -> i64 {

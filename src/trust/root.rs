@@ -294,6 +294,22 @@ impl Root {
     }
 }
 
+/// A source folder held by its handle: files are opened below it, through no link that leads out of it.
+#[derive(Debug)]
+pub struct SourceDir(Dir);
+
+impl SourceDir {
+    /// Holds a folder.
+    pub fn open(path: &Path) -> io::Result<SourceDir> {
+        Dir::open_ambient_dir(path, ambient_authority()).map(SourceDir)
+    }
+
+    /// Opens a file in it for reading; the last part is no link.
+    pub fn file(&self, name: &Name) -> io::Result<File> {
+        open_read(&self.0, &name.path(), false, false)
+    }
+}
+
 /// Opens a file below a held folder for reading, never waiting on a pipe. `direct`: past the system's cache.
 pub(crate) fn open_read(dir: &Dir, path: &Path, direct: bool, follow: bool) -> io::Result<File> {
     let mut o = OpenOptions::new();

@@ -505,6 +505,142 @@ def test_sparse_files(tmp_path):
     assert (other / "src/ends.vol").stat().st_blocks * 512 >= 40 << 20
 
 
+def test_follow(tmp_path):
+    """A tree that grows and changes: half-written files, files open for writing, HDF5 marked as being written, a rewritten
+    file; a disk that fills up and is followed by the next. In the end everything is there and good."""
+    src, disk = tmp_path / "src", tmp_path / "disk"
+    src.mkdir(), disk.mkdir()
+    (src / "first.vol").write_bytes(noise(1, 100_000))
+    writing = bytearray(b"\x89HDF\r\n\x1a\n" + bytes([3, 8, 8, 1]) + bytes(16) + (4096).to_bytes(8, "little"))
+    writing += bytes(4096 - len(writing))
+    (src / "scan.h5").write_bytes(writing)
+    (src / "big.vol").write_bytes(noise(5, 1000))
+    (src / "big.vol.info").write_text("NUM_X = 100\nNUM_Y = 100\nNUM_Z = 10\n")
+    (src / "x.part").write_bytes(b"unfinished")
+    args = ["copy", src, disk, "--follow", "--settle", "0.6", "--every", "0.3", "--until-idle", "6", "--json"]
+    p = subprocess.Popen([BIN / "tomo", *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def arrives(name, data, seconds=20):
+        end = time.time() + seconds
+        while time.time() < end and p.poll() is None:
+            if (disk / "src" / name).exists() and (disk / "src" / name).read_bytes() == data:
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"{name} did not arrive: {p.poll()}")
+
+    arrives("first.vol", noise(1, 100_000))
+    open_file = open(src / "open.tif", "wb")
+    open_file.write(noise(2, 50_000))
+    open_file.flush()
+    (src / "new").mkdir()
+    (src / "new/second.tif").write_bytes(noise(3, 30_000))
+    arrives("new/second.tif", noise(3, 30_000))
+    for name in ("scan.h5", "big.vol", "open.tif", "x.part"):
+        assert not (disk / "src" / name).exists(), f"{name} was copied unfinished"
+    open_file.write(noise(4, 50_000))
+    open_file.close()
+    writing[11] = 0
+    (src / "scan.h5").write_bytes(writing)
+    (src / "big.vol").write_bytes(noise(5, 400_000))
+    (src / "first.vol").write_bytes(noise(6, 120_000))
+    arrives("open.tif", noise(2, 50_000) + noise(4, 50_000))
+    arrives("scan.h5", bytes(writing))
+    arrives("big.vol", noise(5, 400_000))
+    arrives("first.vol", noise(6, 120_000))
+    (src / "x.part").rename(src / "x.done")
+    out, err = p.communicate(timeout=60)
+    assert p.returncode == 0, err
+    report = json.loads(out)
+    assert report["finalised"] and report["safe_to_unplug"] and report["again"] >= 1 and report["failed"] == []
+    same_trees(src, disk / "src")
+    sums_agree(disk)
+    tomo("copy", "--verify", disk)
+
+
+def test_follow_survives_source_and_target_going_away(tmp_path):
+    src, disk = tmp_path / "src", tmp_path / "disk"
+    src.mkdir(), disk.mkdir()
+    (src / "a").write_bytes(noise(1, 10_000))
+    args = ["copy", src, disk, "--follow", "--settle", "0.2", "--every", "0.2"]
+    p = subprocess.Popen([BIN / "tomo", *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def until(what, seconds=20):
+        end = time.time() + seconds
+        while time.time() < end and p.poll() is None:
+            if what():
+                return
+            time.sleep(0.05)
+        raise AssertionError("waited in vain")
+
+    until((disk / "src/a").exists)
+    disk.rename(tmp_path / "away")
+    (src / "b").write_bytes(noise(2, 10_000))
+    time.sleep(1.2)
+    assert p.poll() is None and not disk.exists()
+    (tmp_path / "away").rename(disk)
+    until((disk / "src/b").exists)
+    src.rename(tmp_path / "gone")
+    time.sleep(0.8)
+    assert p.poll() is None
+    (tmp_path / "gone").rename(src)
+    (src / "c").write_bytes(noise(3, 10_000))
+    until((disk / "src/c").exists)
+    time.sleep(0.5)
+    p.send_signal(signal.SIGINT)
+    _, err = p.communicate(timeout=30)
+    assert p.returncode == 0 and "went away" in err and "is back" in err, err
+    tomo("copy", src, disk)
+    same_trees(src, disk / "src")
+    sums_agree(disk)
+
+
+def test_follow_goes_on_with_the_next_disk(tmp_path):
+    src, spare = tmp_path / "src", tmp_path / "spare"
+    src.mkdir(), spare.mkdir()
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if not ROOT_USER or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("mounting a small file system is not possible here")
+    try:
+        for i in range(8):
+            (src / f"{i}.tif").write_bytes(noise(i, 1 << 20))
+        out = json.loads(tomo("copy", src, "--to", disk, "--then", spare, "--follow", "--settle", "0.2", "--every", "0.2", "--until-idle", "1.5", "--json").stdout)
+        assert out["failed"] == [] and out["targets"] == [str(spare)]
+        on_both = os.listdir(disk / "src") + os.listdir(spare / "src")
+        assert sorted(on_both) == sorted(os.listdir(src)) and len(os.listdir(disk / "src")) >= 2
+        sums_agree(disk), sums_agree(spare)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_volumes_made_smaller_on_the_way(tmp_path):
+    import numpy as np
+    from support import ours_writes
+
+    src, a, b = tmp_path / "src", tmp_path / "a", tmp_path / "b"
+    src.mkdir(), a.mkdir(), b.mkdir()
+    vol = ours_writes(np.random.default_rng(3).normal(size=(6, 40, 50)).astype("float32"), src / "scan.vol")
+    for f in src.glob("given-to-us*"):
+        f.unlink()
+    (src / "scan.par").write_text("x")
+    tomo("recad", vol, "-o", tmp_path / "alone.raw")
+    tomo("copy", src, "--to", a, "--to", b, "--recad")
+    for disk in (a, b):
+        assert (disk / "src/scan.raw").read_bytes() == (tmp_path / "alone.raw").read_bytes()
+        assert (disk / "src/scan.par").exists() and not (disk / "src/scan.vol").exists()
+        sums_agree(disk)
+        tomo("copy", "--verify", disk)
+        made = {e["path"]: e["made_by"] for e in events(disk) if e["event"] == "file" and "made_by" in e}
+        assert "src/scan.raw" in made and "src/scan.raw.recad.json" in made
+        receipt = json.loads((disk / "src/scan.raw.recad.json").read_text())
+        assert receipt["input"]["voxels_sha256"] == hashlib.sha256(vol.read_bytes()).hexdigest()
+    again = json.loads(tomo("copy", src, a, "--recad", "--json").stdout)
+    assert again["targets"][0]["copied_files"] == 0 and again["failed"] == []
+    tomo("copy", src, a, "--tiff")
+    assert len(list((a / "src/scan_8bit").glob("*.tif"))) == 6
+    sums_agree(a)
+
+
 @pytest.mark.skipif(not FULL, reason="a million files: only with TOMOKIT_FULL=1")
 def test_a_million_small_files(tmp_path):
     src = tmp_path / "src"

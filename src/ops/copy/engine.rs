@@ -17,8 +17,8 @@ use super::target::Target;
 use super::{ReadBackWhen, Sparse};
 use crate::stream::{Cancel, Progress};
 use crate::trust::readback::Aligned;
-use crate::trust::root::{PART, nanos, open_read, system_time};
-use crate::trust::{Digest, Midstate, Name, Sha256};
+use crate::trust::root::{PART, nanos, system_time};
+use crate::trust::{Digest, Midstate, Name, Sha256, SourceDir};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::fs::File;
 use std::path::PathBuf;
@@ -248,7 +248,8 @@ pub(super) fn pass(ctx: &Ctx<'_>, jobs: &[(u32, u32)], verify: &[(u32, u32)]) ->
             threads.push(scope.spawn(move || readback::run(ctx, t, back_rx)));
             writers.push(write_tx);
         }
-        let mut out = Fan { hash: hash_tx, writers, free: free_rx, home: free_tx };
+        let sources = ctx.plan.gathered.sources.iter().map(|s| SourceDir::open(&s.dir).ok()).collect();
+        let mut out = Fan { hash: hash_tx, writers, free: free_rx, home: free_tx, sources };
         for (item, mask) in jobs {
             if ctx.cancel.is_cancelled() {
                 break;
@@ -286,6 +287,8 @@ struct Fan {
     writers: Vec<Sender<WriteMsg>>,
     free: Receiver<Aligned>,
     home: Sender<Aligned>,
+    /// Source folders, held for this pass; `None` where that failed, which each of its files then says.
+    sources: Vec<Option<SourceDir>>,
 }
 
 impl Fan {
@@ -299,16 +302,17 @@ impl Fan {
 }
 
 /// Opens a source file: below the held source folder, so that no exchanged link leads elsewhere.
-pub(super) fn open_source(plan: &Plan, item: u32) -> std::io::Result<File> {
+pub(super) fn open_source(plan: &Plan, item: u32, held: Option<&SourceDir>) -> std::io::Result<File> {
     let g = &plan.gathered;
     let it = &g.items[item as usize];
     let source = &g.sources[it.source as usize];
-    let follow = plan.request.select.links == super::Links::Follow || source.prefix.is_none();
-    if follow {
+    if plan.request.select.links == super::Links::Follow || source.prefix.is_none() {
         return File::open(g.path(it));
     }
-    let dir = cap_std::fs::Dir::open_ambient_dir(&source.dir, cap_std::ambient_authority())?;
-    open_read(&dir, &it.below.path(), false, false)
+    match held {
+        Some(dir) => dir.file(&it.below),
+        None => SourceDir::open(&source.dir)?.file(&it.below),
+    }
 }
 
 type Failed = (Kind, Error);
@@ -319,12 +323,16 @@ fn read_file(ctx: &Ctx<'_>, item: u32, live: &[usize], out: &mut Fan) -> Result<
         let path = path.clone();
         move |e: std::io::Error| (Kind::Source, Error::io(path, what, e))
     };
-    let file = open_source(ctx.plan, item).map_err(failed("opening the source"))?;
+    let held = out.sources[ctx.plan.gathered.items[item as usize].source as usize].as_ref();
+    let file = open_source(ctx.plan, item, held).map_err(failed("opening the source"))?;
     let before = file.metadata().map_err(failed("looking at the source"))?;
     if !before.is_file() {
         return Err((Kind::Source, Error::file(&path, "this is no plain file any more")));
     }
     let (size, modified_ns) = (before.len(), nanos(before.modified()));
+    if size > BLOCK as u64 {
+        read_ahead(&file);
+    }
     let mut modes = vec![Mode::Skip; ctx.targets.len()];
     for t in live {
         let adopt = ctx.status[*t][item as usize].load(Relaxed) == Todo::Adopt as u8;
@@ -776,6 +784,18 @@ fn preallocate(file: &File, size: u64) {
     }
     #[cfg(not(any(target_os = "linux", windows)))]
     let _ = (file, size);
+}
+
+/// Says that a file will be read from front to back.
+fn read_ahead(file: &File) {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        // SAFETY: the descriptor is open while `file` is borrowed; only a hint.
+        unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_SEQUENTIAL) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = file;
 }
 
 /// Asks for a stretch to be written to the disk from now on, without waiting.

@@ -40,6 +40,8 @@ pub(super) fn finish(target: Target, own: &TargetPlan, plan: &Plan, progress: &d
         stopped: target.stopped().map(|s| match s {
             Stop::Full(w) | Stop::Gone(w) => w,
         }),
+        full: matches!(target.stopped(), Some(Stop::Full(_))),
+        gone,
         safe_to_unplug: false,
     };
     if gone {
@@ -104,7 +106,7 @@ fn tail(target: &Target, plan: &Plan) -> Result<Level> {
     let from = stat.size.saturating_sub(TAIL);
     let there = target.root.open_read(&name, false)?;
     forget_cached(&there);
-    let here = open_source(plan, item)
+    let here = open_source(plan, item, None)
         .map_err(|e| Error::io(plan.gathered.path(&plan.gathered.items[item as usize]), "opening", e))?;
     let same_source = here.metadata().is_ok_and(|m| m.len() == stat.size);
     let read = |f: &std::fs::File| -> std::io::Result<Vec<u8>> {

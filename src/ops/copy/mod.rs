@@ -12,6 +12,8 @@
 //! | `engine` | one pass: reader, sums, a writer per target, over bounded queues |
 //! | `commit` | sync, record, final name, in batches |
 //! | `readback` | the second stage: what is on the disk |
+//! | `onway` | volumes made smaller on the way |
+//! | `follow`, `ready` | while the experiment runs: files as they are finished |
 //! | `run` | passes, retries, full disks, "safe to unplug" |
 //! | `check` | any disk against its own record |
 
@@ -19,14 +21,19 @@ mod check;
 mod commit;
 mod engine;
 mod finish;
+mod follow;
 mod gather;
+mod onway;
 mod plan;
 mod readback;
+mod ready;
 mod run;
 mod target;
 
 pub use check::{CheckReport, CheckRequest, check};
+pub use follow::{FollowRequest, Followed, follow};
 pub use gather::{Gathered, Item, Links, Order, Select, Source};
+pub use onway::OnTheWay;
 pub use plan::{Finding, Plan, Probe, TargetPlan, Todo, Verdict, plan};
 pub use run::{Done, Failed, TargetDone, execute};
 
@@ -88,6 +95,10 @@ pub struct Request {
     pub checkpoint: u64,
     /// Measure how fast the targets write and read, for so many bytes each.
     pub probe: Option<u64>,
+    /// Volumes become smaller on the way instead of being copied as they are.
+    pub on_the_way: Option<OnTheWay>,
+    /// Too little room is no reason to refuse: copy what fits.
+    pub fill: bool,
     /// Memory for blocks.
     pub budget: Budget,
 }
@@ -111,6 +122,8 @@ impl Request {
             hashdeep: false,
             checkpoint: 128 << 20,
             probe: None,
+            on_the_way: None,
+            fill: false,
             budget,
         }
     }

@@ -8,9 +8,9 @@ use crate::stream::Cancel;
 use crate::trust::name::folded;
 use crate::trust::readback::{Medium, ReadBack};
 use crate::trust::root::{PART, Stat};
-use crate::trust::{JournalState, Level, Name, Root, Rules, bag, journal};
+use crate::trust::{Digest, JournalState, Level, Name, Root, Rules, bag, hash, journal};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use tomokit_formats::{Error, Result};
 
@@ -28,6 +28,8 @@ pub enum Todo {
     Rename,
     /// A file we did not write is there, of the same size: compare.
     Adopt,
+    /// A volume that is made smaller on the way.
+    Convert,
     /// Refused, as a finding says.
     Refused,
 }
@@ -90,6 +92,10 @@ pub struct TargetPlan {
     pub verify_files: u64,
     /// Their bytes.
     pub verify_bytes: u64,
+    /// Volumes that are made smaller on the way.
+    pub convert_files: u64,
+    /// Bytes of what becomes of them.
+    pub convert_bytes: u64,
     /// Bytes on the disk that the copy takes, whole clusters.
     pub needed_bytes: u64,
     /// Files whose name is mapped.
@@ -163,6 +169,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Indices of files that are refused on some target.
+    pub(super) fn refused_items(&self) -> Vec<usize> {
+        (0..self.gathered.items.len()).filter(|i| self.targets.iter().any(|t| t.todo[*i] == Todo::Refused)).collect()
+    }
+
     /// Files that could not be looked at.
     pub fn unreadable(&self) -> &[Error] {
         &self.gathered.unreadable
@@ -337,6 +348,8 @@ fn target(
         done_bytes: 0,
         verify_files: 0,
         verify_bytes: 0,
+        convert_files: 0,
+        convert_bytes: 0,
         needed_bytes: 0,
         mapped: 0,
         read_back: Level::Cache,
@@ -366,6 +379,19 @@ fn target(
             t.todo[i] = Todo::Refused;
             continue;
         }
+        if let Some(how) = r.on_the_way.as_ref().filter(|h| h.takes(&dest)) {
+            if how.is_done(root, &dest, &state, item.size, item.modified_ns) {
+                t.todo[i] = Todo::Done;
+                t.done_files += 1;
+                t.done_bytes += item.size;
+            } else {
+                t.todo[i] = Todo::Convert;
+                t.convert_files += 1;
+                t.convert_bytes += how.bytes(item.size);
+                t.needed_bytes += how.bytes(item.size).next_multiple_of(cluster) + (1 << 20);
+            }
+            continue;
+        }
         let (todo, why) = decide(item, &dest, root, &state, r.overwrite)?;
         match why {
             Some(Why::NotOurs) => differing.add(dest.to_string()),
@@ -391,7 +417,7 @@ fn target(
                 t.verify_files += 1;
                 t.verify_bytes += item.size;
             }
-            Todo::Refused => {}
+            Todo::Refused | Todo::Convert => {}
         }
     }
     if large.count > 0 {
@@ -470,8 +496,8 @@ fn names(r: &Request, g: &Gathered, t: &mut TargetPlan, say: &mut impl FnMut(Ver
     let mut bad: HashMap<&'static str, Cases> = HashMap::new();
     let (mut collisions, mut reserved, mut long, mut mapped) =
         (Cases::default(), Cases::default(), Cases::default(), Cases::default());
-    // Which spelling of a name came first, by what the target takes it for. Folders too: `Scan/` and `scan/` are one.
-    let mut first: HashMap<Vec<u8>, Name> = HashMap::new();
+    // `Scan/x` and `scan/y` meet in one folder.
+    let mut taken = Taken::default();
     let key = |n: &Name| if t.rules.windows { folded(n) } else { n.bytes().to_vec() };
     // Windows' own limit for programs that do not ask for more: drive, folders, name.
     let above = t
@@ -498,7 +524,7 @@ fn names(r: &Request, g: &Gathered, t: &mut TargetPlan, say: &mut impl FnMut(Ver
             }
             name = t.rules.mapped(&name);
         }
-        match unique(&mut first, &name, &plain, &key) {
+        match taken.unique(&name, &plain, key) {
             None => {}
             Some(other) if r.map_names => name = other,
             Some(_) => {
@@ -544,42 +570,60 @@ fn names(r: &Request, g: &Gathered, t: &mut TargetPlan, say: &mut impl FnMut(Ver
     }
 }
 
-/// `None`: the name is new. Otherwise the name to take instead: each part that is spelled differently from an earlier one
-/// gets a mark.
-fn unique(
-    first: &mut HashMap<Vec<u8>, Name>,
-    name: &Name,
-    plain: &Name,
-    key: &impl Fn(&Name) -> Vec<u8>,
-) -> Option<Name> {
-    let mut built: Option<Name> = None;
-    let mut changed = false;
-    let parts: Vec<&[u8]> = name.parts().collect();
-    for (depth, part) in parts.iter().enumerate() {
-        let leaf = depth + 1 == parts.len();
-        let Ok(part_name) = Name::parse(part) else { return None };
-        let mut candidate = built.as_ref().map_or(part_name.clone(), |b| b.join(&part_name));
-        let clash = match first.get(&key(&candidate)) {
-            None => false,
-            Some(seen) => leaf || *seen != candidate,
-        };
-        if clash {
-            changed = true;
-            // The mark depends on the source's spelling alone.
-            let spelled: Vec<&[u8]> = plain.parts().take(depth + 1).collect();
-            let mark = format!("~{}", crate::trust::hash::hex(&crate::trust::Digest::of(&spelled.join(&b'/')).0[..4]));
-            let text = String::from_utf8_lossy(part).into_owned();
-            let marked = match text.rfind('.').filter(|i| leaf && *i > 0) {
-                Some(i) => format!("{}{mark}{}", &text[..i], &text[i..]),
-                None => format!("{text}{mark}"),
+/// The names a target has so far, by what it takes them for: folders with their spelling, files by a mark of sixteen
+/// bytes each, so that a million of them stay small.
+#[derive(Default)]
+struct Taken {
+    folders: HashMap<Vec<u8>, Name>,
+    files: HashSet<[u8; 16]>,
+}
+
+impl Taken {
+    /// `None`: the name is new. Otherwise the name to take instead: each part that is spelled differently from an earlier
+    /// one gets a mark, which depends on the source's spelling alone.
+    fn unique(&mut self, name: &Name, plain: &Name, key: impl Fn(&Name) -> Vec<u8>) -> Option<Name> {
+        let mut built: Option<Name> = None;
+        let mut changed = false;
+        let parts: Vec<&[u8]> = name.parts().collect();
+        for (depth, part) in parts.iter().enumerate() {
+            let leaf = depth + 1 == parts.len();
+            let below = |p: &[u8]| -> Option<Name> {
+                let part = Name::parse(p).ok()?;
+                Some(built.as_ref().map_or(part.clone(), |b| b.join(&part)))
             };
-            let Ok(marked) = Name::parse(marked.as_bytes()) else { return None };
-            candidate = built.as_ref().map_or(marked.clone(), |b| b.join(&marked));
+            let mut candidate = below(part)?;
+            let folded = key(&candidate);
+            let clash = match self.folders.get(&folded) {
+                Some(seen) => leaf || *seen != candidate,
+                None => self.files.contains(&mark(&folded)),
+            };
+            if clash {
+                changed = true;
+                let spelled: Vec<&[u8]> = plain.parts().take(depth + 1).collect();
+                let sign = format!("~{}", hash::hex(&mark(&spelled.join(&b'/'))[..4]));
+                let text = String::from_utf8_lossy(part).into_owned();
+                let marked = match text.rfind('.').filter(|i| leaf && *i > 0) {
+                    Some(i) => format!("{}{sign}{}", &text[..i], &text[i..]),
+                    None => format!("{text}{sign}"),
+                };
+                candidate = below(marked.as_bytes())?;
+            }
+            let folded = if clash { key(&candidate) } else { folded };
+            if leaf {
+                self.files.insert(mark(&folded));
+            } else if !self.folders.contains_key(&folded) {
+                self.folders.insert(folded, candidate.clone());
+            }
+            built = Some(candidate);
         }
-        first.entry(key(&candidate)).or_insert_with(|| candidate.clone());
-        built = Some(candidate);
+        built.filter(|_| changed)
     }
-    built.filter(|_| changed)
+}
+
+fn mark(bytes: &[u8]) -> [u8; 16] {
+    let mut m = [0; 16];
+    m.copy_from_slice(&Digest::of(bytes).0[..16]);
+    m
 }
 
 fn room(r: &Request, t: &mut TargetPlan, state: &JournalState, say: &mut impl FnMut(Verdict, String, Cases)) {
@@ -605,7 +649,7 @@ fn room(r: &Request, t: &mut TargetPlan, state: &JournalState, say: &mut impl Fn
         } else {
             "the rest goes to the next disk"
         };
-        let verdict = if r.spares.is_empty() { Verdict::Refuse } else { Verdict::Warn };
+        let verdict = if r.spares.is_empty() && !r.fill { Verdict::Refuse } else { Verdict::Warn };
         say(
             verdict,
             format!(
@@ -664,8 +708,8 @@ mod tests {
 
     #[test]
     fn files_and_folders_that_differ_in_case_only_are_kept_apart() {
-        let mut first = HashMap::new();
-        let mut take = |n: &str| unique(&mut first, &name(n), &name(n), &folded).map(|n| n.to_string());
+        let mut taken = Taken::default();
+        let mut take = |n: &str| taken.unique(&name(n), &name(n), folded).map(|n| n.to_string());
         assert_eq!(take("A/x.tif"), None);
         assert_eq!(take("A/y.tif"), None);
         let clash = take("A/X.tif").unwrap();

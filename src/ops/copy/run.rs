@@ -4,7 +4,7 @@ use super::engine::{Ctx, Failure, Throttle, pass};
 use super::finish;
 use super::plan::{Plan, TargetPlan, Todo};
 use super::target::{Stop, Target};
-use super::{ReadBackWhen, plan};
+use super::{ReadBackWhen, onway, plan};
 use crate::stream::{Cancel, Progress};
 use crate::trust::journal::Event;
 use crate::trust::root::PART;
@@ -90,8 +90,12 @@ pub struct TargetDone {
     pub recorded_files: u64,
     /// Of them read back and good, in this run or before.
     pub recorded_verified: u64,
-    /// Full or gone.
+    /// Full or gone, in words.
     pub stopped: Option<String>,
+    /// The disk is full.
+    pub full: bool,
+    /// The disk went away.
+    pub gone: bool,
     /// Everything flushed, the last bytes read again: the disk may be unplugged after ejecting.
     pub safe_to_unplug: bool,
 }
@@ -107,12 +111,16 @@ pub struct Done {
     pub seconds: f64,
     /// Bytes read from the sources, as planned.
     pub bytes_read: u64,
+    /// Destinations at the end: full ones replaced by those that took over.
+    pub current: Vec<PathBuf>,
+    /// Further disks that were not needed.
+    pub spares: Vec<PathBuf>,
 }
 
-impl Done {
-    /// Files that could not be copied or read back.
-    pub fn could_not(&self) -> usize {
-        self.failed.iter().filter(|f| !matches!(f.kind, Kind::Mismatch | Kind::Differs)).count()
+impl Failed {
+    /// The file could be looked at and is not what it should be, in contrast to one that could not be copied or read.
+    pub fn is_an_answer(&self) -> bool {
+        matches!(self.kind, Kind::Mismatch | Kind::Differs)
     }
 }
 
@@ -236,6 +244,7 @@ pub fn execute(mut plan: Plan, progress: &dyn Progress, cancel: &Cancel) -> Resu
         });
     }
     progress.end();
+    onway::run(&plan, &targets, &status, progress, cancel, &mut failed)?;
     // Left out because their target had stopped before they came up.
     for (t, target) in targets.iter().enumerate() {
         if let Some(stop) = target.stopped() {
@@ -245,7 +254,7 @@ pub fn execute(mut plan: Plan, progress: &dyn Progress, cancel: &Cancel) -> Resu
             let listed: HashSet<String> =
                 failed.iter().filter(|f| f.target == plan.targets[t].path).map(|f| f.path.clone()).collect();
             for (i, s) in status[t].iter().enumerate() {
-                let open = s.load(Relaxed) == Todo::Copy as u8 || s.load(Relaxed) == Todo::Adopt as u8;
+                let open = [Todo::Copy, Todo::Adopt, Todo::Convert].iter().any(|d| s.load(Relaxed) == *d as u8);
                 let path = plan.gathered.path(&plan.gathered.items[i]).display().to_string();
                 if open && !listed.contains(&path) {
                     let kind = if matches!(target.stopped(), Some(Stop::Full(_))) { Kind::Full } else { Kind::Gone };
@@ -254,6 +263,7 @@ pub fn execute(mut plan: Plan, progress: &dyn Progress, cancel: &Cancel) -> Resu
             }
         }
     }
+    let current = plan.targets.iter().map(|t| t.path.clone()).collect();
     for (t, target) in targets.into_iter().enumerate() {
         finished.push(finish::finish(target, &plan.targets[t], &plan, progress));
     }
@@ -265,7 +275,14 @@ pub fn execute(mut plan: Plan, progress: &dyn Progress, cancel: &Cancel) -> Resu
             why: one_line(e),
         });
     }
-    Ok(Done { targets: finished, failed, seconds: start.elapsed().as_secs_f64(), bytes_read: plan.bytes_read })
+    Ok(Done {
+        targets: finished,
+        failed,
+        seconds: start.elapsed().as_secs_f64(),
+        bytes_read: plan.bytes_read,
+        current,
+        spares: spares.collect(),
+    })
 }
 
 fn failure(plan: &Plan, f: Failure) -> Failed {
