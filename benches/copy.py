@@ -1,6 +1,6 @@
 """Copying, summing and recording beside `cp -r && sync` and `rsync -a` with sha256sum of both sides.
 
-    scripts/bench copy [--size MB] [--small N] [--rounds N] [--folder DIR]
+    scripts/bench copy [--size MB] [--small N] [--rounds N] [--folder DIR] [--target DISK]
 
 Every program copies the same files to the same disk, in turn, several rounds in rotated order; each round drops the caches
 where that is allowed (root), so that sources are read from the disk. What counts as done is on the disk: cp ends with sync,
@@ -33,7 +33,7 @@ def shell(command, cwd):
 
 
 WAYS = {
-    "cp -r && sync": lambda d: shell("cp -r src out && sync", d),
+    "cp -r && sync": lambda d: shell("cp -r src out/ && sync", d),
     "tomo copy --read-back no": lambda d: shell(f"{BIN} copy src out --read-back no --quiet", d),
     "tomo copy (read back)": lambda d: shell(f"{BIN} copy src out --quiet", d),
     "rsync -a, sha256sum twice": lambda d: shell(
@@ -48,6 +48,7 @@ def main():
     a.add_argument("--small", type=int, default=2000, help="files of 40 kB")
     a.add_argument("--rounds", type=int, default=3)
     a.add_argument("--folder", default=None)
+    a.add_argument("--target", default=None, help="a folder on the disk to copy to; else beside the source")
     a.add_argument("--only", default="", help="large or small")
     o = a.parse_args()
     for kind in ("large", "small"):
@@ -75,12 +76,15 @@ def main():
             names = list(times)
             for r in range(o.rounds):
                 for w in names[r % len(names):] + names[:r % len(names)]:
-                    (d / "out").mkdir() if "cp" not in w.split()[0] else None
+                    out = pathlib.Path(o.target or d) / f"out-{os.getpid()}"
+                    out.mkdir()
+                    (d / "out").unlink(missing_ok=True)
+                    (d / "out").symlink_to(out)
                     cold()
                     t = time.perf_counter()
                     WAYS[w](d)
                     times[w].append(time.perf_counter() - t)
-                    shutil.rmtree(d / "out")
+                    shutil.rmtree(out)
             median = {w: statistics.median(t) for w, t in times.items()}
             print(f"{kind}: {total / 1e6:.0f} MB in {sum(1 for p in src.rglob('*') if p.is_file())} files")
             for w, t in median.items():

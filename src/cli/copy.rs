@@ -549,6 +549,9 @@ fn followed_text(f: &Followed) -> String {
     } else {
         "\n  Not finalised: for the last pass give the same command without --follow.\n"
     };
+    for d in &f.sealed {
+        t += &format!("  full and sealed: {}\n", d.display());
+    }
     for u in f.unfinished.iter().take(20) {
         t += &format!("  still open or incomplete at the source: {u}\n");
     }

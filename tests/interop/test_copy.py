@@ -482,7 +482,7 @@ def test_pulled_out_while_copying(tmp_path):
 def test_sparse_files(tmp_path):
     src = tmp_path / "src"
     src.mkdir()
-    size = (64 << 30) if FULL else (3 << 30)
+    size = (64 << 30) if FULL else (1 << 30)
     with open(src / "sparse.vol", "wb") as f:
         f.truncate(size)
         f.seek(size // 2 + 12345)
@@ -605,7 +605,7 @@ def test_follow_goes_on_with_the_next_disk(tmp_path):
         for i in range(8):
             (src / f"{i}.tif").write_bytes(noise(i, 1 << 20))
         out = json.loads(tomo("copy", src, "--to", disk, "--then", spare, "--follow", "--settle", "0.2", "--every", "0.2", "--until-idle", "1.5", "--json").stdout)
-        assert out["failed"] == [] and out["targets"] == [str(spare)]
+        assert out["failed"] == [] and out["targets"] == [str(spare)] and out["sealed"] == [str(disk)]
         on_both = os.listdir(disk / "src") + os.listdir(spare / "src")
         assert sorted(on_both) == sorted(os.listdir(src)) and len(os.listdir(disk / "src")) >= 2
         sums_agree(disk), sums_agree(spare)

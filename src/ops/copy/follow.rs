@@ -56,6 +56,8 @@ pub struct Followed {
     pub unfinished: Vec<String>,
     /// The last pass over everything was made.
     pub finalised: bool,
+    /// Disks that became full on the way.
+    pub sealed: Vec<PathBuf>,
     /// Targets at the end.
     pub targets: Vec<PathBuf>,
     /// All of them flushed.
@@ -261,6 +263,7 @@ impl Follower<'_> {
             self.progress.note(&format!("{}: {}", f.path, f.why));
             self.out.failed.push(f.clone());
         }
+        self.out.sealed.extend(done.targets.iter().filter(|t| t.full).map(|t| t.path.clone()));
         for t in done.targets.iter().filter(|t| t.gone) {
             self.waiting(&t.path.display().to_string(), true);
         }
@@ -330,8 +333,12 @@ impl Follower<'_> {
 
     /// One pass over everything, finished-looking or not.
     fn finalise(&mut self) -> Result<()> {
-        let Some(g) = self.look()? else { return Ok(()) };
+        let Some(mut g) = self.look()? else { return Ok(()) };
         self.progress.note("last pass over everything");
+        if !self.out.sealed.is_empty() {
+            // What lies on a full disk is not wanted a second time on the next one.
+            g.items.retain(|i| self.done.get(&(i.source, i.below.clone())) != Some(&(i.size, i.modified_ns)));
+        }
         let mut unfinished: Vec<String> = g
             .items
             .iter()

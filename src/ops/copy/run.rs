@@ -385,3 +385,72 @@ fn pause(wait: Duration, cancel: &Cancel) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::copy::{Request, plan as make_plan};
+    use crate::stream::Budget;
+    use crate::trust::{Name, journal};
+    use std::path::Path;
+    use std::sync::atomic::AtomicU32;
+
+    /// A disk that loses a bit between writing and reading back, so many times.
+    struct Saboteur<'a> {
+        file: &'a Path,
+        times: AtomicU32,
+    }
+
+    impl Progress for Saboteur<'_> {
+        fn begin(&self, _: &str, _: u64) {}
+        fn advance(&self, _: u64) {}
+        fn note(&self, text: &str) {
+            if text.contains("reading it back")
+                && self.times.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).is_ok()
+            {
+                let time = std::fs::metadata(self.file).unwrap().modified().unwrap();
+                let mut data = std::fs::read(self.file).unwrap();
+                data[70_000] ^= 4;
+                std::fs::write(self.file, data).unwrap();
+                std::fs::File::options().write(true).open(self.file).unwrap().set_modified(time).unwrap();
+            }
+        }
+        fn end(&self) {}
+    }
+
+    fn run(times: u32) -> (tempfile::TempDir, Done) {
+        let dir = tempfile::tempdir().unwrap();
+        let (src, disk) = (dir.path().join("src"), dir.path().join("disk"));
+        std::fs::create_dir(&src).unwrap();
+        std::fs::create_dir(&disk).unwrap();
+        std::fs::write(src.join("a.vol"), vec![7; 100_000]).unwrap();
+        std::fs::write(src.join("b.vol"), vec![8; 1000]).unwrap();
+        let mut r = Request::new(vec![src], vec![disk.clone()], Budget { bytes: 64 << 20 });
+        r.read_back = ReadBackWhen::End;
+        let cancel = Cancel::default();
+        let plan = make_plan(&r, &cancel).unwrap();
+        let saboteur = Saboteur { file: &disk.join("src/a.vol"), times: AtomicU32::new(times) };
+        let done = execute(plan, &saboteur, &cancel).unwrap();
+        (dir, done)
+    }
+
+    #[test]
+    fn what_reads_back_wrong_is_copied_once_more_and_then_reported() {
+        let (dir, done) = run(1);
+        assert!(done.failed.is_empty(), "{:?}", done.failed);
+        assert_eq!(done.targets[0].recorded_verified, 2);
+        let mut mismatches = 0;
+        let count = |e: &Event| mismatches += u32::from(matches!(e, Event::Mismatch { .. }));
+        journal::read_record(&dir.path().join("disk"), count).unwrap();
+        assert_eq!(mismatches, 1);
+
+        let (dir, done) = run(2);
+        assert_eq!(done.failed.len(), 1);
+        assert_eq!(done.failed[0].kind, Kind::Mismatch);
+        assert!(done.failed[0].is_an_answer());
+        let state = journal::read_record(&dir.path().join("disk"), |_| {}).unwrap().unwrap();
+        let bad = state.files[&Name::parse(b"src/a.vol").unwrap()];
+        assert!(bad.bad && bad.verified.is_none());
+        assert!(state.files[&Name::parse(b"src/b.vol").unwrap()].verified.is_some());
+    }
+}
