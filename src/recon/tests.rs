@@ -203,7 +203,7 @@ fn truncated_projections_go_on_with_their_ends() {
             ring(&g, &slice, 0.01, 38.0..44.0, 0.0, 0.0) - ring(&g, &slice, 0.01, 0.0..8.0, 0.0, 0.0)
         };
         let (edge, zero) = (bend(Padding::Edge), bend(Padding::Zero));
-        assert!(edge.abs() < 0.1 && zero > 4.0 * edge.abs(), "{backend:?}: {edge:.3} with edges, {zero:.3} without");
+        assert!(edge.abs() < 0.2 && zero > 4.0 * edge.abs(), "{backend:?}: {edge:.3} with edges, {zero:.3} without");
     }
 }
 

@@ -471,16 +471,16 @@ fn real_files_pass() {
         let r = tomo(dir.path(), &["check".as_ref(), path.as_os_str(), "--json".as_ref()]);
         let j = r.json();
         for i in j["items"].as_array().unwrap() {
-            // Page directories in a circle, and a picture that is white all over: rightly named.
+            // Page directories in a circle: rightly named.
             let path = i["path"].as_str().unwrap();
-            if path.ends_with("_frame_loop.tiff") || path.ends_with("white-fp16.tiff") {
-                assert_ne!(said(i).0, "good", "{path}");
+            if path.ends_with("_frame_loop.tiff") {
+                assert_eq!(said(i).0, "broken", "{path}");
                 continue;
             }
             seen += 1;
             assert_eq!(said(i), ("good".into(), vec![]), "{}", i["path"]);
         }
-        assert_eq!(r.code, 0);
+        assert!(r.code == 0 || name.starts_with("17"), "{name}");
     }
     if let Some(path) = crate::support::shared("05-nexus-dangling-external-links") {
         let r = tomo(dir.path(), &["check".as_ref(), path.as_os_str(), "--json".as_ref()]).expect(1).json();

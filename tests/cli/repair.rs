@@ -91,6 +91,16 @@ fn grey_volumes_and_parts_of_a_scan_are_mended_too() {
     fs::write(d.join("g.raw"), &v).unwrap();
     tomo(d, &["check", "--repair", "scan", "--volume", "g.raw", "--slices", "4:6"]).expect(0);
     assert!(fs::read(d.join("g.raw")).unwrap() == whole);
+    // Several detector rows per slice.
+    tomo(d, &["recon", "scan", "-o", "b.vol", "--bin", "2", "--slices", "2:22"]).expect(0);
+    let whole = fs::read(d.join("b.vol")).unwrap();
+    let slice = whole.len() / 10;
+    let mut v = whole.clone();
+    v[3 * slice..5 * slice].fill(0);
+    v[9 * slice..].fill(0);
+    fs::write(d.join("b.vol"), &v).unwrap();
+    tomo(d, &["check", "--repair", "scan", "--volume", "b.vol"]).expect(0);
+    assert!(fs::read(d.join("b.vol")).unwrap() == whole);
 }
 
 #[test]

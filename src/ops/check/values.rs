@@ -16,11 +16,11 @@ pub fn findings(slices: &[SliceFacts], normal: &Normal, dtype: DType) -> Vec<Fin
         return out;
     }
     let constant: Vec<usize> = slices.iter().filter(|s| s.constant()).map(|s| s.z).collect();
-    // Where every slice is constant, that is what the file is: a mask of ones, a test pattern.
-    if slices.len() > 1 && constant.len() == slices.len() {
-        out.push(
-            Finding::new(Kind::Constant, Weight::Suspicious, "every slice holds one value only").at(0..slices.len()),
-        );
+    // Where every slice is constant, that is what the file is: a mask, the darks of a camera that has none, a test
+    // picture. What was lost reads as zero, and is found as such.
+    if !constant.is_empty() && constant.len() == slices.len() {
+        let text = "every slice holds one value only";
+        out.push(Finding::new(Kind::Constant, Weight::Remark, text).at(0..slices.len()));
     } else {
         let weight = if normal.flat { Weight::Suspicious } else { Weight::Broken };
         for r in runs(&constant) {

@@ -88,7 +88,6 @@ impl Recipe {
             true => None,
             false => Some(Roi { xyz: [x, y, SliceRange::default()] }),
         };
-        let degrees = par.f64("ANGLE_OFFSET")?.unwrap_or(0.0);
         Ok(Request {
             scan: path.to_owned(),
             output: PathBuf::new(),
@@ -101,7 +100,8 @@ impl Recipe {
             shifts: None,
             range_deg: None,
             angles_deg: None,
-            angle_offset_deg: degrees,
+            // ANGLE_OFFSET is part of the scan's angles already.
+            angle_offset_deg: 0.0,
             pixel_um: None,
             size: None,
             bin: None,
@@ -128,11 +128,12 @@ impl Request {
     /// The same for some slices of the volume only: `first..end`, counted in the volume.
     pub fn for_slices(&self, first: usize, end: usize) -> Request {
         let all = self.slices.unwrap_or_default();
-        let (step, bin) = (all.step.unwrap_or(1).max(1), self.bin.unwrap_or(1).max(1));
-        let apart = step * bin;
-        let start = all.start.unwrap_or(0) + first * apart;
+        let bin = self.bin.unwrap_or(1).max(1);
+        // Detector rows from slice to slice, and the last slice is made of `bin` of them.
+        let stride = all.step.unwrap_or(1).max(1) * bin;
+        let start = all.start.unwrap_or(0) + first * stride;
         let slices =
-            SliceRange { start: Some(start), end: Some(start + (end - first - 1) * apart + bin), step: Some(step) };
+            SliceRange { start: Some(start), end: Some(start + (end - first - 1) * stride + bin), step: all.step };
         Request { slices: Some(slices), ..self.clone() }
     }
 }
