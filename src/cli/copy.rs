@@ -6,6 +6,7 @@ use crate::ops::copy::{
     self, CheckReport, CheckRequest, Done, Failed, Finding, FollowRequest, Followed, Links, OnTheWay, Order, Plan,
     ReadBackWhen, Request, Select, Sparse, Verdict,
 };
+use crate::ops::ledger;
 use crate::quantise::Depth;
 use crate::stream::parse_bytes;
 use clap::{Args, ValueEnum};
@@ -129,6 +130,9 @@ fn seconds(text: &str) -> std::result::Result<f64, String> {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Copying")]
 struct HowArgs {
+    /// Do not enter the copies into the ledger ($TOMOKIT_LEDGER, else one per user)
+    #[arg(long)]
+    no_ledger: bool,
     /// Say what would be copied and what speaks against it, and stop
     #[arg(long)]
     dry_run: bool,
@@ -235,6 +239,7 @@ impl Tool for Copy {
             context.warn(&finding(f));
         }
         let done = copy::execute(plan, &context.progress, &context.cancel)?;
+        self.to_ledger(done.targets.iter().map(|t| &t.path), context);
         match context.json {
             true => output::json(&done)?,
             false if !context.quiet => output::print(&done_text(&done))?,
@@ -340,6 +345,7 @@ impl Copy {
             next: Box::new(ask),
         };
         let done = copy::follow(request, &context.progress, &context.cancel)?;
+        self.to_ledger(done.sealed.iter().chain(&done.targets), context);
         match context.json {
             true => output::json(&done)?,
             false if !context.quiet => output::print(&followed_text(&done))?,
@@ -347,6 +353,20 @@ impl Copy {
         }
         list(&done.failed);
         Ok(exit_of(&done.failed))
+    }
+
+    /// Enters what the targets' records say into the user's ledger. The proof is on the disks: a ledger that cannot be
+    /// written is a warning.
+    fn to_ledger<'a>(&self, targets: impl IntoIterator<Item = &'a PathBuf>, context: &Context) {
+        if self.how.no_ledger {
+            return;
+        }
+        for target in targets {
+            let entered = ledger::default_path().and_then(|l| ledger::rebuild::enter(&l, target, &context.cancel));
+            if let Err(e) = entered {
+                context.warn(&format!("not in the ledger (tomo ledger rebuild {}): {e}", target.display()));
+            }
+        }
     }
 
     fn on_the_way(&self) -> Result<Option<OnTheWay>> {

@@ -213,7 +213,10 @@ def test_copies_are_found_again(tmp_path):
     # Without a ledger the record on the disk answers.
     n = json.loads(tomo("estimate", "--now", data, "--ledger", ledger, "--onto", usb, "--json").stdout)
     assert n["records_found"] and n["waiting_files"] == 0 and not ledger.exists()
+    # What copy entered by itself is what rebuilding finds.
+    by_copy = json.loads(tomo("ledger", "find", tmp_path.name, "--json").stdout)
     tomo("ledger", "rebuild", usb, "--ledger", ledger)
+    assert by_copy == json.loads(tomo("ledger", "find", tmp_path.name, "--json", "--ledger", ledger).stdout)
     with sqlite3.connect(ledger) as db:
         rows = db.execute("SELECT sha256, scan, source, verified FROM copies ORDER BY source").fetchall()
     wanted = sorted(str(p) for p in data.rglob("*") if p.is_file())

@@ -89,10 +89,20 @@ pub fn rebuild(path: &Path, disks: &[PathBuf], progress: &dyn Progress, cancel: 
     let mut done = Rebuilt { ledger: path.to_owned(), set_aside, disks: Vec::new() };
     for (disk, folders) in found {
         progress.begin(&disk.display().to_string(), 0);
-        done.disks.push(one(&mut ledger, disk, &folders, cancel)?);
+        done.disks.push(one(&mut ledger, disk, &folders, true, cancel)?);
         progress.end();
     }
     Ok(done)
+}
+
+/// Brings the ledger up to date from `tomo copy`'s record in one folder, after a copy into it. Nothing is forgotten: that
+/// is left to [`rebuild`], which looks for every record.
+///
+/// # Errors
+/// As [`rebuild`]; a damaged ledger stays as it is.
+pub fn enter(path: &Path, folder: &Path, cancel: &Cancel) -> Result<FromDisk> {
+    let mut ledger = Ledger::open_or_create(path)?;
+    one(&mut ledger, folder, &[(folder.to_owned(), true)], false, cancel)
 }
 
 /// Folders with a record, each with whether it is `tomo copy`'s own.
@@ -126,7 +136,8 @@ fn records(disk: &Path, cancel: &Cancel) -> Result<Vec<(PathBuf, bool)>> {
     Ok(found)
 }
 
-fn one(ledger: &mut Ledger, place: &Path, folders: &[(PathBuf, bool)], cancel: &Cancel) -> Result<FromDisk> {
+/// Enters what the records in `folders` of a disk say; with `all`, what they do not confirm below `place` is forgotten.
+fn one(ledger: &mut Ledger, place: &Path, folders: &[(PathBuf, bool)], all: bool, cancel: &Cancel) -> Result<FromDisk> {
     let volume = disk::volume_of(place)?;
     let id = ledger.disk(&volume)?;
     let name = volume.label.clone().or(volume.serial.clone()).unwrap_or(volume.mount_point.display().to_string());
@@ -158,6 +169,9 @@ fn one(ledger: &mut Ledger, place: &Path, folders: &[(PathBuf, bool)], cancel: &
         }
     }
     ledger.record(id, &batch)?;
+    if !all {
+        return Ok(report);
+    }
     // What the ledger had below this place, and no record or no file confirms.
     let inside = below(place, &volume.mount_point)?;
     let gone: Vec<_> =
