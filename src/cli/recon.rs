@@ -202,7 +202,7 @@ fn parse_bin(text: &str) -> std::result::Result<usize, String> {
 fn parse_size(text: &str) -> std::result::Result<[usize; 2], String> {
     let (w, h) = text.split_once('x').unwrap_or((text, text));
     match (w.trim().parse(), h.trim().parse()) {
-        (Ok(w), Ok(h)) if w > 0 && h > 0 => Ok([w, h]),
+        (Ok(w), Ok(h)) => Ok([w, h]),
         _ => Err("write N or WxH, for example 2048 or 2048x1024".into()),
     }
 }

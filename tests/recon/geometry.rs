@@ -72,7 +72,7 @@ fn larger_voxels_hold_the_mean_of_the_small_ones() {
     let (r, slope) = correlation(mean.iter().zip(&coarse).filter(|(_, c)| **c != 0.0).map(|(m, c)| (*m, *c)));
     assert!(r > 0.99 && (slope - 1.0).abs() < 0.03, "{r} {slope}");
     let info = std::fs::read_to_string(d.join("coarse.vol.info")).unwrap();
-    assert!(info.contains("NUM_X = 48") && info.contains("2.000000e+01"), "{info}");
+    assert!(info.contains("NUM_X =  48") && info.contains("2.000000e+01"), "{info}");
     let again = ["--axis", "47.5", "--filter", "hann", "--bin", "2", "--threads", "1"];
     assert_eq!(coarse, recon(d, "s.nxs", "again.vol", &again));
     let some = ["--axis", "47.5", "--filter", "hann", "--bin", "2", "--slices", "2:7", "--roi", "10:40,5:30"];
