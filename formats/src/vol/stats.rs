@@ -125,12 +125,6 @@ impl Histogram {
         Histogram { extent, counts: vec![0; BINS] }
     }
 
-    /// Counts `n` voxels of about `value`.
-    fn add(&mut self, value: f64, n: u64) {
-        let i = ((value - f64::from(self.extent.min)) * self.extent.scale()) as usize;
-        self.counts[i.min(BINS - 1)] += n;
-    }
-
     /// Adds the counts of another part of the same volume.
     ///
     /// # Panics
@@ -274,8 +268,13 @@ impl SliceHistogram {
         let min = f64::from(self.extent.min);
         // A poisoned lock means another thread panicked; its panic is what surfaces.
         let mut volume = into.lock().unwrap_or_else(|e| e.into_inner());
+        // All that does not change is taken out of the loop: a division per bin is what the end of a volume would wait for.
+        let Histogram { extent, counts } = &mut *volume;
+        let (low, scale) = (f64::from(extent.min), extent.scale());
         for (i, n) in self.counts.iter_mut().enumerate().filter(|(_, n)| **n > 0) {
-            volume.add(min + (i as f64 + 0.5) * step, u64::from(std::mem::take(n)));
+            let value = min + (i as f64 + 0.5) * step;
+            let bin = ((value - low) * scale) as usize;
+            counts[bin.min(BINS - 1)] += u64::from(std::mem::take(n));
         }
         self.pending = 0;
     }
