@@ -6,7 +6,7 @@
 //! ```
 //!
 //! One band is read once; its height comes from the memory budget. Slice z of the volume is detector row z, or made of
-//! several rows ([`gather`]).
+//! several rows (`gather`).
 //! Guarantees: the same bytes for any band height and number of threads; nothing under the final name until whole;
 //! counts of clipped and missing values are part of the result.
 
