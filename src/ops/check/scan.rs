@@ -4,7 +4,7 @@
 use super::values::{MOST, runs};
 use super::volume::{SliceFacts, frame_of, look_at_all, survey};
 use super::zeros::{file_of, slices_word};
-use super::{Finding, Item, Job, Kind, Levels, Report, Weight, order, values};
+use super::{Finding, Item, Job, Kind, Report, Weight, order, values};
 use tomokit_formats::model::RefSet;
 use tomokit_formats::{FrameSource, Region, Result, Scan};
 
@@ -38,16 +38,8 @@ pub fn examine(s: &Scan, _: &Item, job: &Job<'_>, report: &mut Report) -> Result
     }
     let frame = frame_of(source, job);
     let (normal, known) = survey(source, &frame, job)?;
-    let p = look_at_all(source, &frame, &normal, &known, job)?;
-    report.looked_at = p.looked_at.len();
-    report.bytes_read = p.looked_at.len() as u64 * (shape.frame_len() * dtype.size()) as u64;
-    report.levels = Some(Levels {
-        min: p.slices.iter().map(|s| s.min).filter(|v| v.is_finite()).reduce(f32::min),
-        max: p.slices.iter().map(|s| s.max).filter(|v| v.is_finite()).reduce(f32::max),
-        zero_share: p.slices.iter().map(|s| s.zeros as f64).sum::<f64>()
-            / p.slices.iter().map(|s| s.voxels as f64).sum::<f64>().max(1.0),
-    });
-    report.findings.extend(p.unread);
+    let mut p = look_at_all(source, &frame, &normal, &known, job)?;
+    p.sum_up(source, report);
     report.findings.extend(p.tracker.findings(source, &p.looked_at)?.into_iter().map(|mut f| {
         f.text = f.text.replace("slices", "frames").replace("slice", "frame");
         if f.kind == Kind::ZeroSlices {

@@ -184,6 +184,22 @@ pub fn frame_of(source: &dyn FrameSource, job: &Job<'_>) -> Frame {
     Frame::new(shape.rows, shape.cols, source.dtype(), thumb)
 }
 
+impl Passed<'_> {
+    /// Enters how much was looked at, the values' range and what could not be read.
+    pub fn sum_up(&mut self, source: &dyn FrameSource, report: &mut Report) {
+        let (shape, dtype) = (source.shape(), source.dtype());
+        report.looked_at = self.looked_at.len();
+        report.bytes_read = self.looked_at.len() as u64 * (shape.frame_len() * dtype.size()) as u64;
+        report.levels = Some(Levels {
+            min: self.slices.iter().map(|s| s.min).filter(|v| v.is_finite()).reduce(f32::min),
+            max: self.slices.iter().map(|s| s.max).filter(|v| v.is_finite()).reduce(f32::max),
+            zero_share: self.slices.iter().map(|s| s.zeros as f64).sum::<f64>()
+                / self.slices.iter().map(|s| s.voxels as f64).sum::<f64>().max(1.0),
+        });
+        report.findings.append(&mut self.unread);
+    }
+}
+
 /// Every slice (or with `--quick` the samples), in order.
 pub fn look_at_all<'a>(
     source: &dyn FrameSource,
@@ -244,16 +260,8 @@ fn stack(
     }
     let frame = frame_of(source, job);
     let (normal, known) = survey(source, &frame, job)?;
-    let p = look_at_all(source, &frame, &normal, &known, job)?;
-    report.looked_at = p.looked_at.len();
-    report.bytes_read = p.looked_at.len() as u64 * (shape.frame_len() * dtype.size()) as u64;
-    report.levels = Some(Levels {
-        min: p.slices.iter().map(|s| s.min).filter(|v| v.is_finite()).reduce(f32::min),
-        max: p.slices.iter().map(|s| s.max).filter(|v| v.is_finite()).reduce(f32::max),
-        zero_share: p.slices.iter().map(|s| s.zeros as f64).sum::<f64>()
-            / p.slices.iter().map(|s| s.voxels as f64).sum::<f64>().max(1.0),
-    });
-    report.findings.extend(p.unread);
+    let mut p = look_at_all(source, &frame, &normal, &known, job)?;
+    p.sum_up(source, report);
     report.findings.extend(p.tracker.findings(source, &p.looked_at)?);
     report.findings.extend(values::findings(&p.slices, &normal, dtype));
     let whole = !job.plan.quick;
