@@ -295,6 +295,26 @@ impl Ledger {
         t.commit().map_err(on)
     }
 
+    /// Notes what a check of a disk found, by name: sum, time and level where the file is good, nothing where it is not.
+    pub fn seen(&mut self, disk: DiskId, files: &[(Vec<u8>, Option<(String, i64, String)>)]) -> Result<()> {
+        let on = |e| failed(&self.path, "noting a check", e);
+        let t = self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(on)?;
+        for (path, good) in files {
+            match good {
+                Some((sha256, when, level)) => t.execute(
+                    "UPDATE copies SET verified = ?4, level = ?5 WHERE disk = ?1 AND path = ?2 AND sha256 = ?3",
+                    params![disk.0, NameIn(path), sha256, when, level],
+                ),
+                None => t.execute(
+                    "UPDATE copies SET verified = NULL, level = NULL WHERE disk = ?1 AND path = ?2",
+                    params![disk.0, NameIn(path)],
+                ),
+            }
+            .map_err(on)?;
+        }
+        t.commit().map_err(on)
+    }
+
     /// Forgets names on a disk that are not there any more.
     pub fn forget(&mut self, disk: DiskId, paths: &[Vec<u8>]) -> Result<()> {
         let on = |e| failed(&self.path, "forgetting copies", e);
