@@ -4,8 +4,8 @@ use crate::cli::common::Context;
 use crate::cli::verify::{self, How};
 use crate::cli::{Exit, Tool, human, output};
 use crate::ops::copy::{
-    self, Checker, Done, Failed, Finding, FollowRequest, Followed, Links, OnTheWay, Order, Plan,
-    ReadBackWhen, Request, Select, Sparse, Verdict,
+    self, Checker, Done, Failed, Finding, FollowRequest, Followed, Links, OnTheWay, Order, Plan, ReadBackWhen, Request,
+    Select, Sparse, Verdict,
 };
 use crate::ops::ledger;
 use crate::quantise::Depth;
@@ -330,6 +330,7 @@ impl Copy {
             second_hash: self.trust.second_hash,
             rate: self.how.limit,
             retries: self.how.retries,
+            look_only: self.how.dry_run,
             bag: self.trust.bag,
             hashdeep: self.trust.hashdeep,
             checkers: self.checkers()?,
@@ -394,7 +395,8 @@ impl Copy {
                 paths.push(given.into());
                 continue;
             }
-            let own = std::env::current_exe().map_err(|e| Error::caller("this program does not find itself").source(e))?;
+            let own =
+                std::env::current_exe().map_err(|e| Error::caller("this program does not find itself").source(e))?;
             let beside = own.parent().map(Checker::beside).unwrap_or_default();
             // A program of all tools checks disks as well, when it is called so.
             paths.extend(if beside.is_empty() { vec![own] } else { beside });
@@ -440,7 +442,10 @@ fn make_last(target: &std::path::Path, dry: bool) -> Result<()> {
         return Ok(());
     }
     let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
-    if dry || !parent.is_dir() {
+    if dry && parent.is_dir() {
+        return Ok(());
+    }
+    if !parent.is_dir() {
         return Err(Error::caller("the destination folder does not exist")
             .path(target)
             .hint("create it first; is the disk mounted?"));

@@ -193,7 +193,10 @@ mod tests {
     #[test]
     fn blocks_are_at_most_a_thousand_and_at_least_a_mebibyte() {
         assert_eq!((block_of(0), block_of(MIB), block_of(MIB + 1)), (None, None, Some(MIB)));
-        assert_eq!((block_of(1 << 30), block_of((1 << 30) + 1), block_of(64 << 30)), (Some(MIB), Some(2 * MIB), Some(64 * MIB)));
+        assert_eq!(
+            (block_of(1 << 30), block_of((1 << 30) + 1), block_of(64 << 30)),
+            (Some(MIB), Some(2 * MIB), Some(64 * MIB))
+        );
         assert!(block_of(u64::MAX).is_some_and(|b| u64::MAX.div_ceil(b) <= MOST));
     }
 

@@ -1,8 +1,8 @@
 //! The end of a target: everything flushed, the tail read again, lists for other programs, and then the word "safe".
 
 use super::ReadBackWhen;
-use super::reading::open_source;
 use super::plan::{Plan, TargetPlan};
+use super::reading::open_source;
 use super::run::TargetDone;
 use super::target::{Stop, Target};
 use crate::stream::Progress;

@@ -19,13 +19,7 @@ pub(super) struct Kind {
 }
 
 /// Writes a file under its final name, synced, its folders made.
-pub(super) fn write(
-    target: &Target,
-    name: &Name,
-    from: &mut dyn Read,
-    kind: Kind,
-    cancel: &Cancel,
-) -> Result<()> {
+pub(super) fn write(target: &Target, name: &Name, from: &mut dyn Read, kind: Kind, cancel: &Cancel) -> Result<()> {
     let root = &target.root;
     root.make_parents(name)?;
     let part = name.suffixed(PART);
@@ -54,7 +48,10 @@ pub(super) fn write(
             allow_start(&file);
         }
         let time = |t| file.set_times(std::fs::FileTimes::new().set_modified(system_time(t)));
-        kind.modified_ns.map_or(Ok(()), time).and_then(|()| file.sync_all()).map_err(|e| Error::io(&shown, "syncing to disk", e))
+        kind.modified_ns
+            .map_or(Ok(()), time)
+            .and_then(|()| file.sync_all())
+            .map_err(|e| Error::io(&shown, "syncing to disk", e))
     });
     drop(file);
     match finished {

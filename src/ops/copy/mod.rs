@@ -110,6 +110,8 @@ pub struct Request {
     pub probe: Option<u64>,
     /// Volumes become smaller on the way instead of being copied as they are.
     pub on_the_way: Option<OnTheWay>,
+    /// Only a plan is wanted: a destination folder that the copy would make need not be there.
+    pub look_only: bool,
     /// Too little room is no reason to refuse: copy what fits.
     pub fill: bool,
     /// Memory for blocks.
@@ -137,6 +139,7 @@ impl Request {
             checkpoint: 128 << 20,
             probe: None,
             on_the_way: None,
+            look_only: false,
             fill: false,
             budget,
         }

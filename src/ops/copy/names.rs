@@ -1,8 +1,8 @@
 //! Names on a target: those it cannot hold, those that become one there, and the names they get instead.
 
-use super::{Request, checker};
 use super::gather::{Gathered, is_reserved};
 use super::plan::{Cases, TargetPlan, Todo, Verdict};
+use super::{Request, checker};
 use crate::trust::name::folded;
 use crate::trust::{Digest, Name, hash};
 use std::collections::{HashMap, HashSet};

@@ -140,7 +140,13 @@ fn again(
         let file = from.root.open_read(name, false)?;
         if *name == receipt {
             let text = std::io::read_to_string(&file).map_err(|e| Error::io(from.root.shown(name), "reading", e))?;
-            made::write(to, name, &mut placed(&text, from.root.path(), to.root.path())?.as_slice(), made::Kind::default(), cancel)?;
+            made::write(
+                to,
+                name,
+                &mut placed(&text, from.root.path(), to.root.path())?.as_slice(),
+                made::Kind::default(),
+                cancel,
+            )?;
         } else {
             let modified_ns = Some(nanos(file.metadata().and_then(|m| m.modified())));
             made::write(to, name, &mut &file, made::Kind { modified_ns, executable: false }, cancel)?;

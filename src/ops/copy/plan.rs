@@ -227,8 +227,11 @@ pub(super) fn plan_of(r: &Request, gathered: Gathered, cancel: &Cancel) -> Resul
     let mut ids: Vec<((u64, u64), PathBuf)> = Vec::new();
     for path in &r.targets {
         cancel.check()?;
-        let root = Root::open(path).map_err(|e| e.hint("the destination is a folder that exists: create it first"))?;
-        if let Some((_, other)) = ids.iter().find(|(id, _)| *id == root.identity()) {
+        // Below a folder that is there, the last part of a destination is made by the copy itself.
+        let above = path.parent().filter(|p| r.look_only && !path.exists() && p.is_dir());
+        let root = Root::open(above.unwrap_or(path))
+            .map_err(|e| e.hint("the destination is a folder that exists: create it first"))?;
+        if let Some((_, other)) = ids.iter().find(|(id, p)| *id == root.identity() && (above.is_none() || p == path)) {
             return Err(Error::caller("two targets are the same folder").path(path).found(other.display()));
         }
         ids.push((root.identity(), path.clone()));

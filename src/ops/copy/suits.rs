@@ -1,7 +1,7 @@
 //! One target of the plan: what it needs, has already and cannot hold, and whether it can be read back.
 
-use super::gather::{Gathered, Item};
 use super::checker;
+use super::gather::{Gathered, Item};
 use super::names::names;
 use super::plan::{Cases, Finding, Probe, TargetPlan, Todo, Verdict};
 use super::{Request, Sparse};
@@ -51,7 +51,8 @@ pub(super) fn target(
     findings: &mut Vec<Finding>,
     cancel: &Cancel,
 ) -> Result<TargetPlan> {
-    let volume = disk::volume_of(path).map_err(|e| log::warn!("{e}")).ok();
+    let fresh = root.path() != path;
+    let volume = disk::volume_of(root.path()).map_err(|e| log::warn!("{e}")).ok();
     let (rules, medium) = nature(volume.as_ref());
     // The suffix of unfinished files must fit too.
     let rules = Rules { reserve: PART.len(), ..rules };
@@ -65,7 +66,7 @@ pub(super) fn target(
             examples: cases.examples,
         });
     };
-    if r.bag {
+    if r.bag && !fresh {
         bag::refuse_other(path)?;
     }
     let recorded = journal::read_record(path, |_| {})?;
@@ -136,7 +137,7 @@ pub(super) fn target(
             }
             continue;
         }
-        let (todo, why) = match state.files.contains_key(&dest) || there.may_be(root, &dest)? {
+        let (todo, why) = match state.files.contains_key(&dest) || (!fresh && there.may_be(root, &dest)?) {
             true => decide(item, &dest, root, &state, r.overwrite)?,
             false => (Todo::Copy, None),
         };
@@ -194,7 +195,7 @@ pub(super) fn target(
     room(r, &mut t, &state, &mut say);
     verification(r, &mut t, root, &mut say)?;
     if let Some(bytes) = r.probe {
-        let rate = rates::disk(path, bytes, cancel)?;
+        let rate = rates::disk(root.path(), bytes, cancel)?;
         t.probe = Some(Probe { rate, seconds: t.copy_bytes as f64 / rate.write_per_s.max(1.0) });
     }
     Ok(t)

@@ -3,7 +3,7 @@
 //! Looks for `tomo copy`'s record and for `SHA256SUMS` at the top of a disk and up to three folders down. A file is entered
 //! only where it is on the disk with the size recorded. What the ledger says of other disks stays.
 
-use super::{Copy, Ledger, now, path_bytes, scan_of, source_path};
+use super::{Copy, Ledger, Seen, now, path_bytes, scan_of, source_path};
 use crate::disk;
 use crate::ops::copy::CheckReport;
 use crate::stream::{Cancel, Progress};
@@ -125,7 +125,11 @@ pub fn checked(path: &Path, report: &CheckReport) -> Result<()> {
     for (name, sure) in &report.outcome {
         match sure {
             None if std::fs::symlink_metadata(folder.join(name.path())).is_err() => missing.push(on_disk(name)),
-            sure => seen.push((on_disk(name), sure.map(|(digest, level)| (digest.to_string(), now, level.to_string())))),
+            None => seen.push((on_disk(name), None)),
+            Some((digest, level)) => {
+                let good = Seen { sha256: digest.to_string(), when: now, level: level.to_string() };
+                seen.push((on_disk(name), Some(good)));
+            }
         }
     }
     ledger.seen(id, &seen)?;
