@@ -72,7 +72,7 @@ struct TrustArgs {
     /// With --verify: compare sizes only
     #[arg(long, requires = "verify")]
     sizes_only: bool,
-    /// With --verify: note on the disk which files were found good
+    /// With --verify: note on the disk which files were found good and which are damaged; the copy replaces those
     #[arg(long, requires = "verify")]
     record: bool,
     /// When the copies are read back from the disk
@@ -520,9 +520,10 @@ fn done_text(d: &Done) -> String {
     for target in &d.targets {
         let rate = target.copied_bytes as f64 / d.seconds.max(1e-3);
         t += &format!(
-            "{}: {} files, {} in {} ({}/s)\n",
+            "{}: {} {}, {} in {} ({}/s)\n",
             target.path.display(),
             target.copied_files,
+            if target.copied_files == 1 { "file" } else { "files" },
             human::bytes(target.copied_bytes),
             human::duration(Duration::from_secs_f64(d.seconds)),
             human::bytes(rate as u64),

@@ -2,7 +2,7 @@
 
 use crate::cli::common::Context;
 use crate::cli::{Exit, Tool, human, output};
-use crate::ops::copy::{self, CheckReport, CheckRequest};
+use crate::ops::copy::{self, CheckReport, CheckRequest, Outcome};
 use crate::trust::journal::JOURNAL;
 use crate::trust::sums::SHA256SUMS;
 use clap::Args;
@@ -18,7 +18,7 @@ pub struct Verify {
     /// Compare sizes only
     #[arg(long)]
     sizes_only: bool,
-    /// Note on the disk which files were found good
+    /// Note on the disk which files were found good and which are damaged
     #[arg(long)]
     record: bool,
 }
@@ -77,7 +77,7 @@ pub fn check_all(
                     Exit::No
                 });
                 if !context.json {
-                    output::print(&text(&r))?;
+                    output::print(&text(&r, how))?;
                 }
                 after(&r);
                 reports.push(r);
@@ -95,7 +95,7 @@ pub fn check_all(
     Ok(exit)
 }
 
-fn text(r: &CheckReport) -> String {
+fn text(r: &CheckReport, how: How) -> String {
     let word = match (r.is_good(), r.sizes_only) {
         (true, false) => "good",
         (true, true) => "all there, sizes agree (contents not looked at)",
@@ -129,6 +129,13 @@ fn text(r: &CheckReport) -> String {
         if list.len() > 20 {
             t += &format!("  {what:<10}and {} more\n", list.len() - 20);
         }
+    }
+    if !how.record && r.recorded && !(r.changed.is_empty() && r.missing.is_empty()) {
+        let damaged = r.outcome.iter().any(|o| matches!(o.1, Outcome::Damaged { .. }));
+        t += &format!(
+            "  repair    give the copy command again: it brings what is missing{}\n",
+            if damaged { "; with --verify --record before, also what is damaged" } else { "" }
+        );
     }
     t
 }

@@ -4,6 +4,7 @@
 //! data (a thirtieth of the cost of the SHA-256), so that a file that was damaged can be told apart from one that was lost: at most
 //! 1024 blocks per file, of 1 MiB and more. Files of one block have none.
 
+use crate::trust::hash::{unhex, zeros};
 use crate::trust::{Digest, Name, journal};
 use crc32fast::Hasher;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -46,7 +47,7 @@ fn digits<S: Serializer>(sums: &[u32], s: S) -> std::result::Result<S::Ok, S::Er
 
 fn from_digits<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Vec<u32>, D::Error> {
     let text = String::deserialize(d)?;
-    let bytes = crate::trust::hash::unhex(text.as_bytes()).filter(|b| b.len().is_multiple_of(4));
+    let bytes = unhex(text.as_bytes()).filter(|b| b.len().is_multiple_of(4));
     let bytes = bytes.ok_or_else(|| serde::de::Error::custom("block sums have eight hexadecimal digits each"))?;
     Ok(bytes.as_chunks::<4>().0.iter().map(|b| u32::from_be_bytes(*b)).collect())
 }
@@ -83,13 +84,8 @@ impl Meter {
     }
 
     /// Takes in a hole.
-    pub fn update_zeros(&mut self, mut n: u64) {
-        static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
-        while n > 0 {
-            let part = n.min(ZEROS.len() as u64);
-            self.update(&ZEROS[..part as usize]);
-            n -= part;
-        }
+    pub fn update_zeros(&mut self, n: u64) {
+        zeros(n, |z| self.update(z));
     }
 
     fn close(&mut self) {

@@ -534,6 +534,7 @@ def test_volumes_made_smaller_on_the_way(tmp_path):
     (src / "scan.par").write_text("x")
     tomo("recad", vol, "-o", tmp_path / "alone.raw")
     tomo("copy", src, "--to", a, "--to", b, "--recad")
+    seconds = set()
     for disk in (a, b):
         assert (disk / "src/scan.raw").read_bytes() == (tmp_path / "alone.raw").read_bytes()
         assert (disk / "src/scan.par").exists() and not (disk / "src/scan.vol").exists()
@@ -543,8 +544,13 @@ def test_volumes_made_smaller_on_the_way(tmp_path):
         assert "src/scan.raw" in made and "src/scan.raw.recad.json" in made
         receipt = json.loads((disk / "src/scan.raw.recad.json").read_text())
         assert receipt["input"]["voxels_sha256"] == hashlib.sha256(vol.read_bytes()).hexdigest()
-    again = json.loads(tomo("copy", src, a, "--recad", "--json").stdout)
-    assert again["targets"][0]["copied_files"] == 0 and again["failed"] == []
+        assert receipt["output"]["path"] == str(disk / "src/scan.raw")
+        assert all(f.startswith(str(disk)) for f in receipt["output"]["files"])
+        tomo("compare", vol, disk / "src/scan.raw")
+        seconds.add(receipt["seconds"])
+    assert len(seconds) == 1, "converted once for each disk"
+    again = json.loads(tomo("copy", src, "--to", a, "--to", b, "--recad", "--json").stdout)
+    assert [t["copied_files"] for t in again["targets"]] == [0, 0] and again["failed"] == []
     tomo("copy", src, a, "--tiff")
     assert len(list((a / "src/scan_8bit").glob("*.tif"))) == 6
     sums_agree(a)

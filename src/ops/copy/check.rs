@@ -25,7 +25,7 @@ pub struct CheckRequest {
     pub folder: PathBuf,
     /// Compare sizes only: seconds instead of hours, and says nothing about contents.
     pub quick: bool,
-    /// Note good read-backs in the record on the disk (needs to write there).
+    /// Note in the record on the disk what was found (needs to write there).
     pub note: bool,
 }
 
@@ -65,9 +65,25 @@ pub struct CheckReport {
     pub sizes_only: bool,
     /// There is a record by this program, not only a list of sums.
     pub recorded: bool,
-    /// By file of the list: its sum and the level of the reading where it is good, nothing where it is not or is not there.
+    /// By file of the list.
     #[serde(skip)]
-    pub outcome: Vec<(Name, Option<(Digest, Level)>)>,
+    pub outcome: Vec<(Name, Outcome)>,
+}
+
+/// What became of one file of the list.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Outcome {
+    /// Read, and good.
+    Good(Digest, Level),
+    /// As long as it was, with other contents.
+    Damaged {
+        /// The sum recorded.
+        expected: Digest,
+        /// The sum now.
+        found: Digest,
+    },
+    /// Neither: missing, of another length, unreadable, or not read.
+    Other,
 }
 
 /// Where a file differs from its record.
@@ -161,7 +177,7 @@ pub fn check(r: &CheckRequest, progress: &dyn Progress, cancel: &Cancel) -> Resu
     }
     for (name, entry) in &entries {
         cancel.check()?;
-        let mut sure = None;
+        let mut outcome = Outcome::Other;
         let looked = look(&root, &back, name, entry, r.quick, cancel, progress);
         match looked {
             Ok(Seen::Good(level)) => {
@@ -172,12 +188,13 @@ pub fn check(r: &CheckRequest, progress: &dyn Progress, cancel: &Cancel) -> Resu
                     let anew = mark.is_some() && mounts.get(&entry.session).is_some_and(|m| Some(m) != mark.as_ref());
                     let level = if anew { Level::Remounted } else { level };
                     report.level = Some(report.level.map_or(level, |l| l.min(level)));
-                    sure = Some((entry.sha256, level));
+                    outcome = Outcome::Good(entry.sha256, level);
                 }
             }
             Ok(Seen::Missing) => report.missing.push(name.to_string()),
             Ok(Seen::Changed(how)) => report.changed.push(format!("{name}: {how}")),
             Ok(Seen::Damaged(found)) => {
+                outcome = Outcome::Damaged { expected: entry.sha256, found };
                 let mut text = format!("{name}: SHA-256 is {found}, was {}", entry.sha256);
                 if report.recorded && report.damage.len() < LOCATED {
                     progress.note(&format!("{name} differs: looking where"));
@@ -194,7 +211,7 @@ pub fn check(r: &CheckRequest, progress: &dyn Progress, cancel: &Cancel) -> Resu
                 report.unreadable.push(one_line(&e));
             }
         }
-        report.outcome.push((name.clone(), sure));
+        report.outcome.push((name.clone(), outcome));
     }
     progress.end();
     extras(r, &entries, &mut report)?;
@@ -394,16 +411,19 @@ fn extras(r: &CheckRequest, entries: &BTreeMap<Name, Entry>, report: &mut CheckR
     Ok(())
 }
 
-/// Notes what was found good on the disk itself.
-fn note(root: &Root, outcome: &[(Name, Option<(Digest, Level)>)]) -> Result<()> {
-    if outcome.iter().all(|o| o.1.is_none()) {
+/// Notes on the disk itself what was found good, and what is damaged: the copy then replaces it.
+fn note(root: &Root, outcome: &[(Name, Outcome)]) -> Result<()> {
+    if outcome.iter().all(|o| o.1 == Outcome::Other) {
         return Ok(());
     }
     let _lock = root.lock()?;
     let (mut journal, _) = crate::trust::Journal::open(root)?;
-    for (path, sure) in outcome {
-        if let Some((sha256, level)) = *sure {
-            journal.push(&Event::Verified { t: now(), path: path.clone(), sha256, level })?;
+    for (path, outcome) in outcome {
+        let (t, path) = (now(), path.clone());
+        match *outcome {
+            Outcome::Good(sha256, level) => journal.push(&Event::Verified { t, path, sha256, level })?,
+            Outcome::Damaged { expected, found } => journal.push(&Event::Mismatch { t, path, expected, found })?,
+            Outcome::Other => {}
         }
     }
     journal.sync_all()

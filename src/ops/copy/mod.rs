@@ -40,7 +40,7 @@ mod suits;
 mod target;
 mod writing;
 
-pub use check::{CheckReport, CheckRequest, Damage, check};
+pub use check::{CheckReport, CheckRequest, Damage, Outcome, check};
 pub use checker::{Checker, FOLDER as CHECKER_FOLDER, PROGRAM as CHECKER};
 pub use follow::{FollowRequest, Followed, follow};
 pub use gather::{Gathered, Item, Links, Order, Select, Source};

@@ -72,19 +72,13 @@ pub(super) fn names(r: &Request, g: &Gathered, t: &mut TargetPlan, say: &mut imp
         };
         say(Verdict::Refuse, format!("{why}: one would replace the other (--map-names keeps both)"), collisions);
     }
-    if reserved.count > 0 {
-        say(Verdict::Refuse, "would replace this program's own files: copy the folder they are in".into(), reserved);
-    }
-    if long.count > 0 {
-        say(
-            Verdict::Warn,
-            "paths longer than 259 signs on Windows: Explorer and many programs will not open them".into(),
-            long,
-        );
-    }
-    if mapped.count > 0 {
-        say(Verdict::Warn, "get another name here, recorded with the old one".into(), mapped);
-    }
+    reserved.tell(Verdict::Refuse, "would replace this program's own files: copy the folder they are in", say);
+    long.tell(
+        Verdict::Warn,
+        "paths longer than 259 signs on Windows: Explorer and many programs will not open them",
+        say,
+    );
+    mapped.tell(Verdict::Warn, "get another name here, recorded with the old one", say);
 }
 
 fn is_checkers(name: &Name) -> bool {

@@ -203,6 +203,15 @@ impl Cases {
     }
 }
 
+impl Cases {
+    /// Says it, if there is any.
+    pub(super) fn tell(self, verdict: Verdict, text: impl Into<String>, say: &mut impl FnMut(Verdict, String, Cases)) {
+        if self.count > 0 {
+            say(verdict, text.into(), self);
+        }
+    }
+}
+
 /// Looks at sources and targets.
 ///
 /// # Errors

@@ -168,30 +168,18 @@ pub(super) fn target(
             Todo::Refused | Todo::Convert => {}
         }
     }
-    if large.count > 0 {
-        say(
-            Verdict::Refuse,
-            "larger than this file system can hold (FAT32: 4 GiB less one byte); format the disk as NTFS".into(),
-            large,
-        );
-    }
-    if differing.count > 0 {
-        say(
-            Verdict::Refuse,
-            "already there with other contents, not made by this program (--overwrite replaces them)".into(),
-            differing,
-        );
-    }
-    if changed.count > 0 {
-        say(
-            Verdict::Refuse,
-            "changed on the target since they were copied (--overwrite replaces them)".into(),
-            changed,
-        );
-    }
-    if newer.count > 0 {
-        say(Verdict::Warn, "changed at the source since they were copied: will be copied again".into(), newer);
-    }
+    large.tell(
+        Verdict::Refuse,
+        "larger than this file system can hold (FAT32: 4 GiB less one byte); format the disk as NTFS",
+        &mut say,
+    );
+    differing.tell(
+        Verdict::Refuse,
+        "already there with other contents, not made by this program (--overwrite replaces them)",
+        &mut say,
+    );
+    changed.tell(Verdict::Refuse, "changed on the target since they were copied (--overwrite replaces them)", &mut say);
+    newer.tell(Verdict::Warn, "changed at the source since they were copied: will be copied again", &mut say);
     room(r, &mut t, &state, &mut say);
     verification(r, &mut t, root, &mut say)?;
     if let Some(bytes) = r.probe {

@@ -5,7 +5,7 @@
 
 use super::{Copy, Ledger, Seen, now, path_bytes, scan_of, source_path};
 use crate::disk;
-use crate::ops::copy::CheckReport;
+use crate::ops::copy::{CheckReport, Outcome};
 use crate::stream::{Cancel, Progress};
 use crate::trust::journal::{Event, FileEvent, JOURNAL};
 use crate::trust::{Name, journal, sums};
@@ -122,14 +122,14 @@ pub fn checked(path: &Path, report: &CheckReport) -> Result<()> {
     let now = now();
     let on_disk = |name: &Name| [below.as_slice(), name.bytes()].concat();
     let (mut seen, mut missing) = (Vec::new(), Vec::new());
-    for (name, sure) in &report.outcome {
-        match sure {
-            None if std::fs::symlink_metadata(folder.join(name.path())).is_err() => missing.push(on_disk(name)),
-            None => seen.push((on_disk(name), None)),
-            Some((digest, level)) => {
+    for (name, outcome) in &report.outcome {
+        match outcome {
+            Outcome::Good(digest, level) => {
                 let good = Seen { sha256: digest.to_string(), when: now, level: level.to_string() };
                 seen.push((on_disk(name), Some(good)));
             }
+            _ if std::fs::symlink_metadata(folder.join(name.path())).is_err() => missing.push(on_disk(name)),
+            _ => seen.push((on_disk(name), None)),
         }
     }
     ledger.seen(id, &seen)?;
