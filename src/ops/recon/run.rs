@@ -1,5 +1,6 @@
 //! Carries a plan out: bands through read | correct and reconstruct | write.
 
+use super::bands::sized;
 use super::check::BadSlices;
 use super::clock::Clock;
 use super::feed::{Feed, Tally};
@@ -286,7 +287,7 @@ fn stream(
             let rows = raw.rows.len();
             raw_pool.give(raw.data);
             let mut slices = slice_pool.take(Vec::new);
-            slices.resize(rows * slice_len, 0.0);
+            sized(&mut slices, rows * slice_len);
             plan.fbp.execute(Sinograms::by_frame(&corrected, rows, shape.cols), &mut slices, &mut scratch)?;
             Ok(Made { first, slices, tally })
         },
