@@ -358,7 +358,8 @@ impl Journal {
         let state = read_events(&events, |_| {}).on(&shown, "reading the record")?;
         events.set_len(state.valid_bytes).on(&shown, "cutting off a torn line")?;
         (&events).seek(SeekFrom::End(0)).on(&shown, "going to the end")?;
-        if state.sessions == 0 && root.stat(&sums_name)?.is_some() {
+        // An empty one is what a run leaves that was killed before its first event.
+        if state.sessions == 0 && root.stat(&sums_name)?.is_some_and(|s| s.size > 0) {
             return Err(Error::caller("there is a list of sums here that this program did not make")
                 .path(root.path().join(sums::SHA256SUMS))
                 .hint("copy into a new folder, or move the list away"));

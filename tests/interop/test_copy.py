@@ -129,6 +129,16 @@ def test_killed_at_any_moment(tmp_path):
     assert resumed > 0, "no large file was gone on with: make it larger"
 
 
+def test_killed_before_the_first_event(tree, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    for name in ("SHA256SUMS", "tomo-copy.jsonl", ".tomo-copy.lock"):
+        (disk / name).write_bytes(b"")
+    tomo("copy", tree, disk)
+    same_trees(tree, disk / "src")
+    sums_agree(disk)
+
+
 def test_a_part_that_was_tampered_with_is_not_trusted(tmp_path):
     tree = make_tree(tmp_path / "src", large=24 << 20)
     disk = tmp_path / "disk"

@@ -4,6 +4,7 @@ ways than politely; and disks that lie about what is on them."""
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import sqlite3
@@ -12,7 +13,7 @@ import time
 
 import pytest
 from copies import ROOT_USER, events, make_tree, new_disk, noise, same_trees, start, sums_agree
-from support import BIN, refused, run, tomo
+from support import BIN, FULL, refused, run, tomo
 
 MIB = 1 << 20
 
@@ -393,3 +394,58 @@ def test_traps_on_the_disk(tmp_path, trap):
     if trap in (linked_part, piped_part):
         assert done.returncode == 0, done.stderr
         assert (disk / "src/new.vol").read_bytes() == noise(1, 100_000) and not (disk / "src/new.vol").is_symlink()
+
+
+@pytest.mark.skipif(not FULL, reason="a tree at work for three minutes: only with TOMOKIT_FULL=1")
+def test_follow_a_busy_tree(tmp_path):
+    """Hundreds of files that are written slowly, appended to, rewritten, renamed and removed while --follow copies: in the
+    end the disk holds what the tree holds, and every file on it is what its record says."""
+    rng = random.Random(5)
+    src, disk = tmp_path / "src", tmp_path / "disk"
+    src.mkdir(), disk.mkdir()
+    args = ["copy", src, disk, "--follow", "--settle", "1", "--every", "0.5", "--until-idle", "12", "--json"]
+    p = subprocess.Popen([BIN / "tomo", *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.time() + 180
+    made = actions = 0
+    gone = set()
+    while time.time() < end and p.poll() is None:
+        actions += 1
+        files = [f for f in src.rglob("*") if f.is_file()]
+        what = rng.random()
+        if what < 0.6 or len(files) < 10:
+            folder = src / f"{made // 100:02}"
+            folder.mkdir(exist_ok=True)
+            with open(folder / f"{made:04}.tif", "wb") as f:
+                for _ in range(rng.randint(1, 6)):
+                    f.write(rng.randbytes(rng.randint(1, 200_000)))
+                    f.flush()
+                    time.sleep(rng.uniform(0, 0.08))
+            made += 1
+        elif what < 0.75:
+            with open(rng.choice(files), "ab") as f:
+                f.write(rng.randbytes(5000))
+        elif what < 0.9:
+            rng.choice(files).write_bytes(rng.randbytes(rng.randint(0, 300_000)))
+        elif what < 0.95:
+            f = rng.choice(files)
+            gone.add(f.relative_to(src))
+            made += 1
+            f.rename(f.with_name(f"{made:04}-renamed.tif"))
+        else:
+            f = rng.choice(files)
+            gone.add(f.relative_to(src))
+            f.unlink()
+        time.sleep(rng.uniform(0, 0.05))
+    out, err = p.communicate(timeout=120)
+    assert p.returncode == 0, err
+    report = json.loads(out)
+    print(f"{actions} changes, {made} files made, {report['rounds']} rounds, {report['copied_files']} copies, {report['again']} again")
+    assert report["finalised"] and report["failed"] == [] and report["rounds"] > 20 and report["again"] > 20
+    for f in src.rglob("*"):
+        if f.is_file():
+            assert (disk / "src" / f.relative_to(src)).read_bytes() == f.read_bytes(), f
+    # what was removed or renamed at the source after it was copied stays on the disk: a copy is no mirror
+    extra = {f.relative_to(disk / "src") for f in (disk / "src").rglob("*") if f.is_file()} - {f.relative_to(src) for f in src.rglob("*") if f.is_file()}
+    assert extra <= gone, extra - gone
+    sums_agree(disk)
+    tomo("copy", "--verify", disk)

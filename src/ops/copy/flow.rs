@@ -19,6 +19,11 @@ impl Block {
         Block { buffer: Some(buffer), len, home }
     }
 
+    /// True where its buffer is filled to the end: begin and length are then what direct writing asks for.
+    pub(super) fn is_full(&self) -> bool {
+        self.buffer.as_ref().is_some_and(|b| b.all().len() == self.len)
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         self.buffer.as_ref().map_or(&[], |b| &b.all()[..self.len])
     }

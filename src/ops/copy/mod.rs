@@ -10,6 +10,7 @@
 //! | `plan`, `suits`, `names` | what each target needs, holds already and cannot hold |
 //! | `target` | a destination folder at work: held, locked, its record open |
 //! | `engine` | one pass, over bounded queues: `reading`, sums (`flow`), a writer per target (`writing`) |
+//! | `past` | large files past the cache |
 //! | `partial` | going on in the middle of a file |
 //! | `commit` | sync, record, final name, in batches |
 //! | `readback` | the second stage: what is on the disk |
@@ -31,6 +32,7 @@ mod made;
 mod names;
 mod onway;
 mod partial;
+mod past;
 mod plan;
 mod readback;
 mod reading;

@@ -79,7 +79,8 @@ pub(super) fn target(
         );
     }
     let state = recorded.unwrap_or_default();
-    if state.sessions == 0 && path.join(crate::trust::sums::SHA256SUMS).exists() {
+    let foreign_list = || path.join(crate::trust::sums::SHA256SUMS).metadata().is_ok_and(|m| m.len() > 0);
+    if state.sessions == 0 && foreign_list() {
         let text = "there is a list of sums (SHA256SUMS) that this program did not make: copy into a new folder";
         say(Verdict::Refuse, text.into(), Cases::default());
     }

@@ -2,8 +2,9 @@
 
 use super::commit::CommitMsg;
 use super::engine::Ctx;
-use super::flow::{FileJob, Mode, WriteMsg};
-use super::plan::BLOCK;
+use super::flow::{Block, FileJob, Mode, WriteMsg};
+use super::past::PastCache;
+use super::plan::{BLOCK, blocks};
 use super::run::Kind;
 use super::target::Syncing;
 use crate::trust::Name;
@@ -21,6 +22,7 @@ struct Writing {
     dest: Name,
     part: Name,
     file: File,
+    past: Option<PastCache>,
     end: u64,
     holes: u64,
     started: u64,
@@ -52,7 +54,7 @@ pub(super) fn writer(ctx: &Ctx<'_>, t: usize, queue: Receiver<WriteMsg>, commit:
             },
             WriteMsg::Data(block, offset) => {
                 let Some(w) = &mut current else { continue };
-                match w.write(ctx, t, block.bytes(), offset) {
+                match w.take(ctx, t, block, offset) {
                     Ok(()) => ctx.lanes(t),
                     Err(e) => {
                         if let Some(Writing { job, part, .. }) = current.take() {
@@ -69,6 +71,12 @@ pub(super) fn writer(ctx: &Ctx<'_>, t: usize, queue: Receiver<WriteMsg>, commit:
             }
             WriteMsg::Mark(offset) => {
                 let Some(w) = &mut current else { continue };
+                if let Err(e) = w.flush(ctx, t) {
+                    if let Some(Writing { job, part, .. }) = current.take() {
+                        give_up(job.item, part, e);
+                    }
+                    continue;
+                }
                 // A hole at the end of what is there has no length yet.
                 let sized = w.file.set_len(w.end.max(offset));
                 if let (Ok(()), Ok(file)) = (sized, w.file.try_clone()) {
@@ -109,27 +117,73 @@ fn begin(ctx: &Ctx<'_>, t: usize, job: &Arc<FileJob>) -> Result<Writing> {
     if job.start > 0 {
         file.set_len(job.start).map_err(|e| Error::io(root.shown(&part), "cutting the unfinished file", e))?;
     }
-    Ok(Writing { job: job.clone(), dest, part, file, end: job.start, holes: 0, started: job.start })
+    // All targets together leave the reader half of the blocks.
+    let spare = blocks(&ctx.plan.request) / 2 / ctx.targets.len().max(1);
+    let past = match ctx.targets[t].syncing {
+        Syncing::Volume => PastCache::new(root, &ctx.plan.targets[t], &part, job.size, spare),
+        _ => None,
+    };
+    Ok(Writing { job: job.clone(), dest, part, file, past, end: job.start, holes: 0, started: job.start })
 }
 
 impl Writing {
+    /// Takes the next block.
+    fn take(&mut self, ctx: &Ctx<'_>, t: usize, block: Arc<Block>, offset: u64) -> Result<()> {
+        let end = offset + block.bytes().len() as u64;
+        match &mut self.past {
+            Some(past) if past.takes(&block, offset) => {
+                if let Err(e) = past.put(block, offset) {
+                    self.the_usual_way(ctx, t, &e)?;
+                }
+            }
+            past => {
+                if let Some(Err(e)) = past.as_mut().map(PastCache::flush) {
+                    self.the_usual_way(ctx, t, &e)?;
+                }
+                self.write(ctx, t, block.bytes(), offset)?;
+            }
+        }
+        self.end = end;
+        ctx.targets[t].counters.written_bytes.fetch_add(end - offset, Relaxed);
+        Ok(())
+    }
+
+    /// Brings what waits into the file.
+    fn flush(&mut self, ctx: &Ctx<'_>, t: usize) -> Result<()> {
+        match self.past.as_mut().map(PastCache::flush) {
+            Some(Err(e)) => self.the_usual_way(ctx, t, &e),
+            _ => Ok(()),
+        }
+    }
+
+    /// Past the cache it did not go: what waits is written like anything else, and all that follows.
+    fn the_usual_way(&mut self, ctx: &Ctx<'_>, t: usize, why: &std::io::Error) -> Result<()> {
+        log::info!("{}: not past the cache: {why}", ctx.targets[t].root.shown(&self.dest).display());
+        let Some((waiting, mut at)) = self.past.take().map(PastCache::rest) else { return Ok(()) };
+        for block in waiting {
+            self.write(ctx, t, block.bytes(), at)?;
+            at += block.bytes().len() as u64;
+        }
+        Ok(())
+    }
+
     fn write(&mut self, ctx: &Ctx<'_>, t: usize, bytes: &[u8], offset: u64) -> Result<()> {
         let target = &ctx.targets[t];
         write_all_at(&self.file, bytes, offset)
             .map_err(|e| Error::io(target.root.shown(&self.dest), "writing", e).at(offset))?;
-        self.end = offset + bytes.len() as u64;
-        target.counters.written_bytes.fetch_add(bytes.len() as u64, Relaxed);
         // Writing to the disk starts now and not at the sync: less is dirty, and the sync is short.
         const STRETCH: u64 = 8 << 20;
-        if target.syncing == Syncing::Volume && self.end - self.started >= STRETCH {
-            start_writing(&self.file, self.started, self.end - self.started);
-            self.started = self.end;
+        let end = offset + bytes.len() as u64;
+        if target.syncing == Syncing::Volume && end.saturating_sub(self.started) >= STRETCH {
+            start_writing(&self.file, self.started, end - self.started);
+            self.started = end;
         }
         Ok(())
     }
 
     /// Sets size and time, and checks both; hands the file over for syncing.
-    fn finish(self, ctx: &Ctx<'_>, t: usize) -> Result<CommitMsg> {
+    fn finish(mut self, ctx: &Ctx<'_>, t: usize) -> Result<CommitMsg> {
+        self.flush(ctx, t)?;
         let target = &ctx.targets[t];
         let shown = target.root.shown(&self.dest);
         let set = || -> std::io::Result<u64> {
