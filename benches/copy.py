@@ -56,6 +56,7 @@ def main():
             continue
         with tempfile.TemporaryDirectory(dir=o.folder) as d:
             d = pathlib.Path(d)
+            os.environ["TOMOKIT_LEDGER"] = str(d / "ledger.sqlite")  # written as always, but not the user's own
             src = d / "src"
             src.mkdir()
             if kind == "large":
