@@ -10,7 +10,6 @@ use crate::durable::PartFile;
 use std::fs::File;
 
 /// What the system wants offsets, lengths and addresses to be multiples of.
-#[cfg(target_os = "linux")]
 const ALIGN: usize = 4096;
 /// Magic numbers of ext2 to ext4 and of XFS (statfs(2)).
 #[cfg(target_os = "linux")]
@@ -19,6 +18,36 @@ const FILE_SYSTEMS: [i64; 2] = [0xEF53, 0x5846_5342];
 pub const BUFFER: usize = 8 << 20;
 /// Smaller files stay in the cache, where the next program finds them.
 pub const LARGE: u64 = 256 << 20;
+
+/// Handed over in one piece of at least this, bytes that lie well are written from where they are.
+#[cfg(target_os = "linux")]
+const PIECE: usize = 1 << 20;
+
+/// Bytes that begin where a page does, so that they can be written without being copied first.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    bytes: Vec<u8>,
+    first: usize,
+    len: usize,
+}
+
+impl Buffer {
+    /// Makes room for `len` bytes and returns them; what they hold is left over from before, or zeros.
+    pub fn room(&mut self, len: usize) -> &mut [u8] {
+        if self.bytes.len() < len + ALIGN {
+            self.bytes = vec![0; len + ALIGN];
+            // Where this cannot be known bytes are merely copied.
+            self.first = Some(self.bytes.as_ptr().align_offset(ALIGN)).filter(|n| *n <= ALIGN).unwrap_or(0);
+        }
+        self.len = len;
+        &mut self.bytes[self.first..self.first + len]
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[self.first..self.first + self.len]
+    }
+}
 
 /// Bytes in order on their way to a [`PartFile`].
 #[derive(Debug, Default)]
@@ -133,6 +162,14 @@ impl Aligned {
     fn take(&mut self, data: &[u8]) -> Result<(), Stop> {
         let mut taken = 0;
         while taken < data.len() {
+            let rest = &data[taken..];
+            if self.len == 0 && rest.len() >= PIECE && (rest.as_ptr() as usize).is_multiple_of(ALIGN) {
+                let whole = &rest[..rest.len() / ALIGN * ALIGN];
+                crate::io::write_all_at(&self.file, whole, self.at).map_err(|error| Stop { taken, error })?;
+                self.at += whole.len() as u64;
+                taken += whole.len();
+                continue;
+            }
             let n = (BUFFER - self.len).min(data.len() - taken);
             let to = self.first + self.len;
             self.bytes[to..to + n].copy_from_slice(&data[taken..taken + n]);
@@ -157,6 +194,25 @@ pub fn working_bytes(size: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_that_lie_well_come_out_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a.raw");
+        let mut buffer = Buffer::default();
+        let mut want = Vec::new();
+        let part = PartFile::create(&target, true).unwrap();
+        let mut direct = Direct::new(&part, LARGE, 0);
+        for (i, len) in [3 << 20, 1 << 20, (2 << 20) + 5, 1 << 20, (1 << 20) - 5, 4 << 20, 77].into_iter().enumerate() {
+            buffer.room(len).iter_mut().enumerate().for_each(|(j, b)| *b = (j * 31 + i) as u8);
+            assert_eq!((buffer.bytes().len(), buffer.bytes().as_ptr() as usize % ALIGN), (len, 0));
+            direct.write(&part, buffer.bytes(), want.len() as u64).unwrap();
+            want.extend_from_slice(buffer.bytes());
+        }
+        direct.flush(&part).unwrap();
+        part.commit().unwrap();
+        assert!(std::fs::read(&target).unwrap() == want);
+    }
 
     /// Pieces of all sizes come out as they went in, whether or not this disk takes them directly.
     #[test]
