@@ -23,6 +23,33 @@ pub enum Second<'a> {
     U16(&'a [u16], [f64; 4]),
 }
 
+/// Rounding to 32 bits changes a value by less than this part of it, or by less than this.
+const NEAR: f64 = 1e-6;
+const TINY: f64 = 1e-44;
+
+/// How many of the differences are larger than `tolerance`: told from their rounded values, and from themselves where
+/// these come too close.
+#[cfg(target_arch = "x86_64")]
+fn beyond(d: &[f32], worst: f32, tolerance: f64, unequal: u64, far: impl Fn(usize) -> f64) -> u64 {
+    if tolerance == 0.0 {
+        return unequal;
+    }
+    let up = tolerance * (1.0 + NEAR) + TINY;
+    let down = tolerance * (1.0 - NEAR) - TINY;
+    if f64::from(worst) < down {
+        return 0;
+    }
+    let (surely, perhaps) = d.iter().fold((0, 0), |(s, p), d| {
+        let m = f64::from(d.abs());
+        (s + u64::from(m > up), p + u64::from(m >= down))
+    });
+    if perhaps == surely {
+        return surely;
+    }
+    let close = |i: &usize| (down..=up).contains(&f64::from(d[*i].abs()));
+    surely + (0..d.len()).filter(close).filter(|i| far(*i) > tolerance).count() as u64
+}
+
 /// The value of one grey, once it has followed the other side's.
 #[cfg(target_arch = "x86_64")]
 fn at_end([slope, offset, low, high]: [f64; 4], grey: f64, other: f64) -> f64 {
@@ -90,10 +117,12 @@ impl Pairs {
             return self.and_runs(a, b, index, tolerance);
         }
         let shifts = (a.first().copied().unwrap_or(0.0), b.first().copied().unwrap_or(0.0));
-        self.with(&s, shifts, a.len(), index, tolerance, |i| (a[i], b[i]))
+        self.with(&s, shifts, a.len(), index, tolerance, &[], |i| (a[i], b[i]))
     }
 
-    /// These, then sums over `n` pairs; `at` gives a pair.
+    /// These, then sums over `n` pairs; `at` gives a pair, `d` the differences in 32 bits where there are any, which are
+    /// quicker to look through.
+    #[allow(clippy::too_many_arguments)]
     fn with(
         self,
         s: &Sums,
@@ -101,16 +130,18 @@ impl Pairs {
         n: usize,
         index: u64,
         tolerance: f64,
+        d: &[f32],
         at: impl Fn(usize) -> (f64, f64),
     ) -> Pairs {
         let mut p = s.pairs(n as u64, shifts.0, shifts.1);
-        let far = |i: &usize| (at(*i).1 - at(*i).0).abs();
+        let far = |i: usize| (at(i).1 - at(i).0).abs();
+        let maybe = |i: usize, v: f64| d.get(i).is_none_or(|d| f64::from(d.abs()) >= v * (1.0 - NEAR) - TINY);
         let pair = |i: usize| Pair { index: index + i as u64, a: at(i).0, b: at(i).1 };
         if p.unequal > 0 && self.worst.is_none_or(|w| s.worst > (w.b - w.a).abs()) {
-            p.worst = (0..n).find(|i| far(i) == s.worst).map(pair);
+            p.worst = (0..n).find(|&i| maybe(i, s.worst) && far(i) == s.worst).map(pair);
         }
         if p.beyond > 0 && self.first.is_none() {
-            p.first = (0..n).find(|i| far(i) > tolerance).map(pair);
+            p.first = (0..n).find(|&i| maybe(i, tolerance) && far(i) > tolerance).map(pair);
         }
         self.then(p)
     }
@@ -138,8 +169,8 @@ impl Pairs {
         self
     }
 
-    /// As [`and`](Self::and) from float32 and what else a file holds, without widening it first. Differences that are not
-    /// all zero are left in `d`, and how many values lie beyond an end of the scale is returned.
+    /// As [`and`](Self::and) from float32 and what else a file holds, without widening it first. Where pairs are unequal the
+    /// differences are left in `d`; how many values lie beyond an end of the scale is returned.
     ///
     /// # Errors
     /// Itself where this machine has no instructions for it or a value is no finite number: go the other way.
@@ -156,12 +187,10 @@ impl Pairs {
     ) -> Result<(Pairs, u64), Pairs> {
         #[cfg(target_arch = "x86_64")]
         if cpu::avx512() {
-            d.resize(a.len(), 0.0);
+            d.resize(a.len().next_multiple_of(8), 0.0);
             // SAFETY: the instructions were just found on this machine.
-            let Some((s, shifts, beyond_scale)) = (unsafe { wide::sums(a, b, tolerance, d) }) else { return Err(self) };
-            if s.unequal == 0 {
-                d.clear();
-            }
+            let Some(mut found) = (unsafe { wide::sums(a, b, d) }) else { return Err(self) };
+            d.truncate(a.len());
             let at = |i: usize| {
                 let x = f64::from(a[i]);
                 let other = match b {
@@ -172,7 +201,19 @@ impl Pairs {
                 };
                 (x, other)
             };
-            return Ok((self.with(&s, shifts, a.len(), index, tolerance, at), beyond_scale));
+            let mut known = &d[..0];
+            if found.sums.unequal > 0 {
+                known = d;
+                let far = |i: usize| (at(i).1 - at(i).0).abs();
+                found.sums.beyond = beyond(known, found.worst, tolerance, found.sums.unequal, far);
+                let now = self.worst.map_or(-1.0, |w| (w.b - w.a).abs());
+                if f64::from(found.worst) * (1.0 + NEAR) >= now {
+                    let largest = (0..a.len()).filter(|i| d[*i].abs() == found.worst);
+                    found.sums.worst = largest.map(far).fold(0.0, f64::max);
+                }
+            }
+            let pairs = self.with(&found.sums, found.shifts, a.len(), index, tolerance, known, at);
+            return Ok((pairs, found.beyond_scale));
         }
         let _ = (a, b, index, tolerance, d);
         Err(self)
@@ -467,7 +508,8 @@ mod tests {
                 }
             }
         }
-        let can = cfg!(target_arch = "x86_64") && Pairs::default().and_narrow(&[], Second::Same, 0, 0.0, &mut vec![]).is_ok();
+        let can =
+            cfg!(target_arch = "x86_64") && Pairs::default().and_narrow(&[], Second::Same, 0, 0.0, &mut vec![]).is_ok();
         assert_eq!(seen, if can { 32 } else { 0 });
         for odd in [f32::NAN, f32::INFINITY] {
             let a = [1.0, odd, 2.0];

@@ -27,9 +27,8 @@ impl Lanes {
         // What takes the results may do so in bursts.
         const AHEAD: [usize; 3] = [4, 2, 0];
         let all = rayon::current_num_threads();
-        let choices = (1..=all)
-            .rev()
-            .flat_map(|threads| AHEAD.map(|ahead| Lanes { threads, under_way: threads + ahead }));
+        let choices =
+            (1..=all).rev().flat_map(|threads| AHEAD.map(|ahead| Lanes { threads, under_way: threads + ahead }));
         choices.into_iter().find(|l| need(*l) <= bytes as f64).unwrap_or(Lanes { threads: 1, under_way: 1 })
     }
 }
