@@ -49,14 +49,14 @@ pub(super) fn count(c: &mut FineCounter, values: &[f32]) {
             c.infinite += group.iter().fold(0, |n, v| n + u64::from(v.is_infinite()));
         }
         for eight in bins.as_chunks::<8>().0 {
-            let mut one = |bin: u64| {
+            let one = |bin: u64| {
                 // SAFETY: a bin has 32 - DROP bits, and so many counters there are.
                 unsafe {
                     let n = counts.add(bin as usize);
                     *n = (*n).wrapping_add(1);
                 }
             };
-            let mut two = |at: usize| {
+            let two = |at: usize| {
                 one(eight[at] & 0xFFFF_FFFF);
                 one(eight[at] >> 32);
             };
