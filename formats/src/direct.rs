@@ -10,7 +10,6 @@ use crate::durable::PartFile;
 use std::fs::File;
 
 /// What the system wants offsets, lengths and addresses to be multiples of.
-#[cfg(target_os = "linux")]
 const ALIGN: usize = 4096;
 /// Magic numbers of ext2 to ext4 and of XFS (statfs(2)).
 #[cfg(target_os = "linux")]
@@ -19,6 +18,36 @@ const FILE_SYSTEMS: [i64; 2] = [0xEF53, 0x5846_5342];
 pub const BUFFER: usize = 8 << 20;
 /// Smaller files stay in the cache, where the next program finds them.
 pub const LARGE: u64 = 256 << 20;
+
+/// Handed over in one piece of at least this, bytes that lie well are written from where they are.
+#[cfg(target_os = "linux")]
+const PIECE: usize = 1 << 20;
+
+/// Bytes that begin where a page does, so that they can be written without being copied first.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    bytes: Vec<u8>,
+    first: usize,
+    len: usize,
+}
+
+impl Buffer {
+    /// Makes room for `len` bytes and returns them; what they hold is left over from before, or zeros.
+    pub fn room(&mut self, len: usize) -> &mut [u8] {
+        if self.bytes.len() < len + ALIGN {
+            self.bytes = vec![0; len + ALIGN];
+            // Where this cannot be known bytes are merely copied.
+            self.first = Some(self.bytes.as_ptr().align_offset(ALIGN)).filter(|n| *n <= ALIGN).unwrap_or(0);
+        }
+        self.len = len;
+        &mut self.bytes[self.first..self.first + len]
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[self.first..self.first + self.len]
+    }
+}
 
 /// Bytes in order on their way to a [`PartFile`].
 #[derive(Debug, Default)]
@@ -113,16 +142,9 @@ struct Stop {
 #[cfg(target_os = "linux")]
 impl Aligned {
     fn open(part: &PartFile, at: u64) -> Option<Aligned> {
-        use std::os::fd::AsRawFd;
         use std::os::unix::fs::OpenOptionsExt;
         let file = File::options().write(true).custom_flags(libc::O_DIRECT).open(part.part_path()).ok()?;
-        // SAFETY: a plain C struct for which all zeros is a value.
-        let mut facts: libc::statfs = unsafe { std::mem::zeroed() };
-        // SAFETY: the descriptor is open, the struct lives here.
-        if unsafe { libc::fstatfs(file.as_raw_fd(), &mut facts) } != 0 {
-            return None;
-        }
-        if !FILE_SYSTEMS.contains(&(facts.f_type as i64)) {
+        if !is_good(&file) {
             return None;
         }
         let bytes = vec![0u8; BUFFER + ALIGN];
@@ -133,6 +155,14 @@ impl Aligned {
     fn take(&mut self, data: &[u8]) -> Result<(), Stop> {
         let mut taken = 0;
         while taken < data.len() {
+            let rest = &data[taken..];
+            if self.len == 0 && rest.len() >= PIECE && (rest.as_ptr() as usize).is_multiple_of(ALIGN) {
+                let whole = &rest[..rest.len() / ALIGN * ALIGN];
+                crate::io::write_all_at(&self.file, whole, self.at).map_err(|error| Stop { taken, error })?;
+                self.at += whole.len() as u64;
+                taken += whole.len();
+                continue;
+            }
             let n = (BUFFER - self.len).min(data.len() - taken);
             let to = self.first + self.len;
             self.bytes[to..to + n].copy_from_slice(&data[taken..taken + n]);
@@ -149,6 +179,87 @@ impl Aligned {
     }
 }
 
+/// True on file systems that take such writes well.
+#[cfg(target_os = "linux")]
+fn is_good(file: &File) -> bool {
+    use std::os::fd::AsRawFd;
+    // SAFETY: a plain C struct for which all zeros is a value.
+    let mut facts: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open, the struct lives here.
+    let asked = unsafe { libc::fstatfs(file.as_raw_fd(), &mut facts) };
+    asked == 0 && FILE_SYSTEMS.contains(&(facts.f_type as i64))
+}
+
+/// Writes many files of one size past the cache, each in one go, by several threads.
+#[derive(Debug)]
+pub struct WholeFiles {
+    #[cfg(target_os = "linux")]
+    buffers: std::sync::Mutex<Vec<Buffer>>,
+}
+
+impl WholeFiles {
+    /// Threads that may write at once.
+    pub const WRITERS: usize = 4;
+
+    /// Most memory that writing slices as files of their own takes.
+    pub fn working_bytes(options: &crate::CreateOptions) -> u64 {
+        let size = options.shape.len().unwrap_or(u64::MAX).saturating_mul(options.dtype.size() as u64);
+        working_bytes(size) * Self::WRITERS as u64
+    }
+
+    /// For files of `each` bytes in `folder`; `None` where the usual way is better.
+    pub fn new(folder: &std::path::Path, files: usize, each: u64) -> Option<WholeFiles> {
+        #[cfg(target_os = "linux")]
+        if each >= PIECE as u64 && each.saturating_mul(files as u64) >= LARGE && is_good(&File::open(folder).ok()?) {
+            return Some(WholeFiles { buffers: std::sync::Mutex::new(Vec::new()) });
+        }
+        let _ = (folder, files, each);
+        None
+    }
+
+    /// Writes `parts`, one after the other, as the file `path`. False where the system refuses: what is there then is to
+    /// be replaced.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write(&self, path: &std::path::Path, parts: [&[u8]; 2]) -> Result<bool> {
+        #[cfg(target_os = "linux")]
+        {
+            use std::os::unix::fs::OpenOptionsExt;
+            let pool = || self.buffers.lock().unwrap_or_else(|e| e.into_inner());
+            let how = File::options().write(true).create(true).truncate(true).custom_flags(libc::O_DIRECT).open(path);
+            let file = match how {
+                Err(e) if e.raw_os_error() == Some(libc::EINVAL) => return Ok(false),
+                r => r.map_err(|e| crate::Error::io(path, "creating", e))?,
+            };
+            let total = parts[0].len() + parts[1].len();
+            let mut buffer = pool().pop().unwrap_or_default();
+            let (mut at, mut written) = (0, Ok(()));
+            while at < total && written.is_ok() {
+                let n = BUFFER.min(total - at);
+                let room = buffer.room(n.next_multiple_of(ALIGN));
+                let from_first = parts[0].len().saturating_sub(at).min(n);
+                room[..from_first].copy_from_slice(&parts[0][at.min(parts[0].len())..][..from_first]);
+                let second = (at + from_first) - parts[0].len();
+                room[from_first..n].copy_from_slice(&parts[1][second..][..n - from_first]);
+                room[n..].fill(0);
+                written = crate::io::write_all_at(&file, room, at as u64);
+                at += n;
+            }
+            pool().push(buffer);
+            match written.and_then(|()| file.set_len(total as u64)) {
+                Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Ok(false),
+                r => r.map(|()| true).map_err(|e| crate::Error::io(path, "writing", e)),
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = (path, parts);
+            Ok(false)
+        }
+    }
+}
+
 /// Memory that writing a file of `size` bytes this way takes.
 pub fn working_bytes(size: u64) -> u64 {
     if cfg!(target_os = "linux") && size >= LARGE { BUFFER as u64 + 4096 } else { 0 }
@@ -157,6 +268,47 @@ pub fn working_bytes(size: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whole_files_come_out_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> = (0..2 * BUFFER + 999).map(|i| ((i * 2_654_435_761) >> 9) as u8).collect();
+        // Few and small ones go the usual way.
+        assert!(
+            WholeFiles::new(dir.path(), 10, 1 << 20).is_none() && WholeFiles::new(dir.path(), 1 << 20, 5000).is_none()
+        );
+        let Some(files) = WholeFiles::new(dir.path(), 1 << 10, 1 << 20) else {
+            eprintln!("skipped: this disk is written the usual way");
+            return;
+        };
+        for (first, all) in [(320, 1 << 20), (0, 4096), (4096, 5000), (77, 78), (100, BUFFER), (320, 2 * BUFFER + 999)]
+        {
+            let path = dir.path().join(format!("{first}_{all}"));
+            std::fs::write(&path, [9u8; 3]).unwrap();
+            if files.write(&path, [&bytes[..first], &bytes[first..all]]).unwrap() {
+                assert!(std::fs::read(&path).unwrap() == bytes[..all], "{first} {all}");
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_that_lie_well_come_out_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a.raw");
+        let mut buffer = Buffer::default();
+        let mut want = Vec::new();
+        let part = PartFile::create(&target, true).unwrap();
+        let mut direct = Direct::new(&part, LARGE, 0);
+        for (i, len) in [3 << 20, 1 << 20, (2 << 20) + 5, 1 << 20, (1 << 20) - 5, 4 << 20, 77].into_iter().enumerate() {
+            buffer.room(len).iter_mut().enumerate().for_each(|(j, b)| *b = (j * 31 + i) as u8);
+            assert_eq!((buffer.bytes().len(), buffer.bytes().as_ptr() as usize % ALIGN), (len, 0));
+            direct.write(&part, buffer.bytes(), want.len() as u64).unwrap();
+            want.extend_from_slice(buffer.bytes());
+        }
+        direct.flush(&part).unwrap();
+        part.commit().unwrap();
+        assert!(std::fs::read(&target).unwrap() == want);
+    }
 
     /// Pieces of all sizes come out as they went in, whether or not this disk takes them directly.
     #[test]

@@ -203,6 +203,7 @@ impl FormatSpec {
             // It counts PyHST2's histogram on the way.
             "vol" => crate::vol::writing_bytes(options, threads),
             "raw" => crate::raw::writer::working_bytes(options),
+            "tiff" => crate::direct::WholeFiles::working_bytes(options),
             _ => 0,
         }
     }

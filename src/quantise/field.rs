@@ -67,12 +67,15 @@ impl Field {
 /// The columns of a row between the exact zeros at its ends; empty where all are zero.
 pub fn between_zeros<T: Voxel>(row: &[u8]) -> Range<usize> {
     // Rows of zeros are common: they are passed over many values at a time.
-    const MANY: usize = 32;
+    const MANY: usize = 64;
     let size = size_of::<T>();
     let n = row.len() / size;
     let not_zero = |v: &[u8]| bytemuck::pod_read_unaligned::<T>(v).to_f64() != 0.0;
-    let any =
-        |from: usize, to: usize| row[from * size..to * size].chunks_exact(size).fold(false, |a, v| a | not_zero(v));
+    let any = |from: usize, to: usize| {
+        let bytes = &row[from * size..to * size];
+        // Bytes first, which is fastest; only a negative zero is one of the values all the same.
+        bytes.iter().fold(0, |a, b| a | b) != 0 && bytes.chunks_exact(size).any(not_zero)
+    };
     let mut first = 0;
     while first + MANY <= n && !any(first, first + MANY) {
         first += MANY;

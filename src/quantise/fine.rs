@@ -7,7 +7,11 @@
 //!
 //! Exact zeros and values that are no finite number are counted apart. 64-bit values are rounded to 32 bits first.
 
+use super::cpu;
 use std::collections::BTreeMap;
+
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 /// Bits of the float pattern that are dropped.
 const DROP: u32 = 10;
@@ -60,6 +64,16 @@ impl FineCounter {
 
     /// Counts values.
     pub fn add(&mut self, values: &[f32]) {
+        self.pending += values.len() as u64;
+        #[cfg(target_arch = "x86_64")]
+        if cpu::avx512() {
+            // SAFETY: the instructions were just found on this machine.
+            return unsafe { wide::count(self, values) };
+        }
+        self.add_by_chunks(values);
+    }
+
+    fn add_by_chunks(&mut self, values: &[f32]) {
         let (chunks, tail) = values.as_chunks::<CHUNK>();
         chunks.iter().for_each(|c| self.chunk(c));
         if !tail.is_empty() {
@@ -68,7 +82,6 @@ impl FineCounter {
             self.chunk(&last);
             self.nan -= (CHUNK - tail.len()) as u64;
         }
-        self.pending += values.len() as u64;
     }
 
     fn chunk(&mut self, values: &[f32; CHUNK]) {
@@ -80,7 +93,11 @@ impl FineCounter {
         self.extent = (self.extent.0.min(f.extent.0), self.extent.1.max(f.extent.1));
         // A length known to the compiler: no check per value.
         if let Ok(counts) = <&mut [u32; BINS]>::try_from(&mut self.counts[..]) {
-            bins.iter().for_each(|b| counts[*b as usize % BINS] += 1);
+            bins.iter().for_each(|b| {
+                let n = &mut counts[*b as usize % BINS];
+                // What is special is counted in bins that nobody empties.
+                *n = n.wrapping_add(1);
+            });
         }
     }
 }
@@ -122,7 +139,7 @@ fn sort_out_avx2(values: &[f32; CHUNK], bins: &mut [u32; CHUNK]) -> Found {
 
 fn sort_out(values: &[f32; CHUNK], bins: &mut [u32; CHUNK]) -> Found {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
+    if cpu::avx2() {
         // SAFETY: the instructions were just found on this machine.
         return unsafe { sort_out_avx2(values, bins) };
     }
@@ -174,6 +191,22 @@ impl FineHistogram {
         self.nan += c.nan;
         self.infinite += c.infinite;
         (c.zeros, c.nan, c.infinite, c.pending, c.extent) = (0, 0, 0, 0, (u32::MAX, 0));
+    }
+
+    /// Adds the counts of another one, of the same kind.
+    pub fn merge(&mut self, o: FineHistogram) {
+        for (i, page) in o.pages {
+            let to = self.pages.entry(i).or_insert_with(|| vec![0; PAGE]);
+            to.iter_mut().zip(page).for_each(|(t, n)| *t += n);
+        }
+        self.extent = match (self.extent, o.extent) {
+            (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
+            (a, b) => a.or(b),
+        };
+        self.counted += o.counted;
+        self.zeros += o.zeros;
+        self.nan += o.nan;
+        self.infinite += o.infinite;
     }
 
     /// Exact zeros met, whether they belong to the values or not.
@@ -289,6 +322,39 @@ mod tests {
         values.chunks(997).enumerate().for_each(|(i, v)| c[i % 2].add(v));
         c.iter_mut().for_each(|c| h.absorb(c));
         h
+    }
+
+    /// Every length of tail, special values in every lane: the vectors count what the plain loop counts.
+    #[test]
+    fn all_instructions_count_the_same() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(12);
+        let odd = [0.0, -0.0, f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 1e-45];
+        let mut v: Vec<f32> = (0..70_000).map(|_| rng.random::<f32>() - 0.3).collect();
+        for _ in 0..500 {
+            let at = rng.random_range(0..v.len());
+            v[at] = odd[rng.random_range(0..odd.len())];
+        }
+        v[1000..1300].fill(0.0);
+        let pieces = || (0..200).map(|n| &v[n * 317..n * 317 + n]).chain([&v[..], &v[990..1290]]);
+        let (mut a, mut b) = (FineCounter::default(), FineCounter::default());
+        pieces().for_each(|p| a.add(p));
+        pieces().for_each(|p| {
+            b.pending += p.len() as u64;
+            b.add_by_chunks(p);
+        });
+        assert!(a.zeros > 300 && a.nan > 10);
+        assert_eq!(
+            (a.zeros, a.nan, a.infinite, a.extent, a.pending),
+            (b.zeros, b.nan, b.infinite, b.extent, b.pending)
+        );
+        // The first bins take what is special.
+        assert!(a.counts[CHUNK..] == b.counts[CHUNK..]);
+        let (mut one, mut two) = (FineHistogram::new(false), FineHistogram::new(false));
+        one.absorb(&mut a);
+        two.absorb(&mut b);
+        let values = one.values();
+        one.merge(two);
+        assert_eq!((one.values(), one.bins().map(|b| b.2).sum::<u64>()), (values * 2, values * 2));
     }
 
     /// numpy.percentile(values, p), method "linear".

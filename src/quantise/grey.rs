@@ -8,9 +8,14 @@
 //!
 //! Finding limits is the histogram's job; which voxels lie outside the field is the caller's.
 
+use super::cpu;
 use serde::{Deserialize, Serialize};
+use std::any::TypeId;
 use tomokit_formats::model::{GreyScale, Voxel};
 use tomokit_formats::{DType, Error, Result, with_dtype};
+
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 /// Values converted at once: odd ones (NaN, infinities) send only their own chunk the slow way.
 const CHUNK: usize = 2048;
@@ -133,6 +138,10 @@ pub struct GreyMap {
     non_finite: NonFinite,
     #[serde(skip)]
     factor: f64,
+    /// The same in 32 bits, where these will do.
+    #[cfg(target_arch = "x86_64")]
+    #[serde(skip)]
+    narrow: Option<wide::Narrow>,
 }
 
 /// What a map is written as; reading checks it again.
@@ -176,7 +185,15 @@ impl GreyMap {
         if !factor.is_normal() || !slope.is_normal() || !told_apart {
             return Err(bad("the grey limits are too close together or too far apart to compute with"));
         }
-        Ok(GreyMap { low, high, depth, non_finite, factor })
+        Ok(GreyMap {
+            low,
+            high,
+            depth,
+            non_finite,
+            factor,
+            #[cfg(target_arch = "x86_64")]
+            narrow: wide::Narrow::of(low, high, factor).filter(|_| depth == Depth::Eight),
+        })
     }
 
     /// Lower and upper limit.
@@ -326,14 +343,19 @@ fn rule_avx512<T: Voxel, G: Grey>(m: &GreyMap, values: &[T], greys: &mut [G]) ->
 fn fast<T: Voxel, G: Grey>(m: &GreyMap, values: &[T], greys: &mut [G]) -> Counts {
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
-        {
-            // SAFETY: the instructions were just found on this machine (avx512f comes with each of the others).
+        if cpu::avx512() {
+            if let Some(n) = &m.narrow
+                && TypeId::of::<T>() == TypeId::of::<f32>()
+                && TypeId::of::<G>() == TypeId::of::<u8>()
+            {
+                let (values, greys) = (bytemuck::cast_slice(values), bytemuck::cast_slice_mut(greys));
+                // SAFETY: the instructions were just found on this machine.
+                return unsafe { wide::convert(m, n, values, greys) };
+            }
+            // SAFETY: as above.
             return unsafe { rule_avx512(m, values, greys) };
         }
-        if is_x86_feature_detected!("avx2") {
+        if cpu::avx2() {
             // SAFETY: as above.
             return unsafe { rule_avx2(m, values, greys) };
         }
@@ -436,6 +458,35 @@ mod tests {
         let (ca, cb) = (rule(&m, &v, &mut a), fast(&m, &v, &mut b));
         assert!(a == b);
         assert_eq!((ca.below, ca.above, ca.odd), (cb.below, cb.above, cb.odd));
+    }
+
+    /// Values at and next to every tie, and at the limits, where 32 bits alone would round the wrong way.
+    #[test]
+    fn ties_round_the_same_way_in_all_instructions() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(6);
+        for (low, high) in [(-0.0123, 1.5432), (0.0, 255.0), (-1.0, 1.0), (0.1, 0.7), (900.0, 1100.0), (3e4, 3e4 + 1.0)]
+        {
+            let m = map(low, high, Depth::Eight);
+            let mut v: Vec<f32> = vec![low as f32, high as f32];
+            for g in 0..255 {
+                let tie = (low + m.step() * (f64::from(g) + 0.5)) as f32;
+                v.extend([tie, tie.next_up(), tie.next_down(), tie.next_up().next_up(), tie.next_down().next_down()]);
+            }
+            // Among many plain ones, so that vectors of both kinds come.
+            v.extend((0..20_000).map(|_| (low + (high - low) * rng.random::<f64>()) as f32));
+            v.extend([f32::NAN, f32::INFINITY, -1e9, 1e9]);
+            for i in (1..v.len()).rev() {
+                v.swap(i, rng.random_range(0..=i));
+            }
+            for cut in [0, 3, 16] {
+                let v = &v[cut..];
+                let (mut a, mut b) = (vec![0u8; v.len()], vec![0u8; v.len()]);
+                let (ca, cb) = (rule(&m, v, &mut a), fast(&m, v, &mut b));
+                let differs = a.iter().zip(&b).position(|(a, b)| a != b);
+                assert_eq!(differs.map(|i| (v[i], a[i], b[i])), None, "{low}..{high}");
+                assert_eq!((ca.below, ca.above, ca.odd), (cb.below, cb.above, cb.odd));
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Numbers about grey values: histograms, percentiles, limits, and the conversion itself. No files, no terminal.
 
+mod cpu;
 mod field;
 mod fine;
 mod grey;
@@ -10,4 +11,4 @@ pub use field::{Field, Placement, between_zeros};
 pub use fine::{FineCounter, FineHistogram};
 pub use grey::{Depth, GreyMap, NonFinite, Tally};
 pub use histogram::{Histogram, Statistics};
-pub use pairs::{Pair, Pairs, follow};
+pub use pairs::{Pair, Pairs, Second, follow};

@@ -1,8 +1,62 @@
 //! Differences between two runs of values: counts, extremes and sums, mergeable in order, so that the result does not
 //! depend on the number of threads.
 
+use super::cpu;
+
+#[cfg(target_arch = "x86_64")]
+mod wide;
+
 /// Values looked at before anything is decided; also the vector width's multiple.
 const LANES: usize = 8;
+
+/// Second values as they lie in a file. Greys come with the slope and offset of their scale and its lowest and highest
+/// value; at these they follow the first values, see [`follow`].
+#[derive(Clone, Copy)]
+pub enum Second<'a> {
+    /// The first ones once more.
+    Same,
+    /// Values.
+    F32(&'a [f32]),
+    /// Greys of 8 bits.
+    U8(&'a [u8], [f64; 4]),
+    /// Greys of 16 bits.
+    U16(&'a [u16], [f64; 4]),
+}
+
+/// Rounding to 32 bits changes a value by less than this part of it, or by less than this.
+const NEAR: f64 = 1e-6;
+const TINY: f64 = 1e-44;
+
+/// How many of the differences are larger than `tolerance`: told from their rounded values, and from themselves where
+/// these come too close.
+#[cfg(target_arch = "x86_64")]
+fn beyond(d: &[f32], worst: f32, tolerance: f64, unequal: u64, far: impl Fn(usize) -> f64) -> u64 {
+    if tolerance == 0.0 {
+        return unequal;
+    }
+    let up = tolerance * (1.0 + NEAR) + TINY;
+    let down = tolerance * (1.0 - NEAR) - TINY;
+    if f64::from(worst) < down {
+        return 0;
+    }
+    let (surely, perhaps) = d.iter().fold((0, 0), |(s, p), d| {
+        let m = f64::from(d.abs());
+        (s + u64::from(m > up), p + u64::from(m >= down))
+    });
+    if perhaps == surely {
+        return surely;
+    }
+    let close = |i: &usize| (down..=up).contains(&f64::from(d[*i].abs()));
+    surely + (0..d.len()).filter(close).filter(|i| far(*i) > tolerance).count() as u64
+}
+
+/// The value of one grey, once it has followed the other side's.
+#[cfg(target_arch = "x86_64")]
+fn at_end([slope, offset, low, high]: [f64; 4], grey: f64, other: f64) -> f64 {
+    let mut value = [slope * grey + offset];
+    follow_any(&mut value, (low, high), &[other]);
+    value[0]
+}
 
 /// A pair of values and where it lies.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -48,20 +102,121 @@ impl Pairs {
     /// # Panics
     /// Where the lengths differ: a bug of the caller.
     pub fn of(a: &[f64], b: &[f64], index: u64, tolerance: f64) -> Pairs {
+        Pairs::default().and(a, b, index, tolerance)
+    }
+
+    /// These, then pairs that begin at voxel `index`: where the worst and the first lie is only looked for where it
+    /// changes.
+    ///
+    /// # Panics
+    /// Where the lengths differ: a bug of the caller.
+    pub fn and(self, a: &[f64], b: &[f64], index: u64, tolerance: f64) -> Pairs {
         assert_eq!(a.len(), b.len());
         let s = sums(a, b, tolerance);
         if s.odd {
-            return one_by_one(a, b, index, tolerance);
+            return self.and_runs(a, b, index, tolerance);
         }
-        let mut p = s.pairs(a.len() as u64, a.first().copied().unwrap_or(0.0), b.first().copied().unwrap_or(0.0));
-        let at = |i: usize| Pair { index: index + i as u64, a: a[i], b: b[i] };
-        if p.unequal > 0 {
-            p.worst = (0..a.len()).find(|&i| (b[i] - a[i]).abs() == s.worst).map(at);
+        let shifts = (a.first().copied().unwrap_or(0.0), b.first().copied().unwrap_or(0.0));
+        self.with(&s, shifts, a.len(), index, tolerance, &[], |i| (a[i], b[i]))
+    }
+
+    /// These, then sums over `n` pairs; `at` gives a pair, `d` the differences in 32 bits where there are any, which are
+    /// quicker to look through.
+    #[allow(clippy::too_many_arguments)]
+    fn with(
+        self,
+        s: &Sums,
+        shifts: (f64, f64),
+        n: usize,
+        index: u64,
+        tolerance: f64,
+        d: &[f32],
+        at: impl Fn(usize) -> (f64, f64),
+    ) -> Pairs {
+        let mut p = s.pairs(n as u64, shifts.0, shifts.1);
+        let far = |i: usize| (at(i).1 - at(i).0).abs();
+        let maybe = |i: usize, v: f64| d.get(i).is_none_or(|d| f64::from(d.abs()) >= v * (1.0 - NEAR) - TINY);
+        let pair = |i: usize| Pair { index: index + i as u64, a: at(i).0, b: at(i).1 };
+        if p.unequal > 0 && self.worst.is_none_or(|w| s.worst > (w.b - w.a).abs()) {
+            p.worst = (0..n).find(|&i| maybe(i, s.worst) && far(i) == s.worst).map(pair);
         }
-        if p.beyond > 0 {
-            p.first = (0..a.len()).find(|&i| (b[i] - a[i]).abs() > tolerance).map(at);
+        if p.beyond > 0 && self.first.is_none() {
+            p.first = (0..n).find(|&i| maybe(i, tolerance) && far(i) > tolerance).map(pair);
         }
-        p
+        self.then(p)
+    }
+
+    /// As [`and`](Self::and) where some values are no finite numbers: runs of those that are go the fast way.
+    fn and_runs(mut self, a: &[f64], b: &[f64], index: u64, tolerance: f64) -> Pairs {
+        let finite = |i: usize| (a[i].abs() + b[i].abs()) <= f64::MAX;
+        let mut i = 0;
+        while i < a.len() {
+            let end = (i..a.len()).find(|&j| !finite(j)).unwrap_or(a.len());
+            if end > i {
+                self = self.and(&a[i..end], &b[i..end], index + i as u64, tolerance);
+                i = end;
+                continue;
+            }
+            if a[i] == b[i] || (a[i].is_nan() && b[i].is_nan()) {
+                self.odd_same += 1;
+            } else {
+                self.odd_differ += 1;
+                self.beyond += 1;
+                self.first = self.first.or(Some(Pair { index: index + i as u64, a: a[i], b: b[i] }));
+            }
+            i += 1;
+        }
+        self
+    }
+
+    /// As [`and`](Self::and) from float32 and what else a file holds, without widening it first. Where pairs are unequal the
+    /// differences are left in `d`; how many values lie beyond an end of the scale is returned.
+    ///
+    /// # Errors
+    /// Itself where this machine has no instructions for it or a value is no finite number: go the other way.
+    ///
+    /// # Panics
+    /// Where the lengths differ: a bug of the caller.
+    pub fn and_narrow(
+        self,
+        a: &[f32],
+        b: Second<'_>,
+        index: u64,
+        tolerance: f64,
+        d: &mut Vec<f32>,
+    ) -> Result<(Pairs, u64), Pairs> {
+        #[cfg(target_arch = "x86_64")]
+        if cpu::avx512() {
+            d.resize(a.len().next_multiple_of(8), 0.0);
+            // SAFETY: the instructions were just found on this machine.
+            let Some(mut found) = (unsafe { wide::sums(a, b, d) }) else { return Err(self) };
+            d.truncate(a.len());
+            let at = |i: usize| {
+                let x = f64::from(a[i]);
+                let other = match b {
+                    Second::Same => x,
+                    Second::F32(b) => f64::from(b[i]),
+                    Second::U8(b, scale) => at_end(scale, f64::from(b[i]), x),
+                    Second::U16(b, scale) => at_end(scale, f64::from(b[i]), x),
+                };
+                (x, other)
+            };
+            let mut known = &d[..0];
+            if found.sums.unequal > 0 {
+                known = d;
+                let far = |i: usize| (at(i).1 - at(i).0).abs();
+                found.sums.beyond = beyond(known, found.worst, tolerance, found.sums.unequal, far);
+                let now = self.worst.map_or(-1.0, |w| (w.b - w.a).abs());
+                if f64::from(found.worst) * (1.0 + NEAR) >= now {
+                    let largest = (0..a.len()).filter(|i| d[*i].abs() == found.worst);
+                    found.sums.worst = largest.map(far).fold(0.0, f64::max);
+                }
+            }
+            let pairs = self.with(&found.sums, found.shifts, a.len(), index, tolerance, known, at);
+            return Ok((pairs, found.beyond_scale));
+        }
+        let _ = (a, b, index, tolerance, d);
+        Err(self)
     }
 
     /// These, then those that come later.
@@ -133,30 +288,33 @@ struct Sums {
     worst: f64,
     min: f64,
     max: f64,
-    d: f64,
     abs: f64,
     sq: f64,
     a: f64,
     b: f64,
     aa: f64,
     bb: f64,
-    ab: f64,
 }
 
 impl Sums {
     fn pairs(&self, count: u64, shift_a: f64, shift_b: f64) -> Pairs {
         let n = count.max(1) as f64;
+        // Differences and products follow from the other sums: b − a = (v − u) + c with u, v relative to the shifts, and
+        // 2uv = u² + v² − (v − u)².
+        let c = shift_b - shift_a;
+        let apart = self.sq - 2.0 * c * (self.b - self.a) - n * c * c;
+        let ab = (self.aa + self.bb - apart) / 2.0;
         Pairs {
             finite: count,
             unequal: self.unequal,
             beyond: self.beyond,
             range_a: (count > 0).then_some((self.min, self.max)),
-            sum_d: self.d,
+            sum_d: if count > 0 { self.b - self.a + n * c } else { 0.0 },
             sum_abs: self.abs,
             sum_sq: self.sq,
             mean: (shift_a + self.a / n, shift_b + self.b / n),
             m2: ((self.aa - self.a * self.a / n).max(0.0), (self.bb - self.b * self.b / n).max(0.0)),
-            cross: self.ab - self.a * self.b / n,
+            cross: ab - self.a * self.b / n,
             ..Pairs::default()
         }
     }
@@ -166,7 +324,7 @@ impl Sums {
 fn sums_any(a: &[f64], b: &[f64], tolerance: f64) -> Sums {
     let (sa, sb) = (a.first().copied().unwrap_or(0.0), b.first().copied().unwrap_or(0.0));
     let z = [0f64; LANES];
-    let (mut d_, mut abs, mut sq, mut a1, mut b1, mut aa, mut bb, mut ab) = (z, z, z, z, z, z, z, z);
+    let (mut abs, mut sq, mut a1, mut b1, mut aa, mut bb) = (z, z, z, z, z, z);
     let (mut worst, mut min, mut max) = (z, [f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
     let (mut unequal, mut beyond, mut odd) = ([0u64; LANES], [0u64; LANES], [0u64; LANES]);
     let mut step = |k: usize, x: f64, y: f64| {
@@ -181,14 +339,12 @@ fn sums_any(a: &[f64], b: &[f64], tolerance: f64) -> Sums {
         min[k] = if x < min[k] { x } else { min[k] };
         max[k] = if x > max[k] { x } else { max[k] };
         let (u, v) = (x - sa, y - sb);
-        d_[k] += d;
         abs[k] += m;
         sq[k] += d * d;
         a1[k] += u;
         b1[k] += v;
         aa[k] += u * u;
         bb[k] += v * v;
-        ab[k] += u * v;
     };
     let (head_a, tail_a) = a.as_chunks::<LANES>();
     let (head_b, tail_b) = b.as_chunks::<LANES>();
@@ -208,14 +364,12 @@ fn sums_any(a: &[f64], b: &[f64], tolerance: f64) -> Sums {
         worst: worst.iter().copied().fold(0.0, f64::max),
         min: min.iter().copied().fold(f64::INFINITY, f64::min),
         max: max.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-        d: add(d_),
         abs: add(abs),
         sq: add(sq),
         a: add(a1),
         b: add(b1),
         aa: add(aa),
         bb: add(bb),
-        ab: add(ab),
     }
 }
 
@@ -235,36 +389,16 @@ fn sums_avx512(a: &[f64], b: &[f64], tolerance: f64) -> Sums {
 /// The same lanes are added in the same order with any instructions: all agree to the last bit.
 fn sums(a: &[f64], b: &[f64], tolerance: f64) -> Sums {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512vl")
-    {
+    if cpu::avx512() {
         // SAFETY: the instructions were just found on this machine (avx512f comes with each of the others).
         return unsafe { sums_avx512(a, b, tolerance) };
     }
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
+    if cpu::avx2() {
         // SAFETY: the instructions were just found on this machine.
         return unsafe { sums_avx2(a, b, tolerance) };
     }
     sums_any(a, b, tolerance)
-}
-
-fn one_by_one(a: &[f64], b: &[f64], index: u64, tolerance: f64) -> Pairs {
-    let mut p = Pairs::default();
-    for (i, (&x, &y)) in a.iter().zip(b).enumerate() {
-        let here = Pair { index: index + i as u64, a: x, b: y };
-        if (x.abs() + y.abs()) <= f64::MAX {
-            p = p.then(Pairs::of(&[x], &[y], here.index, tolerance));
-        } else if x == y || (x.is_nan() && y.is_nan()) {
-            p.odd_same += 1;
-        } else {
-            p.odd_differ += 1;
-            p.beyond += 1;
-            p.first = p.first.or(Some(here));
-        }
-    }
-    p
 }
 
 /// Branch-free, so that the compiler makes vectors of it.
@@ -292,7 +426,7 @@ fn follow_avx2(own: &mut [f64], ends: (f64, f64), other: &[f64]) -> u64 {
 /// zeros or no numbers, which became the lowest), above the highest. Returns how many.
 pub fn follow(own: &mut [f64], ends: (f64, f64), other: &[f64]) -> u64 {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
+    if cpu::avx2() {
         // SAFETY: the instructions were just found on this machine.
         return unsafe { follow_avx2(own, ends, other) };
     }
@@ -335,6 +469,54 @@ mod tests {
         assert_eq!((p.beyond, p.first.unwrap().index), (3, 70));
         let (low, high) = p.range_a.unwrap();
         assert!((p.psnr().unwrap() - 20.0 * ((high - low) / rms).log10()).abs() < 1e-9);
+    }
+
+    /// Every kind of second values, lengths that leave a tail, ends of the scale: as the plain way to the last bit.
+    #[test]
+    fn narrow_and_wide_agree() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
+        let scale = [0.01, -0.5, -0.5, 0.01 * 255.0 - 0.5];
+        let scale16 = [0.0001, -1.0, -1.0, 0.0001 * 65535.0 - 1.0];
+        let mut seen = 0;
+        for n in [1, 2, 7, 8, 9, 100, 2048, 2051] {
+            let mut a: Vec<f32> = (0..n).map(|_| rng.random::<f32>() * 3.0 - 1.0).collect();
+            a.iter_mut().step_by(11).for_each(|v| *v = 0.0);
+            let b: Vec<f32> = a.iter().map(|v| if rng.random::<bool>() { *v } else { v * 1.001 }).collect();
+            let g: Vec<u8> = a.iter().map(|v| ((v + 0.5) / 0.01).round().clamp(0.0, 255.0) as u8).collect();
+            let h: Vec<u16> = g.iter().map(|g| u16::from(*g) * 257).collect();
+            let doubles = |v: &[f32]| v.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
+            let greys = |[slope, offset, low, high]: [f64; 4], g: Vec<f64>| {
+                let mut v: Vec<f64> = g.iter().map(|g| slope * g + offset).collect();
+                let beyond = follow(&mut v, (low, high), &doubles(&a));
+                (v, beyond)
+            };
+            for (second, (plain, beyond)) in [
+                (Second::Same, (doubles(&a), 0)),
+                (Second::F32(&b), (doubles(&b), 0)),
+                (Second::U8(&g, scale), greys(scale, g.iter().map(|g| f64::from(*g)).collect())),
+                (Second::U16(&h, scale16), greys(scale16, h.iter().map(|g| f64::from(*g)).collect())),
+            ] {
+                let mut d = Vec::new();
+                let start = Pairs::of(&[1.0, 2.0], &[1.0, 2.0005], 0, 0.001);
+                let Ok((p, n_beyond)) = start.and_narrow(&a, second, 2, 0.001, &mut d) else { continue };
+                seen += 1;
+                let want = start.and(&doubles(&a), &plain, 2, 0.001);
+                assert_eq!((format!("{p:?}"), n_beyond), (format!("{want:?}"), beyond), "{n} values");
+                if want.unequal > 1 {
+                    let naive: Vec<f32> = doubles(&a).iter().zip(&plain).map(|(a, b)| (b - a) as f32).collect();
+                    assert_eq!(d, naive);
+                }
+            }
+        }
+        let can =
+            cfg!(target_arch = "x86_64") && Pairs::default().and_narrow(&[], Second::Same, 0, 0.0, &mut vec![]).is_ok();
+        assert_eq!(seen, if can { 32 } else { 0 });
+        for odd in [f32::NAN, f32::INFINITY] {
+            let a = [1.0, odd, 2.0];
+            for second in [Second::Same, Second::F32(&[1.0; 3]), Second::U8(&[0, 0, 9], scale)] {
+                assert!(Pairs::default().and_narrow(&a, second, 0, 0.0, &mut vec![]).is_err());
+            }
+        }
     }
 
     #[test]

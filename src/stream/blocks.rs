@@ -6,7 +6,10 @@
 
 use crate::stream::{Pool, both};
 use std::ops::Range;
-use tomokit_formats::mmap::fetch;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tomokit_formats::mmap::{announce, fetch};
 use tomokit_formats::{Error, FrameSource, Region, Result};
 
 /// A pass over the frames of a source, block by block.
@@ -14,7 +17,16 @@ pub struct Blocks<'a> {
     source: &'a dyn FrameSource,
     frame_bytes: usize,
     pool: Pool<Vec<u8>>,
+    /// Held while reading what only one thread may read.
+    alone: Mutex<()>,
+    /// The disk is what limits.
+    slow: AtomicBool,
+    /// Nanoseconds that threads spent reading, one after the other.
+    waited: AtomicU64,
 }
+
+/// A map whose bytes come slower than this waits for a disk, and is told what will be wanted next.
+const FROM_MEMORY: f64 = 2e9;
 
 /// Some frames that were read.
 pub struct Block {
@@ -27,7 +39,14 @@ pub struct Block {
 impl<'a> Blocks<'a> {
     /// A pass over `source`.
     pub fn new(source: &'a dyn FrameSource) -> Blocks<'a> {
-        Blocks { source, frame_bytes: source.shape().frame_len() * source.dtype().size(), pool: Pool::new() }
+        Blocks {
+            source,
+            frame_bytes: source.shape().frame_len() * source.dtype().size(),
+            pool: Pool::new(),
+            alone: Mutex::new(()),
+            slow: AtomicBool::new(false),
+            waited: AtomicU64::new(0),
+        }
     }
 
     /// Reads frames; plain files that cannot be mapped in two halves at once.
@@ -51,6 +70,41 @@ impl<'a> Blocks<'a> {
                 || self.source.read(&Region::of_frames(shape, half..frames.end), b),
             )?;
         }
+        Ok(Block { frames, buffer: Some(buffer) })
+    }
+
+    /// Reads frames on one of several threads that all do; those in `next` will be wanted soon after.
+    pub fn read_beside(&self, frames: Range<usize>, next: Range<usize>) -> Result<Block> {
+        let start = Instant::now();
+        let block = self.read_one(frames, next, start);
+        self.waited.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        block
+    }
+
+    /// What threads spent in [`read_beside`](Self::read_beside), taken together.
+    pub fn waited(&self) -> Duration {
+        Duration::from_nanos(self.waited.load(Ordering::Relaxed))
+    }
+
+    fn read_one(&self, frames: Range<usize>, next: Range<usize>, start: Instant) -> Result<Block> {
+        if let Some(bytes) = self.source.mapped(frames.clone()) {
+            if self.slow.load(Ordering::Relaxed)
+                && let Some(later) = self.source.mapped(next)
+            {
+                announce(later);
+            }
+            fetch(bytes);
+            let expected = Duration::from_secs_f64(bytes.len() as f64 / FROM_MEMORY);
+            self.slow.store(start.elapsed() > expected, Ordering::Relaxed);
+            return Ok(Block { frames, buffer: None });
+        }
+        let mut buffer = self.pool.take(Vec::new);
+        buffer.resize(frames.len() * self.frame_bytes, 0);
+        let _alone = match self.source.access().parallel {
+            true => None,
+            false => Some(self.alone.lock().unwrap_or_else(|e| e.into_inner())),
+        };
+        self.source.read(&Region::of_frames(self.source.shape(), frames.clone()), &mut buffer)?;
         Ok(Block { frames, buffer: Some(buffer) })
     }
 

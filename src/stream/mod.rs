@@ -7,6 +7,8 @@ mod cancel;
 mod hash;
 mod pipeline;
 mod progress;
+mod sweep;
+mod tree;
 
 pub use blocks::{Block, Blocks, split};
 pub use budget::{Budget, parse_bytes};
@@ -14,3 +16,5 @@ pub use cancel::Cancel;
 pub use hash::{Algorithm, Hasher};
 pub use pipeline::{Pool, Timings, both, run};
 pub use progress::{Progress, Silent};
+pub use sweep::{Lanes, sweep};
+pub use tree::{Piece, Tree};

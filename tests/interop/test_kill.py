@@ -38,6 +38,7 @@ CASES = {
     "remove input": (["recad", "a.vol", "-o", "out.raw", "--remove-input", "--plot", "out.png"], "out.raw"),
     "series and lock": (["recad", "a.vol", "-o", "out", "--to", "tiff", "--lock", "lock.json", "--verify"], "out"),
     "convert": (["convert", "a.vol", "out", "--to", "tiff"], "out"),
+    "convert to raw": (["convert", "a.vol", "out.raw"], "out.raw"),
 }
 
 
@@ -85,3 +86,35 @@ def test_killed_at_any_moment(tmp_path, case):
         for name in names:
             assert contents(work / name) == right[name], f"{name} is wrong in the second run"
     assert completed == tried and killed > 0, f"{killed} of {tried} runs were killed"
+
+
+def test_killed_between_data_and_sidecars(tmp_path):
+    """The data carry their final name, what describes them does not yet: what is there is whole, and the next run mends it."""
+    v = np.random.default_rng(7).normal(1, 0.2, SHAPE).astype("<f4")
+    sound, work = tmp_path / "sound", tmp_path / "work"
+    sound.mkdir()
+    write_vol(sound / "a.vol", v)
+    given = {p.name for p in sound.iterdir()}
+    assert run("convert", "a.vol", "out.raw", cwd=sound).returncode == 0
+    right = {p.name: p.read_bytes() for p in sound.iterdir() if p.name not in given}
+    assert right["out.raw"] == v.tobytes() and "out.raw.info" in right
+    between = 0
+    for _ in range(MOMENTS):
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        write_vol(work / "a.vol", v)
+        program = subprocess.Popen([BIN / "tomo", "convert", "a.vol", "out.raw", "--quiet"], cwd=work)
+        while not (work / "out.raw").exists() and program.poll() is None:
+            pass
+        program.send_signal(signal.SIGKILL)
+        program.wait()
+        final = {p.name for p in work.iterdir() if not p.name.endswith((".part", ".part.json"))} - given
+        for name in final:
+            assert (work / name).read_bytes() == right[name], f"{name} is wrong after a kill"
+        between += "out.raw.info" not in final
+        refusal = run("convert", "a.vol", "out.raw", "--quiet", cwd=work)
+        assert refusal.returncode == 2 and "out.raw" in refusal.stderr, "what has its final name is not replaced unasked"
+        again = run("convert", "a.vol", "out.raw", "--overwrite", "--quiet", cwd=work)
+        assert again.returncode == 0, again.stderr
+        assert {p.name: p.read_bytes() for p in work.iterdir() if p.name not in given} == right
+    assert between > 0, "no run was killed between data and sidecars"

@@ -153,7 +153,12 @@ impl Chunked {
             let mut s = Scratch::default();
             return jobs.into_iter().try_for_each(|j| self.run(j, &mut s));
         }
-        let results: Vec<Result<()>> = jobs.into_par_iter().map_init(Scratch::default, |s, j| self.run(j, s)).collect();
+        let results: Vec<Result<()>> = if super::sys::is_locked() {
+            let mut scratch = Scratch::default();
+            jobs.into_iter().map(|j| self.run(j, &mut scratch)).collect()
+        } else {
+            jobs.into_par_iter().map_init(Scratch::default, |s, j| self.run(j, s)).collect()
+        };
         results.into_iter().collect() // the first chunk's error, whatever the threads did
     }
 

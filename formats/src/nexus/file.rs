@@ -26,6 +26,7 @@ use hdf5_metno_sys::h5p::*;
 use hdf5_metno_sys::h5s::H5S_ALL;
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -426,7 +427,19 @@ impl H5 {
 
     /// Identity of an object, for walks that must not go in circles.
     pub(super) fn identity(&self, path: &str) -> Option<(u64, [u64; 2])> {
-        locked(|| versioned::identity(&open_object(self.id(), path).ok()?))
+        locked(|| {
+            let object = open_object(self.id(), path).ok()?;
+            let (file, place) = versioned::identity(&object)?;
+            if versioned::identity(self.id()).is_some_and(|(own, _)| own == file) {
+                return Some((file, place));
+            }
+            // Another file gets a new number each time a link leads there: it is known by its path, or circles of files
+            // that link to each other would be walked again and again.
+            let path = links::file_of(&object).ok()?;
+            let mut hasher = std::hash::DefaultHasher::new();
+            path.canonicalize().unwrap_or(path).hash(&mut hasher);
+            Some((hasher.finish(), place))
+        })
     }
 }
 

@@ -13,8 +13,30 @@ use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::path::{Path, PathBuf};
 
 /// Runs `f` with the library initialised (its lzf and blosc filters registered) and locked for this thread.
+///
+/// Nothing in `f` may wait for rayon's pool: the thread that waits would be given other work, and that may want the lock.
 pub(super) fn locked<T>(f: impl FnOnce() -> T) -> T {
-    hdf5_metno::sync::sync(f)
+    struct Inside;
+    impl Drop for Inside {
+        fn drop(&mut self) {
+            HELD.set(HELD.get() - 1);
+        }
+    }
+    hdf5_metno::sync::sync(|| {
+        HELD.set(HELD.get() + 1);
+        let _inside = Inside;
+        f()
+    })
+}
+
+thread_local! {
+    /// How often this thread has taken the library's lock.
+    static HELD: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// True where this thread holds the library's lock and must not wait for others.
+pub(super) fn is_locked() -> bool {
+    HELD.get() > 0
 }
 
 /// An HDF5 handle, closed on drop.

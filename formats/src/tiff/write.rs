@@ -12,6 +12,7 @@
 
 use super::describe::{self, Record};
 use super::encode::{Packing, Pages};
+use crate::direct::WholeFiles;
 use crate::durable::{PartDir, PartFile};
 use crate::error::OnPath;
 use crate::io::{begin_writeback, write_all_at};
@@ -109,6 +110,8 @@ struct SeriesSink {
     digits: usize,
     /// Front of every plain slice: header, directory, padding.
     front: Vec<u8>,
+    /// How plain slices are written where there are many large ones.
+    whole: Option<WholeFiles>,
     stored: usize,
     next: usize,
 }
@@ -129,8 +132,12 @@ impl SeriesSink {
         let mut front = pages.header(at);
         front.extend(pages.directory(at, &[(data, pages.page_bytes() as u64)], &text, o.meta.voxel_um, false)?);
         front.resize(data as usize, 0);
+        let dir = PartDir::create(folder, o.overwrite, o.resume)?;
+        let each = front.len() as u64 + pages.page_bytes() as u64;
+        let whole = WholeFiles::new(dir.path(), pages.shape.frames, each).filter(|_| pages.packing == Packing::None);
         let mut sink = SeriesSink {
-            dir: PartDir::create(folder, o.overwrite, o.resume)?,
+            dir,
+            whole,
             pages,
             text,
             voxel_um: o.meta.voxel_um,
@@ -174,6 +181,11 @@ impl SeriesSink {
 
     fn write(&self, i: usize, slice: &[u8]) -> Result<()> {
         let path = self.path(i);
+        if let Some(whole) = &self.whole
+            && whole.write(&path, [&self.front, slice])?
+        {
+            return Ok(());
+        }
         let file = std::fs::File::create(&path).on(&path, "creating")?;
         let write =
             |bytes: &[u8], at: u64| write_all_at(&file, bytes, at).map_err(|e| Error::io(&path, "writing", e).at(at));
@@ -207,7 +219,12 @@ impl SliceSink for SeriesSink {
         let n = slices_of(&self.pages, self.next, first, slices)?;
         let page = self.pages.page_bytes();
         let write = |(i, s): (usize, &[u8])| self.write(first + i, s);
-        if self.pages.packing == Packing::None {
+        if self.whole.is_some() {
+            // Past the cache a disk wants more than one thing to do at once.
+            let share = n.div_ceil(WholeFiles::WRITERS);
+            let parts = slices.par_chunks(share * page).enumerate();
+            parts.try_for_each(|(i, p)| p.chunks(page).enumerate().try_for_each(|(j, s)| write((i * share + j, s))))?;
+        } else if self.pages.packing == Packing::None {
             // Plain bytes: several threads writing are slower than one where cores or the disk are busy (measured).
             slices.chunks(page).enumerate().try_for_each(write)?;
         } else {

@@ -7,7 +7,8 @@
 //! | part | what |
 //! |---|---|
 //! | `limits` | which values become the lowest and highest grey, and where that was found |
-//! | `run` | the two passes |
+//! | `run` | from plan to receipt |
+//! | `passes` | the two passes |
 //! | `verify` | reads the output back against the input, by the formula alone |
 //! | `receipt` | the JSON beside the output |
 //!
@@ -38,6 +39,7 @@
 //! `-r` `remove_input`; `-n` is the number of threads of rayon's pool.
 
 mod limits;
+mod passes;
 mod receipt;
 mod run;
 mod verify;
@@ -49,7 +51,7 @@ pub use run::{Counts, Done, InputHash, Survey, execute};
 use crate::ops::convert::{self, amplification, meta_of_view, same_file};
 use crate::ops::view::{View, ViewSpec, view};
 use crate::quantise::{Depth, Field, NonFinite, Placement};
-use crate::stream::{Algorithm, Budget};
+use crate::stream::{Algorithm, Budget, Lanes};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tomokit_formats::io::with_suffix;
@@ -200,6 +202,8 @@ pub struct Plan {
     /// Oddities of the input worth knowing.
     pub warnings: Vec<String>,
     #[serde(skip)]
+    lanes: Lanes,
+    #[serde(skip)]
     source: View,
     #[serde(skip)]
     meta: VolumeMeta,
@@ -324,18 +328,24 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
 
     let slice_in = shape.frame_len() * dtype.size();
     let slice_out = shape.frame_len() * r.depth.dtype().size();
-    // Two blocks of each kind in the pipeline, one more of the input while it is being cut.
-    let per_slice = slice_in as f64 * (2.0 + source.scratch_per_byte) + slice_out as f64 * 2.0;
+    // Every thread works on an input of its own, cut from a larger one or not; outputs wait for their turn, and so do
+    // inputs where the hash wants them in order.
+    let in_order = passes::Digest::in_order(r.hash);
+    let per_slice = |l: Lanes| {
+        let inputs = if in_order { l.under_way } else { l.threads } as f64 + l.threads as f64 * source.scratch_per_byte;
+        slice_in as f64 * inputs + slice_out as f64 * l.under_way as f64
+    };
+    let lanes = Lanes::fitting((budget.bytes as f64 * 0.8) as u64, per_slice);
+    let per_slice = per_slice(lanes);
     if per_slice > budget.bytes as f64 * 0.8 {
         return Err(Error::limit("one slice with its working space does not fit the memory budget")
             .expected(format!("at most {} bytes", (budget.bytes as f64 * 0.8) as u64))
             .found(format!("{} bytes", per_slice as u64))
             .hint("raise --memory, or cut the volume with --roi"));
     }
-    // 8 MiB keep any disk busy and stay in the processor's cache between hashing and counting; chunks of many frames
-    // need more.
+    // 32 MiB keep any disk busy; chunks of many frames need more.
     let unit = source.source.access().unit.frames;
-    let largest = ((8 << 20) / slice_in.max(1)).max(unit).max(1);
+    let largest = ((32 << 20) / slice_in.max(1)).max(unit).max(1);
     let block_slices = budget.units(0.8, per_slice.ceil() as usize, shape.frames.min(largest));
     let amplification = amplification(&*source.source, block_slices) * r.view.bin.max(1).pow(3) as f64;
     let passes = 1 + usize::from(!r.one_pass) + usize::from(verify);
@@ -366,6 +376,7 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         warnings,
         field: if circle { circle_field.clone() } else { Field::all(shape) },
         circle_field,
+        lanes,
         source,
         meta,
         input_scale,

@@ -3,7 +3,7 @@
 //! grey the rules name. This is what stands between `--remove-input` and a loss.
 
 use super::Plan;
-use super::run::{converted, parts};
+use super::passes::{converted, parts};
 use crate::quantise::{GreyMap, NonFinite};
 use crate::stream::{Blocks, Cancel, Progress, both};
 use rayon::prelude::*;

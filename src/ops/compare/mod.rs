@@ -4,21 +4,19 @@
 //! A grey value at an end of its scale stands for everything beyond it (and grey 0 for zeros and NaN that recad was
 //! given): such pairs agree as far as the scale can tell, and are counted.
 
+mod pass;
+
 use crate::ops::recad::scale_of;
 use crate::ops::view::{View, ViewSpec, view};
-use crate::quantise::{FineCounter, FineHistogram, Pair, Pairs, follow};
-use crate::stream::{Block, Blocks, Budget, Cancel, Pool, Progress, both, run, split};
-use rayon::prelude::*;
+use crate::quantise::{Pair, follow};
+use crate::stream::{Budget, Cancel, Lanes, Progress};
 use serde::Serialize;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use tomokit_formats::model::GreyScale;
 use tomokit_formats::png;
 use tomokit_formats::registry::open_volume;
 use tomokit_formats::{DType, Error, OpenOptions, Region, Result, Shape, durable};
 
-/// Values per chunk: both as 64-bit floats stay in the processor's cache.
-const CHUNK: usize = 1024;
 /// Bins of the histogram of differences.
 const BINS: usize = 101;
 
@@ -64,6 +62,7 @@ pub struct Plan {
     pub tolerance: f64,
     /// Slices per block.
     pub block_slices: usize,
+    lanes: Lanes,
     /// Oddities worth knowing.
     pub warnings: Vec<String>,
     plot: Option<PathBuf>,
@@ -171,10 +170,13 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
     let half = |s: &Side| s.scale.as_ref().map_or(0.0, |g| g.slope.abs() / 2.0);
     // Half a step, and what rounding to float32 adds to it.
     let tolerance = r.tolerance.unwrap_or((half(&a) + half(&b)) * (1.0 + 1e-4));
-    let per_slice = [&a, &b]
-        .map(|s| shape_a.frame_len() as f64 * s.dtype.size() as f64 * (2.0 + s.view.scratch_per_byte))
-        .iter()
-        .sum::<f64>();
+    // Every thread holds a block of both, cut from a larger one or not.
+    let per_slice = |l: Lanes| {
+        let of = |s: &Side| (shape_a.frame_len() * s.dtype.size()) as f64 * (1.0 + s.view.scratch_per_byte);
+        (of(&a) + of(&b)) * l.threads as f64
+    };
+    let lanes = Lanes::fitting((budget.bytes as f64 * 0.8) as u64, per_slice);
+    let per_slice = per_slice(lanes);
     if per_slice > budget.bytes as f64 * 0.8 {
         return Err(Error::limit("one slice of both does not fit the memory budget")
             .expected(format!("at most {} bytes", (budget.bytes as f64 * 0.8) as u64))
@@ -184,61 +186,18 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
     let unit = a.view.source.access().unit.frames.max(b.view.source.access().unit.frames);
     let largest = ((16 << 20) / (shape_a.frame_len() * a.dtype.size()).max(1)).max(unit).max(1);
     let block_slices = budget.units(0.8, per_slice.ceil() as usize, shape_a.frames.min(largest));
-    Ok(Plan { a, b, shape_a, shape_b, tolerance, block_slices, warnings, plot: r.plot.clone(), overwrite: r.overwrite })
-}
-
-/// Scratch of one thread.
-#[derive(Default)]
-struct Scratch {
-    a: Vec<f64>,
-    b: Vec<f64>,
-    differences: Vec<f32>,
-    counter: FineCounter,
-    beyond_scale: u64,
-}
-
-impl Side {
-    fn values(&self, bytes: &[u8], out: &mut Vec<f64>) {
-        out.resize(bytes.len() / self.dtype.size(), 0.0);
-        self.dtype.to_f64(bytes, out);
-        if let Some(s) = &self.scale {
-            out.iter_mut().for_each(|v| *v = s.slope * *v + s.offset);
-        }
-    }
-
-    /// Lowest and highest value of a grey scale.
-    fn ends(&self) -> Option<(f64, f64)> {
-        let s = self.scale.as_ref()?;
-        let top = match self.dtype {
-            DType::U8 => 255.0,
-            DType::U16 => 65535.0,
-            _ => return None,
-        };
-        Some((s.offset, s.slope * top + s.offset))
-    }
-}
-
-fn task(plan: &Plan, a: &[u8], b: &[u8], first: u64, s: &mut Scratch) -> Pairs {
-    let mut p = Pairs::default();
-    let chunks = a.chunks(CHUNK * plan.a.dtype.size()).zip(b.chunks(CHUNK * plan.b.dtype.size()));
-    for (i, (a, b)) in chunks.enumerate() {
-        plan.a.values(a, &mut s.a);
-        plan.b.values(b, &mut s.b);
-        if let Some(ends) = plan.a.ends() {
-            s.beyond_scale += follow(&mut s.a, ends, &s.b);
-        }
-        if let Some(ends) = plan.b.ends() {
-            s.beyond_scale += follow(&mut s.b, ends, &s.a);
-        }
-        let q = Pairs::of(&s.a, &s.b, first + (i * CHUNK) as u64, plan.tolerance);
-        if q.unequal > 0 {
-            s.differences.clear();
-            s.differences.extend(s.a.iter().zip(&s.b).map(|(a, b)| (b - a) as f32));
-            s.counter.add(&s.differences);
-        }
-        p = p.then(q);
-    }
-    p
+    Ok(Plan {
+        a,
+        b,
+        shape_a,
+        shape_b,
+        tolerance,
+        block_slices,
+        lanes,
+        warnings,
+        plot: r.plot.clone(),
+        overwrite: r.overwrite,
+    })
 }
 
 /// Compares.
@@ -251,57 +210,7 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
         return Err(Error::caller("the two differ in size").expected(shape).found(plan.shape_b).or_path(&plan.b.path));
     }
     let start = std::time::Instant::now();
-    let sizes = (plan.a.dtype.size(), plan.b.dtype.size());
-    progress.begin("comparing", (shape.len()? as usize * (sizes.0 + sizes.1)) as u64);
-    let (left, right) = (Blocks::new(&*plan.a.view.source), Blocks::new(&*plan.b.view.source));
-    let scratch = Pool::<Scratch>::new();
-    let mut histogram = FineHistogram::new(false);
-    let mut total = Pairs::default();
-    // Voxels per task do not depend on threads: sums are added in the same order always.
-    let per_task = CHUNK * 64;
-    let outcome = run(
-        split(0, shape.frames, plan.block_slices),
-        0,
-        cancel,
-        |frames: Range<usize>| both(|| left.read(frames.clone()), || right.read(frames.clone())),
-        |(block_a, block_b): (Block, Block)| {
-            let (a, b) = (left.bytes(&block_a)?, right.bytes(&block_b)?);
-            let frames = &block_a.frames;
-            let first = (frames.start * shape.frame_len()) as u64;
-            let parts: Vec<Pairs> = a
-                .par_chunks(per_task * sizes.0)
-                .zip(b.par_chunks(per_task * sizes.1))
-                .enumerate()
-                .map(|(i, (a, b))| {
-                    let mut s = scratch.take(Scratch::default);
-                    let p = task(plan, a, b, first + (i * per_task) as u64, &mut s);
-                    scratch.give(s);
-                    p
-                })
-                .collect();
-            total = parts.into_iter().fold(total, Pairs::then);
-            progress.advance((a.len() + b.len()) as u64);
-            let mut kept = Vec::new();
-            while let Some(mut s) = scratch.take_used() {
-                if s.counter.is_full(a.len()) {
-                    histogram.absorb(&mut s.counter);
-                }
-                kept.push(s);
-            }
-            kept.into_iter().for_each(|s| scratch.give(s));
-            left.done(block_a);
-            right.done(block_b);
-            Ok(())
-        },
-        |()| Ok(()),
-    );
-    progress.end();
-    outcome?;
-    let mut beyond_scale = 0;
-    while let Some(mut s) = scratch.take_used() {
-        histogram.absorb(&mut s.counter);
-        beyond_scale += s.beyond_scale;
-    }
+    let pass::Found { pairs: total, histogram, beyond_scale } = pass::look(plan, progress, cancel)?;
     let place = |p: Pair| {
         let i = p.index as usize;
         let finite = |v: f64| v.is_finite().then_some(v);
