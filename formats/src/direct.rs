@@ -247,10 +247,10 @@ impl WholeFiles {
                 at += n;
             }
             pool().push(buffer);
-            return match written.and_then(|()| file.set_len(total as u64)) {
+            match written.and_then(|()| file.set_len(total as u64)) {
                 Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Ok(false),
                 r => r.map(|()| true).map_err(|e| crate::Error::io(path, "writing", e)),
-            };
+            }
         }
         #[cfg(not(target_os = "linux"))]
         {
