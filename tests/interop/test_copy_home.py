@@ -88,6 +88,46 @@ def test_the_damaged_stretch_is_named(tmp_path):
     assert rc == 1 and "damage" not in report and len(report["changed"]) == 2 and b"crc32" in before
 
 
+def test_large_files_go_past_the_cache(tmp_path):
+    """On ext4 in whole blocks, with holes, an odd end, little memory, an interruption in the middle, and a disk that becomes
+    full on the way."""
+    disk, plain, src = new_disk(tmp_path, "ext4", "300M"), tmp_path / "plain", tmp_path / "src"
+    try:
+        src.mkdir(), plain.mkdir()
+        (src / "a.vol").write_bytes(noise(1, 70 * MIB + 4097))
+        with open(src / "holes.vol", "wb") as f:
+            for at in (0, 30, 69):
+                f.seek(at * MIB + 5)
+                f.write(noise(at, 2 * MIB))
+            f.truncate(90 * MIB)
+        (src / "end.vol").write_bytes(noise(3, 64 * MIB))
+        args = ["copy", src, "--to", disk.mount, "--to", plain, "--checkpoint", "8M", "--memory", "16M"]
+        p = start([*args, "--limit", "60M"], tmp_path)
+        end = time.time() + 30
+        while time.time() < end and not ((disk.mount / "tomo-copy.jsonl").exists() and (disk.mount / "tomo-copy.jsonl").read_text().count('"part"') >= 2):
+            time.sleep(0.05)
+        p.kill()
+        p.wait()
+        p.stderr.close()
+        out = json.loads(tomo(*args, "--json", "--log", tmp_path / "log").stdout)
+        assert out["failed"] == [] and out["targets"][0]["resumed_bytes"] > 0
+        assert "not past the cache" not in (tmp_path / "log").read_text()
+        for d in (disk.mount, plain):
+            same_trees(src, d / "src")
+            sums_agree(d)
+            assert verify(d)[0] == 0
+        assert (disk.mount / "src/holes.vol").stat().st_blocks * 512 < 10 * MIB
+        (src / "more.vol").write_bytes(noise(4, 100 * MIB))
+        shutil.copyfile(src / "end.vol", disk.mount / "in the way")
+        done = run("copy", src, disk.mount, "--then", plain, "--json")
+        out = json.loads(done.stdout)
+        assert done.returncode == 0 and out["failed"] == [] and out["targets"][0]["full"], done.stderr
+        assert (plain / "src/more.vol").read_bytes() == (src / "more.vol").read_bytes()
+        assert not list((disk.mount / "src").glob("more*"))
+    finally:
+        disk.down()
+
+
 @pytest.fixture
 def checker(tmp_path):
     """The program as it is put on disks: the small one where it was built, else this one under its name."""

@@ -183,8 +183,8 @@ fn read_blocks(ctx: &Ctx<'_>, file: &File, job: &Arc<FileJob>, out: &mut Fan) ->
 }
 
 /// Where a sparse file has data, asked of its file system.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))] // other systems are not asked
 struct Holes<'a> {
-    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     file: &'a File,
     size: u64,
     on: bool,
