@@ -71,8 +71,8 @@ def build(again):
         ["cargo", "bench", "--bench", "peers", "--no-run", "--locked", "--message-format=json"],
         cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
     ).stdout
-    programs = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-    ours = next(p["executable"] for p in programs if p.get("executable") and p["target"]["name"] == "peers")
+    built = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    ours = next(p["executable"] for p in built if p.get("executable") and p["target"]["name"] == "peers")
     subprocess.run(
         ["cargo", "build", "--release", "--locked", "--manifest-path", HERE / "peers/tomoxide/Cargo.toml", "--target-dir", folder],
         check=True, stdout=subprocess.DEVNULL,

@@ -1,15 +1,18 @@
 //! `tomo copy`: verified copies to users' disks; `--verify` checks any disk against its own record.
 
 use crate::cli::common::Context;
+use crate::cli::verify::{self, How};
 use crate::cli::{Exit, Tool, human, output};
 use crate::ops::copy::{
-    self, CheckReport, CheckRequest, Done, Failed, Finding, FollowRequest, Followed, Links, OnTheWay, Order, Plan,
-    ReadBackWhen, Request, Select, Sparse, Verdict,
+    self, Checker, Done, Failed, Finding, FollowRequest, Followed, Links, OnTheWay, Order, Plan, ReadBackWhen, Request,
+    Select, Sparse, Verdict,
 };
 use crate::ops::ledger;
 use crate::quantise::Depth;
-use crate::stream::parse_bytes;
+use crate::stream::{Cancel, parse_bytes};
+use crate::trust::journal::JOURNAL;
 use clap::{Args, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 use tomokit_formats::{Error, Result};
@@ -69,7 +72,7 @@ struct TrustArgs {
     /// With --verify: compare sizes only
     #[arg(long, requires = "verify")]
     sizes_only: bool,
-    /// With --verify: note on the disk which files were found good
+    /// With --verify: note on the disk which files were found good and which are damaged; the copy replaces those
     #[arg(long, requires = "verify")]
     record: bool,
     /// When the copies are read back from the disk
@@ -84,6 +87,9 @@ struct TrustArgs {
     /// Also write hashdeep.txt, a list in hashdeep's form
     #[arg(long)]
     hashdeep: bool,
+    /// Put the program that checks the disk on it, with a page for home; name further ones, for example =tomo-verify.exe
+    #[arg(long, value_name = "PROGRAM", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    with_checker: Vec<OsString>,
 }
 
 /// While the experiment runs.
@@ -214,6 +220,7 @@ impl Tool for Copy {
   tomo copy /data/exp --to /media/disk1 --then /media/disk2    goes on with the second when the first is full
   tomo copy scan1 E:\\beamtime --dry-run --probe    what speaks against it, how fast the disk is
   tomo copy scan1 /media/usb --map-names           names Windows cannot hold get others, recorded
+  tomo copy scan1 /media/usb --with-checker        the disk brings along what checks it at home
   tomo copy --verify /media/usb/beamtime           at home: is everything there, and unchanged?
   tomo copy /data/exp /media/usb --follow          during the experiment: files as they are finished
   tomo copy exp /media/usb --recad                 volumes as 8 bits, the float stays
@@ -238,7 +245,15 @@ impl Tool for Copy {
         for f in &plan.findings {
             context.warn(&finding(f));
         }
-        let done = copy::execute(plan, &context.progress, &context.cancel)?;
+        let named: Vec<PathBuf> = plan.targets.iter().map(|t| t.path.clone()).chain(self.then.clone()).collect();
+        let done = match copy::execute(plan, &context.progress, &context.cancel) {
+            Ok(done) => done,
+            Err(e) => {
+                // What arrived before is there, whatever stopped the rest.
+                self.to_ledger(&named, context);
+                return Err(e);
+            }
+        };
         self.to_ledger(done.targets.iter().map(|t| &t.path), context);
         match context.json {
             true => output::json(&done)?,
@@ -315,8 +330,10 @@ impl Copy {
             second_hash: self.trust.second_hash,
             rate: self.how.limit,
             retries: self.how.retries,
+            look_only: self.how.dry_run,
             bag: self.trust.bag,
             hashdeep: self.trust.hashdeep,
+            checkers: self.checkers()?,
             checkpoint: self.how.checkpoint,
             probe: self.how.probe,
             on_the_way: self.on_the_way()?,
@@ -361,12 +378,30 @@ impl Copy {
         if self.how.no_ledger {
             return;
         }
-        for target in targets {
-            let entered = ledger::default_path().and_then(|l| ledger::rebuild::enter(&l, target, &context.cancel));
+        for target in targets.into_iter().filter(|t| t.join(JOURNAL).is_file()) {
+            // After Ctrl-C too: it is what was done before that is entered.
+            let entered = ledger::default_path().and_then(|l| ledger::rebuild::enter(&l, target, &Cancel::default()));
             if let Err(e) = entered {
                 context.warn(&format!("not in the ledger (tomo ledger rebuild {}): {e}", target.display()));
             }
         }
+    }
+
+    /// The programs beside this one, and those that were named.
+    fn checkers(&self) -> Result<Vec<Checker>> {
+        let mut paths: Vec<PathBuf> = Vec::new();
+        for given in &self.trust.with_checker {
+            if !given.is_empty() {
+                paths.push(given.into());
+                continue;
+            }
+            let own =
+                std::env::current_exe().map_err(|e| Error::caller("this program does not find itself").source(e))?;
+            let beside = own.parent().map(Checker::beside).unwrap_or_default();
+            // A program of all tools checks disks as well, when it is called so.
+            paths.extend(if beside.is_empty() { vec![own] } else { beside });
+        }
+        paths.iter().map(|p| Checker::of(p)).collect()
     }
 
     fn on_the_way(&self) -> Result<Option<OnTheWay>> {
@@ -385,36 +420,18 @@ impl Copy {
         if !self.to.is_empty() || !self.then.is_empty() {
             return Err(Error::caller("--verify copies nothing: name the disks to check"));
         }
-        let mut exit = Exit::Done;
-        let mut reports = Vec::new();
-        for folder in &self.paths {
-            let request =
-                CheckRequest { folder: folder.clone(), quick: self.trust.sizes_only, note: self.trust.record };
-            match copy::check(&request, &context.progress, &context.cancel) {
-                Ok(r) => {
-                    exit = exit.merge(if !r.unreadable.is_empty() {
-                        Exit::CouldNot
-                    } else if r.is_good() {
-                        Exit::Done
-                    } else {
-                        Exit::No
-                    });
-                    if !context.json {
-                        output::print(&check_text(&r))?;
-                    }
-                    reports.push(r);
-                }
-                Err(e) if self.paths.len() == 1 || e.fault() == tomokit_formats::Fault::Interrupted => return Err(e),
-                Err(e) => exit = exit.merge(crate::cli::report::report(&e)),
+        let how = How { sizes_only: self.trust.sizes_only, record: self.trust.record };
+        verify::check_all(&self.paths, how, context, |report| {
+            if self.how.no_ledger || report.sizes_only {
+                return;
             }
-        }
-        if context.json {
-            match reports.as_slice() {
-                [one] if self.paths.len() == 1 => output::json(one)?,
-                all => output::json(&all)?,
+            // Only what is there is brought up to date: a machine that checks a disk need not keep a ledger.
+            let ledger = ledger::default_path().ok().filter(|l| l.exists());
+            let noted = ledger.map_or(Ok(()), |l| ledger::rebuild::checked(&l, report));
+            if let Err(e) = noted {
+                context.warn(&format!("the ledger does not hear of this check: {e}"));
             }
-        }
-        Ok(exit)
+        })
     }
 }
 
@@ -425,7 +442,10 @@ fn make_last(target: &std::path::Path, dry: bool) -> Result<()> {
         return Ok(());
     }
     let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
-    if dry || !parent.is_dir() {
+    if dry && parent.is_dir() {
+        return Ok(());
+    }
+    if !parent.is_dir() {
         return Err(Error::caller("the destination folder does not exist")
             .path(target)
             .hint("create it first; is the disk mounted?"));
@@ -500,9 +520,10 @@ fn done_text(d: &Done) -> String {
     for target in &d.targets {
         let rate = target.copied_bytes as f64 / d.seconds.max(1e-3);
         t += &format!(
-            "{}: {} files, {} in {} ({}/s)\n",
+            "{}: {} {}, {} in {} ({}/s)\n",
             target.path.display(),
             target.copied_files,
+            if target.copied_files == 1 { "file" } else { "files" },
             human::bytes(target.copied_bytes),
             human::duration(Duration::from_secs_f64(d.seconds)),
             human::bytes(rate as u64),
@@ -580,43 +601,5 @@ fn followed_text(f: &Followed) -> String {
     } else {
         "  NOT safe to unplug: give the same command without --follow.\n"
     };
-    t
-}
-
-fn check_text(r: &CheckReport) -> String {
-    let word = match (r.is_good(), r.sizes_only) {
-        (true, false) => "good",
-        (true, true) => "all there, sizes agree (contents not looked at)",
-        (false, _) => "NOT GOOD",
-    };
-    let mut t = format!("{}: {word}\n", r.folder.display());
-    t += &format!("  {} of {} files of {} are as recorded", r.good, r.files, r.list);
-    if !r.sizes_only {
-        t += &format!(", {} read", human::bytes(r.bytes_read));
-    }
-    t.push('\n');
-    match (r.level, r.wanted) {
-        (Some(l), Some(w)) if l >= w => t += &format!("  level     {l}\n"),
-        (Some(l), _) => {
-            t += &format!("  level     {l}: parts may have come from memory; unmount and mount the disk for more\n");
-        }
-        _ => {}
-    }
-    let lists = [
-        ("missing", &r.missing),
-        ("changed", &r.changed),
-        ("unreadable", &r.unreadable),
-        ("list", &r.refused_lines),
-        ("extra", &r.extra),
-        ("unfinished", &r.unfinished),
-    ];
-    for (what, list) in lists {
-        for line in list.iter().take(20) {
-            t += &format!("  {what:<10}{}\n", line.replace(['\n', '\r'], " "));
-        }
-        if list.len() > 20 {
-            t += &format!("  {what:<10}and {} more\n", list.len() - 20);
-        }
-    }
     t
 }

@@ -20,6 +20,7 @@ mod recad;
 mod recon;
 mod report;
 mod simulate;
+mod verify;
 
 pub use exit::Exit;
 
@@ -94,6 +95,9 @@ fn run_tool<T: Tool>(matches: &ArgMatches) -> Exit {
 
 /// Main of the umbrella `tomo`.
 pub fn umbrella() -> std::process::ExitCode {
+    if is_called(crate::ops::copy::CHECKER) {
+        return verifier();
+    }
     let mut command = Command::new("tomo")
         .about("Synchrotron tomography data: read, reconstruct, convert, check, copy")
         .version(env!("CARGO_PKG_VERSION"))
@@ -112,8 +116,27 @@ pub fn umbrella() -> std::process::ExitCode {
 
 /// Main of the single tool `tomo-NAME`.
 pub fn single(name: &'static str) -> std::process::ExitCode {
+    if is_called(crate::ops::copy::CHECKER) {
+        return verifier();
+    }
     let Some(row) = TOOLS.iter().find(|r| r.name == name) else { return Exit::CouldNot.into() };
-    let full: &'static str = Box::leak(format!("tomo-{name}").into_boxed_str());
+    alone(row)
+}
+
+/// Main of `tomo-verify`, which is put on disks. It stands outside `TOOLS`, so that it links nothing of the other tools and
+/// stays small.
+pub fn verifier() -> std::process::ExitCode {
+    alone(&const { row::<verify::Verify>() })
+}
+
+/// Copied onto a disk under another tool's name, a program is that tool.
+fn is_called(name: &str) -> bool {
+    let own = std::env::args_os().next();
+    own.is_some_and(|p| std::path::Path::new(&p).file_stem().is_some_and(|s| s.eq_ignore_ascii_case(name)))
+}
+
+fn alone(row: &Row) -> std::process::ExitCode {
+    let full: &'static str = Box::leak(format!("tomo-{}", row.name).into_boxed_str());
     let command = (row.command)().name(full).bin_name(full);
     (row.run)(&command.get_matches_from(arguments())).into()
 }

@@ -3,6 +3,7 @@
 //! What has no logarithm follows a named policy and is counted. Leaves reading, spikes and rings to others.
 
 use super::ln;
+use multiversion::multiversion;
 use tomokit_formats::{Error, Result};
 
 /// A flat (already combined from its series) and when it was taken, in projections: 0 = before the first, N = after
@@ -191,68 +192,83 @@ impl Corrector {
             }
         };
         let mut counts = Counts { values: data.len() as u64, ..Counts::default() };
-        // Blocks small enough for the first cache; flags per block cannot overflow 32 bits, so their sums need no check
-        // (which would keep the loop out of vector registers).
-        const BLOCK: usize = 1024;
+        let o = &self.options;
+        let limits = Limits {
+            gain,
+            zero: o.zero_clip,
+            one: o.one_clip.unwrap_or(f32::MAX),
+            bad: match o.bad {
+                Bad::Transparent => 1.0,
+                Bad::Opaque => o.zero_clip,
+                Bad::Nan => f32::NAN,
+            },
+        };
+        let around = self.around(position);
         for (b, block) in data.chunks_mut(BLOCK).enumerate() {
             let range = b * BLOCK..b * BLOCK + block.len();
             let dark = &self.dark[range.clone()];
-            let c = match self.around(position) {
-                None => self.block::<false>(block, dark, dark, dark, 0.0, gain),
-                Some((lo, hi, w)) => self.block::<true>(block, dark, &lo[range.clone()], &hi[range], w, gain),
+            counts += match around {
+                None => transmission::<false>(block, dark, dark, dark, 0.0, &limits),
+                Some((lo, hi, w)) => transmission::<true>(block, dark, &lo[range.clone()], &hi[range], w, &limits),
             };
-            counts += c;
+            if o.log {
+                minus_ln(block);
+            }
         }
         Ok(counts)
     }
+}
 
-    fn block<const FLAT: bool>(
-        &self,
-        data: &mut [f32],
-        dark: &[f32],
-        lo: &[f32],
-        hi: &[f32],
-        w: f32,
-        gain: f32,
-    ) -> Counts {
-        let o = &self.options;
-        let (zero, one) = (o.zero_clip, o.one_clip.unwrap_or(f32::MAX));
-        let bad = match o.bad {
-            Bad::Transparent => 1.0,
-            Bad::Opaque => zero,
-            Bad::Nan => f32::NAN,
-        };
-        let (mut low, mut high, mut infinite, mut dead) = (0u32, 0u32, 0u32, 0u32);
-        for (((v, d), l), h) in data.iter_mut().zip(dark).zip(lo).zip(hi) {
-            let flat = if FLAT { *l + (*h - *l) * w } else { 1.0 };
-            let t = (*v - *d) * gain / flat;
-            let is_dead = FLAT && !usable(flat);
-            // The dark may be to blame as well.
-            let is_infinite = !(*v - *d).is_finite();
-            let is_bad = is_infinite | is_dead;
-            let is_low = !is_bad & (t <= zero);
-            let is_high = !is_bad & (t > one);
-            infinite = infinite.wrapping_add(u32::from(is_infinite));
-            dead = dead.wrapping_add(u32::from(is_dead));
-            low = low.wrapping_add(u32::from(is_low));
-            high = high.wrapping_add(u32::from(is_high));
-            let t = if is_low {
-                zero
-            } else if is_high {
-                one
-            } else {
-                t
-            };
-            *v = if is_bad { bad } else { t };
-        }
-        if o.log {
-            for v in data.iter_mut() {
-                // `ln` needs a normal number; a NaN asked for stays one.
-                let p = -ln(*v);
-                *v = if v.is_nan() { f32::NAN } else { p };
-            }
-        }
-        Counts { values: 0, low: low.into(), high: high.into(), not_finite: infinite.into(), dead_flat: dead.into() }
+/// Values that travel together: few enough for the first cache; flags of a block cannot overflow 32 bits, so their sums
+/// need no check (which would keep the loop out of vector registers).
+const BLOCK: usize = 1024;
+
+/// What a block's values are held against.
+struct Limits {
+    gain: f32,
+    zero: f32,
+    one: f32,
+    bad: f32,
+}
+
+/// Counts to transmissions within the limits. Rounded operation by operation, so every set of instructions gives the same.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+fn transmission<const FLAT: bool>(
+    data: &mut [f32],
+    dark: &[f32],
+    lo: &[f32],
+    hi: &[f32],
+    w: f32,
+    limits: &Limits,
+) -> Counts {
+    let Limits { gain, zero, one, bad } = *limits;
+    let (mut low, mut high, mut infinite, mut dead) = (0u32, 0u32, 0u32, 0u32);
+    for (((v, d), l), h) in data.iter_mut().zip(dark).zip(lo).zip(hi) {
+        let flat = if FLAT { *l + (*h - *l) * w } else { 1.0 };
+        let t = (*v - *d) * gain / flat;
+        let is_dead = FLAT && !usable(flat);
+        // The dark may be to blame as well.
+        let is_infinite = !(*v - *d).is_finite();
+        let is_bad = is_infinite | is_dead;
+        let is_low = !is_bad & (t <= zero);
+        let is_high = !is_bad & (t > one);
+        infinite = infinite.wrapping_add(u32::from(is_infinite));
+        dead = dead.wrapping_add(u32::from(is_dead));
+        low = low.wrapping_add(u32::from(is_low));
+        high = high.wrapping_add(u32::from(is_high));
+        let t = if is_low { zero } else { t };
+        let t = if is_high { one } else { t };
+        *v = if is_bad { bad } else { t };
+    }
+    Counts { values: 0, low: low.into(), high: high.into(), not_finite: infinite.into(), dead_flat: dead.into() }
+}
+
+/// −ln of transmissions in place; a NaN that was asked for stays one (`ln` needs a normal number).
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+fn minus_ln(data: &mut [f32]) {
+    for v in data {
+        let p = -ln(*v);
+        *v = if v.is_nan() { f32::NAN } else { p };
     }
 }
 
@@ -340,6 +356,26 @@ mod tests {
         assert_eq!(all, parts);
         assert_eq!(n_all, counts);
         assert!(counts.low > 0);
+    }
+
+    /// Whatever instructions were chosen, the bits are those of the formula taken value by value.
+    #[test]
+    fn vectors_round_as_single_values_do() {
+        let n = 3000;
+        let frame: Vec<f32> = (0..n).map(|i| ((i * 7919) % 4099) as f32).collect();
+        let (dark, f, g) = ((0..n).map(|i| (i % 5) as f32), 3000.0 + (n % 13) as f32, 3100.5);
+        let dark: Vec<f32> = dark.collect();
+        let flats = vec![flat(0.0, &vec![f; n]), flat(7.0, &vec![g; n])];
+        let c = Corrector::new(n, flats, Some(dark.clone()), LogOptions::default()).unwrap();
+        let mut got = frame.clone();
+        c.apply(3.0, None, &mut got).unwrap();
+        let w = std::hint::black_box((3.0f64 / 7.0) as f32);
+        for ((got, v), d) in got.iter().zip(&frame).zip(&dark) {
+            let (lo, hi) = (f - d, g - d);
+            let flat = lo + (hi - lo) * w;
+            let t = std::hint::black_box((v - d) / flat).max(1e-6);
+            assert_eq!(got.to_bits(), (-ln(t)).to_bits(), "{v} over {flat}");
+        }
     }
 
     #[test]

@@ -189,7 +189,7 @@ impl Pairs {
         if cpu::avx512() {
             d.resize(a.len().next_multiple_of(8), 0.0);
             // SAFETY: the instructions were just found on this machine.
-            let mut found = (unsafe { wide::sums(a, b, d) })?;
+            let mut found = unsafe { wide::sums(a, b, d) }?;
             d.truncate(a.len());
             let at = |i: usize| {
                 let x = f64::from(a[i]);

@@ -99,13 +99,8 @@ impl Sha256 {
     }
 
     /// Takes in `n` zeros: a hole of a sparse file.
-    pub fn update_zeros(&mut self, mut n: u64) {
-        static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
-        while n > 0 {
-            let part = n.min(ZEROS.len() as u64);
-            self.update(&ZEROS[..part as usize]);
-            n -= part;
-        }
+    pub fn update_zeros(&mut self, n: u64) {
+        zeros(n, |z| self.update(z));
     }
 
     /// Bytes taken in so far.
@@ -138,6 +133,16 @@ impl Default for Sha256 {
 impl fmt::Debug for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sha256 after {} bytes", self.len)
+    }
+}
+
+/// Hands over `n` zeros in pieces: a hole, for what takes bytes.
+pub fn zeros(mut n: u64, mut take: impl FnMut(&[u8])) {
+    static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+    while n > 0 {
+        let part = n.min(ZEROS.len() as u64);
+        take(&ZEROS[..part as usize]);
+        n -= part;
     }
 }
 

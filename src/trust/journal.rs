@@ -5,6 +5,7 @@
 //! was recorded with. Reading is hostile to what it reads: names that lead elsewhere are refused, lines have a limit,
 //! events of later versions are passed over. `SHA256SUMS` beside it says the same to other programs.
 
+use crate::trust::blocks::BlockSums;
 use crate::trust::readback::Level;
 use crate::trust::{Digest, Midstate, Name, Root, sums};
 use serde::{Deserialize, Serialize};
@@ -47,9 +48,12 @@ pub struct FileEvent {
     /// The file was there already, and was found to hold the same bytes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopted: bool,
-    /// Made from the source on the way (`recad`, `tiff`) instead of copied byte by byte.
+    /// Made from the source on the way (`recad`, `tiff`) instead of copied byte by byte, or put there by this program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_by: Option<String>,
+    /// Sums of the blocks since the last [`Event::Part`], up to the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<BlockSums>,
 }
 
 fn is_zero(n: &u64) -> bool {
@@ -92,6 +96,9 @@ pub enum Event {
         offset: u64,
         /// State of the sum after them.
         state: Midstate,
+        /// Sums of the blocks since the part before, up to `offset`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        blocks: Option<BlockSums>,
     },
     /// A file is whole; see [`FileEvent`].
     File(FileEvent),
@@ -208,12 +215,11 @@ impl JournalState {
         match event {
             Event::Session { session, mount, .. } => {
                 self.sessions = self.sessions.max(session);
-                self.sealed = None;
                 if let Some(m) = mount {
                     self.mounts.insert(session, m);
                 }
             }
-            Event::Part { path, size, modified_ns, offset, state } => {
+            Event::Part { path, size, modified_ns, offset, state, .. } => {
                 let fresh = || PartState { size, modified_ns, states: Vec::new() };
                 let p = self.parts.entry(path).or_insert_with(fresh);
                 // A source that changed, or a file begun again: what was there before says nothing any more.
@@ -225,6 +231,8 @@ impl JournalState {
                 }
             }
             Event::File(f) => {
+                // Room was made, and the disk takes files again.
+                self.sealed = None;
                 self.parts.remove(&f.path);
                 let state = FileState {
                     size: f.size,
@@ -350,7 +358,8 @@ impl Journal {
         let state = read_events(&events, |_| {}).on(&shown, "reading the record")?;
         events.set_len(state.valid_bytes).on(&shown, "cutting off a torn line")?;
         (&events).seek(SeekFrom::End(0)).on(&shown, "going to the end")?;
-        if state.sessions == 0 && root.stat(&sums_name)?.is_some() {
+        // An empty one is what a run leaves that was killed before its first event.
+        if state.sessions == 0 && root.stat(&sums_name)?.is_some_and(|s| s.size > 0) {
             return Err(Error::caller("there is a list of sums here that this program did not make")
                 .path(root.path().join(sums::SHA256SUMS))
                 .hint("copy into a new folder, or move the list away"));
@@ -478,6 +487,7 @@ mod tests {
             holes: 0,
             adopted: false,
             made_by: None,
+            blocks: None,
         }
     }
 
@@ -507,7 +517,7 @@ mod tests {
 
     impl Midstate {
         fn into_event(self, offset: u64) -> Event {
-            Event::Part { path: name("b"), size: 1000, modified_ns: 3, offset, state: self }
+            Event::Part { path: name("b"), size: 1000, modified_ns: 3, offset, state: self, blocks: None }
         }
     }
 

@@ -5,6 +5,7 @@
 //! | part | what |
 //! |---|---|
 //! | `hash` | SHA-256 that can stop and go on; digests |
+//! | `blocks` | sums of the blocks of large files: which stretch differs |
 //! | `name` | relative names as they stand in manifests; which a target can hold, and what they become if not |
 //! | `sums` | `SHA256SUMS` as coreutils write and read it, hashdeep's form |
 //! | `journal` | the record on the disk, one JSON event per line, safe against crashes |
@@ -12,6 +13,7 @@
 //! | `readback` | reading what is on the disk and not what is in memory, and saying which it was |
 
 pub mod bag;
+pub mod blocks;
 pub mod hash;
 pub mod journal;
 pub mod name;

@@ -12,12 +12,14 @@
 //! What a level does not promise: a drive may hold data in its own memory; a flush asks it to write them.
 
 use crate::stream::Cancel;
+use crate::trust::blocks::{Known, Meter};
 use crate::trust::root::{PART, open_read};
 use crate::trust::{Digest, Name, Root, Sha256};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use tomokit_formats::io::{forget_cached, read_at, write_all_at};
 use tomokit_formats::{Error, Result};
@@ -189,6 +191,41 @@ impl ReadBack {
         cancel: &Cancel,
         seen: &(dyn Fn(u64) + Sync),
     ) -> Result<(Digest, u64, Level)> {
+        let ((sum, len), level) = self.past_cache(root, name, cancel, &|file, size| {
+            let mut sum = Sha256::new();
+            let len = each_block(file, size, cancel, &mut |block| {
+                sum.update(block);
+                seen(block.len() as u64);
+            })?;
+            Ok((sum.finish(), len))
+        })?;
+        Ok((sum, len, level))
+    }
+
+    /// Which stretches of a file differ from what its record knows of its blocks, neighbours in one. Reads the file once;
+    /// nothing where its length is another.
+    ///
+    /// # Errors
+    /// `System` where it cannot be read, `Interrupted`.
+    pub fn differing(&self, root: &Root, name: &Name, known: &Known, cancel: &Cancel) -> Result<Vec<Range<u64>>> {
+        let read = |file: &File, size: u64| {
+            let Some(mut meter) = Meter::new(size, 0) else { return Ok(Vec::new()) };
+            let len = each_block(file, size, cancel, &mut |block| meter.update(block))?;
+            let found = meter.finish().map(|m| m.crc32).unwrap_or_default();
+            Ok(if len == size && found.len() == known.crc32.len() { known.differing(&found, size) } else { Vec::new() })
+        };
+        self.past_cache(root, name, cancel, &read).map(|(stretches, _)| stretches)
+    }
+
+    /// Opens a file the way this target needs it, and reads it; again without the flags of a direct reading where the
+    /// file system opens directly and then refuses to read so.
+    fn past_cache<T>(
+        &self,
+        root: &Root,
+        name: &Name,
+        cancel: &Cancel,
+        read: &dyn Fn(&File, u64) -> io::Result<T>,
+    ) -> Result<(T, Level)> {
         let mut direct = self.direct && self.level > Level::Cache;
         let file = match root.open_read(name, direct) {
             Err(_) if direct => {
@@ -197,7 +234,7 @@ impl ReadBack {
             }
             r => r?,
         };
-        let fail = |e| Error::io(root.shown(name), "reading back", e);
+        let fail = |e| cancelled(cancel).unwrap_or_else(|| Error::io(root.shown(name), "reading back", e));
         let meta = file.metadata().map_err(fail)?;
         if !meta.is_file() {
             return Err(Error::file(root.shown(name), "this is no plain file any more"));
@@ -205,15 +242,14 @@ impl ReadBack {
         if !direct {
             forget_cached(&file);
         }
-        match sum_file(&file, meta.len(), cancel, seen).map_err(|e| cancelled(cancel).unwrap_or_else(|| fail(e))) {
-            // A file system may open directly and then refuse to read so.
+        match read(&file, meta.len()) {
             Err(_) if direct && !cancel.is_cancelled() => {
                 let file = root.open_read(name, false)?;
                 forget_cached(&file);
-                let (d, n) = sum_file(&file, meta.len(), cancel, seen).map_err(fail)?;
-                Ok((d, n, if self.device.is_some() { self.level } else { Level::Cache }))
+                let level = if self.device.is_some() { self.level } else { Level::Cache };
+                read(&file, meta.len()).map(|t| (t, level)).map_err(fail)
             }
-            r => r.map(|(d, n)| (d, n, self.level)),
+            r => r.map(|t| (t, self.level)).map_err(fail),
         }
     }
 }
@@ -241,8 +277,9 @@ fn flush_device(device: &File) -> io::Result<()> {
     if forget_cached(device) { Ok(()) } else { Err(io::Error::other("its cache cannot be dropped")) }
 }
 
-/// Reads and sums at once, in large blocks, the reading on a thread of its own where the file is large.
-fn sum_file(file: &File, size: u64, cancel: &Cancel, seen: &(dyn Fn(u64) + Sync)) -> io::Result<(Digest, u64)> {
+/// Reads a file from front to back in large blocks, the reading on a thread of its own where the file is large. Answers how
+/// many bytes there were.
+fn each_block(file: &File, size: u64, cancel: &Cancel, take: &mut dyn FnMut(&[u8])) -> io::Result<u64> {
     const BLOCK: usize = 4 << 20;
     let fill = |buffer: &mut Aligned, offset: u64| -> io::Result<usize> {
         let mut done = 0;
@@ -261,16 +298,15 @@ fn sum_file(file: &File, size: u64, cancel: &Cancel, seen: &(dyn Fn(u64) + Sync)
         }
         if cancel.is_cancelled() { Err(io::Error::other("interrupted")) } else { Ok(done) }
     };
-    let mut sum = Sha256::new();
+    let mut len = 0;
     if size <= BLOCK as u64 {
         let mut buffer = Aligned::new((size as usize + 1).next_multiple_of(ALIGN));
         loop {
-            let n = fill(&mut buffer, sum.len())?;
-            sum.update(&buffer.all()[..n]);
-            seen(n as u64);
+            let n = fill(&mut buffer, len)?;
+            take(&buffer.all()[..n]);
+            len += n as u64;
             if n < buffer.len {
-                let len = sum.len();
-                return Ok((sum.finish(), len));
+                return Ok(len);
             }
         }
     }
@@ -293,14 +329,13 @@ fn sum_file(file: &File, size: u64, cancel: &Cancel, seen: &(dyn Fn(u64) + Sync)
             Ok(())
         });
         for (buffer, n) in full_rx {
-            sum.update(&buffer.all()[..n]);
-            seen(n as u64);
+            take(&buffer.all()[..n]);
+            len += n as u64;
             let _ = free_tx.send(buffer);
         }
         drop(free_tx);
         reader.join().map_err(|_| io::Error::other("a worker thread died"))??;
-        let len = sum.len();
-        Ok((sum.finish(), len))
+        Ok(len)
     })
 }
 

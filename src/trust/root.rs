@@ -207,6 +207,22 @@ impl Root {
         self.on(name, "opening", self.dir.open_with(name.path(), &o)).map(|f| f.into_std())
     }
 
+    /// A second handle on a file that is being written, past the system's cache; `None` where there is no such thing.
+    pub fn direct_part(&self, name: &Name) -> Option<File> {
+        #[cfg(target_os = "linux")]
+        {
+            use cap_std::fs::OpenOptionsExt;
+            let mut o = OpenOptions::new();
+            o.write(true).follow(FollowSymlinks::No).custom_flags(libc::O_DIRECT);
+            self.dir.open_with(name.path(), &o).map(|f| f.into_std()).ok()
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = name;
+            None
+        }
+    }
+
     /// A small file for reading and writing, made if need be: record, lists.
     pub fn open_small(&self, name: &Name) -> Result<File> {
         let mut o = OpenOptions::new();

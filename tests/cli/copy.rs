@@ -37,6 +37,11 @@ fn a_dry_run_writes_nothing() {
     let r = tomo(dir.path(), &["copy", "src", "disk", "--dry-run", "--json"]).expect(0);
     assert_eq!(r.json()["targets"][0]["copy_files"], 3);
     assert!(listing(&dir.path().join("disk")).is_empty());
+    // The folder that a copy would make is not made.
+    let r = tomo(dir.path(), &["copy", "src", "disk/beamtime", "--dry-run", "--json"]).expect(0);
+    assert_eq!(r.json()["targets"][0]["copy_files"], 3);
+    assert!(listing(&dir.path().join("disk")).is_empty());
+    tomo(dir.path(), &["copy", "src", "none/beamtime", "--dry-run"]).expect_one_error();
     let r = tomo(dir.path(), &["copy", "src", "disk", "--dry-run", "--probe", "8M", "--json"]).expect(0);
     assert!(r.json()["targets"][0]["probe"]["write_per_s"].as_f64().unwrap() > 0.0);
     assert!(listing(&dir.path().join("disk")).is_empty());

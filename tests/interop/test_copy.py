@@ -11,50 +11,13 @@ import subprocess
 import time
 
 import pytest
+from copies import ROOT_USER, events, make_tree, new_disk, noise, same_trees, start, sums_agree
 from support import BIN, FULL, refused, run, tomo
-
-ROOT_USER = hasattr(os, "geteuid") and os.geteuid() == 0
-
-
-def noise(seed, n):
-    return random.Random(seed).randbytes(n)
-
-
-def make_tree(top, large=6 << 20):
-    """A tree with every awkward thing that ext4 holds: many small files, empty ones, odd names, old times."""
-    files = {
-        "a.vol": noise(1, 3_000_017), "b/empty": b"", "b/one": b"x", "b/block": noise(2, 1 << 20), "large.raw": noise(3, large),
-        "with blank/größe 漢 😀.tif": b"unicode", "back\\slash": b"1", "line\nend": b"2", "cr\rin": b"3", "-dash": b"4",
-        ".hidden": b"5", "b/deep/er/and/deeper/x": b"6",
-    }
-    files |= {f"many/{i:04}.tif": noise(i, 700 + i) for i in range(200)}
-    for name, data in files.items():
-        p = top / name
-        p.parent.mkdir(parents=True, exist_ok=True)
-        p.write_bytes(data)
-    (top / os.fsdecode(b"latin\xe9")).write_bytes(b"7")
-    (top / "nothing" / "in here").mkdir(parents=True)
-    os.utime(top / "a.vol", ns=(0, 1_234_567_890_123_456_789))
-    return top
 
 
 @pytest.fixture
 def tree(tmp_path):
     return make_tree(tmp_path / "src")
-
-
-def sums_agree(disk):
-    done = subprocess.run(["sha256sum", "-c", "--quiet", "--strict", "SHA256SUMS"], cwd=disk, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def same_trees(a, b):
-    done = subprocess.run(["diff", "-r", str(a), str(b)], capture_output=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def events(disk):
-    return [json.loads(line) for line in (disk / "tomo-copy.jsonl").read_text().splitlines()]
 
 
 def test_a_copy_others_can_check(tree, tmp_path):
@@ -132,10 +95,6 @@ def test_verify_finds_missing_changed_and_extra(tree, tmp_path):
     assert report["missing"] == ["src/b/one"] and len(report["changed"]) == 2
 
 
-def start(args, cwd):
-    return subprocess.Popen([BIN / "tomo", *map(str, args), "--quiet"], cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
 def test_killed_at_any_moment(tmp_path):
     """kill -9 at random moments; the same command goes on. Nothing that differs is ever recorded as verified, and in the end
     everything is there. Part of the large file survives in at least one round."""
@@ -168,6 +127,16 @@ def test_killed_at_any_moment(tmp_path):
         shutil.rmtree(disk)
     assert hits >= rounds / 2, "no run was killed at work: make the tree larger"
     assert resumed > 0, "no large file was gone on with: make it larger"
+
+
+def test_killed_before_the_first_event(tree, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    for name in ("SHA256SUMS", "tomo-copy.jsonl", ".tomo-copy.lock"):
+        (disk / name).write_bytes(b"")
+    tomo("copy", tree, disk)
+    same_trees(tree, disk / "src")
+    sums_agree(disk)
 
 
 def test_a_part_that_was_tampered_with_is_not_trusted(tmp_path):
@@ -323,56 +292,6 @@ def test_hostile_names_to_a_windows_disk_are_refused_or_mapped(tmp_path, foreign
     # the same command again: the same names
     again = json.loads(tomo("copy", src, disk, "--map-names", "--json").stdout)
     assert again["targets"][0]["skipped_files"] == len(names)
-
-
-# File systems on image files: what users' disks are.
-
-MAKERS = {
-    "ntfs": (["mkntfs", "-F", "-Q"], ["ntfs-3g", "-o", "big_writes"], "mkntfs", "ntfs-3g"),
-    "exfat": (["mkfs.exfat"], ["mount.exfat-fuse"], "mkfs.exfat", "exfat-fuse and exfatprogs"),
-    "ext4": (["mkfs.ext4", "-q", "-F"], ["mount"], "mkfs.ext4", "e2fsprogs"),
-}
-
-
-class Disk:
-    """An image file, a loop device on it, a mount."""
-
-    def __init__(self, folder, kind, size):
-        self.kind, self.image, self.mount = kind, folder / f"{kind}.img", folder / f"{kind}-disk"
-        self.loop = None
-        self.mount.mkdir()
-        subprocess.run(["truncate", "-s", size, self.image], check=True)
-        make, _, _, _ = MAKERS[kind]
-        subprocess.run([*make, self.image], check=True, capture_output=True)
-
-    def up(self):
-        done = subprocess.run(["losetup", "-f", "--show", self.image], capture_output=True, text=True)
-        if done.returncode != 0:
-            pytest.skip(f"no loop devices here: {done.stderr.strip()}")
-        self.loop = done.stdout.strip()
-        done = subprocess.run([*MAKERS[self.kind][1], self.loop, self.mount], capture_output=True, text=True)
-        if done.returncode != 0 or not os.path.ismount(self.mount):
-            self.down()
-            pytest.skip(f"mounting {self.kind} is not possible here: {done.stderr.strip()}")
-
-    def down(self):
-        for _ in range(50):
-            if not os.path.ismount(self.mount) or subprocess.run(["umount", self.mount], capture_output=True).returncode == 0:
-                break
-            time.sleep(0.1)
-        if self.loop:
-            subprocess.run(["losetup", "-d", self.loop], capture_output=True)
-            self.loop = None
-
-
-def new_disk(folder, kind, size="96M"):
-    if not ROOT_USER:
-        pytest.skip("mounting image files needs root")
-    if not all(shutil.which(c) for c in (MAKERS[kind][2], MAKERS[kind][1][0])):
-        pytest.skip(f"needs Debian's {MAKERS[kind][3]}")
-    disk = Disk(folder, kind, size)
-    disk.up()
-    return disk
 
 
 @pytest.fixture(params=["ntfs", "exfat", "ext4"])
@@ -625,6 +544,7 @@ def test_volumes_made_smaller_on_the_way(tmp_path):
     (src / "scan.par").write_text("x")
     tomo("recad", vol, "-o", tmp_path / "alone.raw")
     tomo("copy", src, "--to", a, "--to", b, "--recad")
+    seconds = set()
     for disk in (a, b):
         assert (disk / "src/scan.raw").read_bytes() == (tmp_path / "alone.raw").read_bytes()
         assert (disk / "src/scan.par").exists() and not (disk / "src/scan.vol").exists()
@@ -634,8 +554,13 @@ def test_volumes_made_smaller_on_the_way(tmp_path):
         assert "src/scan.raw" in made and "src/scan.raw.recad.json" in made
         receipt = json.loads((disk / "src/scan.raw.recad.json").read_text())
         assert receipt["input"]["voxels_sha256"] == hashlib.sha256(vol.read_bytes()).hexdigest()
-    again = json.loads(tomo("copy", src, a, "--recad", "--json").stdout)
-    assert again["targets"][0]["copied_files"] == 0 and again["failed"] == []
+        assert receipt["output"]["path"] == str(disk / "src/scan.raw")
+        assert all(f.startswith(str(disk)) for f in receipt["output"]["files"])
+        tomo("compare", vol, disk / "src/scan.raw")
+        seconds.add(receipt["seconds"])
+    assert len(seconds) == 1, "converted once for each disk"
+    again = json.loads(tomo("copy", src, "--to", a, "--to", b, "--recad", "--json").stdout)
+    assert [t["copied_files"] for t in again["targets"]] == [0, 0] and again["failed"] == []
     tomo("copy", src, a, "--tiff")
     assert len(list((a / "src/scan_8bit").glob("*.tif"))) == 6
     sums_agree(a)

@@ -53,6 +53,35 @@ fn a_tilted_camera_is_turned_back_in_bands() {
     tomo(d, &["recon", "tilted.nxs", "-o", "y.vol", "--axis", "34", "--tilt", "60"]).expect_one_error();
 }
 
+/// The search looks at straightened projections: the axis is where it is said to be, not where drift and lean put it.
+#[test]
+fn the_axis_is_found_under_tilt_and_shifts() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let scan =
+        ["--size", "160", "--rows", "48", "--projections", "121", "--axis-offset", "12.5", "--phantom", "grains"];
+    simulate(d, "straight.nxs", &scan);
+    simulate(d, "tilted.nxs", &[&scan[..], &["--tilt", "4"]].concat());
+    let found = |name: &str, more: &[&str]| -> serde_json::Value {
+        let args = [&["recon", name, "-o", "n.vol", "--axis", "find", "--dry-run", "--json"][..], more].concat();
+        tomo(d, &args).expect(0).json()
+    };
+    let axis = |plan: &serde_json::Value| plan["rotation_axis_px"].as_f64().unwrap();
+    let plain = axis(&found("straight.nxs", &[]));
+    assert!((plain - 92.0).abs() < 0.3, "{plain}");
+    let turned = axis(&found("tilted.nxs", &["--tilt", "4"]));
+    assert!((turned - 92.0).abs() < 0.5, "{turned}");
+    // All projections moved alike: the axis lies as much further left as the shifts say right.
+    std::fs::write(d.join("right.txt"), "7.5 0\n".repeat(121)).unwrap();
+    let moved = axis(&found("straight.nxs", &["--shifts", "right.txt"]));
+    assert!((moved - (plain - 7.5)).abs() < 0.3, "{moved} {plain}");
+    // And a drift, which opposite projections see half of.
+    let drift: String = (0..121).map(|k| format!("{}\n", 0.1 * f64::from(k))).collect();
+    std::fs::write(d.join("drift.txt"), drift).unwrap();
+    let drifted = axis(&found("straight.nxs", &["--shifts", "drift.txt"]));
+    assert!((drifted - (plain - 6.0)).abs() < 0.5, "{drifted} {plain}");
+}
+
 #[test]
 fn larger_voxels_hold_the_mean_of_the_small_ones() {
     let dir = tempfile::tempdir().unwrap();

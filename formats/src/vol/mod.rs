@@ -3,6 +3,7 @@
 //! Reading is that of every headerless file ([`crate::raw::layout`]), with float32 as the usual type and a missing
 //! `.info` taken as the sign of an unfinished run. Writing gives PyHST2's own bytes; the `.info` comes last.
 
+mod counts;
 mod onepass;
 pub mod stats;
 pub mod xml;
@@ -16,7 +17,7 @@ use crate::raw::layout;
 use crate::raw::writer::FlatWriter;
 use crate::registry::*;
 use crate::sink::{CreateOptions, SliceSink};
-use crate::{DType, Error, Result};
+use crate::{DType, Error, Fault, Result};
 use onepass::OnePass;
 use stats::Histogram;
 use std::path::{Path, PathBuf};
@@ -110,8 +111,17 @@ impl SliceSink for VolSink {
     }
 
     fn put(&mut self, first: usize, slices: &[u8]) -> Result<()> {
-        self.writer.put(first, slices)?;
-        self.counted.add(slices, self.writer.slice_bytes() as usize)
+        // The disk is waited for while the processors count.
+        let one = self.writer.slice_bytes() as usize;
+        let (writer, counted) = (&mut self.writer, &self.counted);
+        let counts = std::thread::scope(|scope| {
+            let written = scope.spawn(|| writer.put(first, slices));
+            let counts = counted.count(slices, one);
+            written.join().unwrap_or_else(|_| Err(Error::new(Fault::System, "the writing thread died")))?;
+            Ok::<_, Error>(counts)
+        })?;
+        self.counted.add(counts);
+        Ok(())
     }
 
     fn keep_partial(&mut self) {

@@ -5,22 +5,22 @@
 //! beside the volume. Nothing here is needed for correctness: what is not kept (slices of an earlier run) is counted from
 //! the file.
 
-use super::stats::{BINS, Extent, Histogram, SliceHistogram, measure_with};
+use super::counts::{Shelf, SliceHistogram};
+use super::stats::{BINS, Extent, Histogram, measure_with};
 use crate::source::FrameSource;
 use crate::{Error, Result};
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 /// Most bytes of memory that [`OnePass`] takes on `threads` threads for slices of `slice_len` values, beside `held` bytes of
-/// packed counts: for every thread the counters of a slice and their packed bytes, as they are and compressed; at the end
-/// the counters of the volume.
+/// packed counts: for every thread the counters of a slice and their packed bytes, as they are and compressed, and at the
+/// end counters of the volume.
 pub(super) fn working_bytes(slice_len: usize, threads: usize, held: u64) -> u64 {
     // A counter in use takes at least two bytes (itself and the zeros behind it), at most five.
     let packed = 5 * slice_len.min(BINS) as u64;
-    threads as u64 * (4 * BINS as u64 + 2 * packed) + 8 * BINS as u64 + held
+    threads as u64 * (12 * BINS as u64 + 2 * packed) + held
 }
 
 /// Where the counts of a slice are.
@@ -34,6 +34,9 @@ enum Place {
     },
 }
 
+/// Range and packed counts of a slice; no counts where they are not to be kept.
+pub(super) type Counted = (Extent, Option<Vec<u8>>);
+
 /// Ranges and counts of the slices so far.
 pub(super) struct OnePass {
     folder: PathBuf,
@@ -43,26 +46,8 @@ pub(super) struct OnePass {
     held: u64,
     spilled: u64,
     memory: u64,
-    /// Counters to use again: each is four megabytes, and a band has many pieces.
-    counters: Mutex<Vec<SliceHistogram>>,
-}
-
-/// Counters on loan; they go back when dropped.
-struct Lent<'a>(Option<SliceHistogram>, &'a Mutex<Vec<SliceHistogram>>);
-
-impl<'a> Lent<'a> {
-    fn of(from: &'a Mutex<Vec<SliceHistogram>>) -> Lent<'a> {
-        let used = from.lock().unwrap_or_else(|e| e.into_inner()).pop();
-        Lent(Some(used.unwrap_or_default()), from)
-    }
-}
-
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
-        if let Some(c) = self.0.take() {
-            self.1.lock().unwrap_or_else(|e| e.into_inner()).push(c);
-        }
-    }
+    /// Counters and packed bytes to use again: megabytes each, and a band has many slices.
+    counters: Shelf<(SliceHistogram, Vec<u8>)>,
 }
 
 impl OnePass {
@@ -76,31 +61,34 @@ impl OnePass {
             held: 0,
             spilled: 0,
             memory,
-            counters: Mutex::default(),
+            counters: Shelf::new(Default::default),
         }
     }
 
-    /// Takes the next whole slices of `one` bytes each, native `f32`.
-    pub fn add(&mut self, slices: &[u8], one: usize) -> Result<()> {
-        let nowhere = Mutex::new(Histogram { extent: Extent::default(), counts: Vec::new() });
-        let pool = &self.counters;
-        let counted: Vec<(Extent, Option<Vec<u8>>)> = slices
+    /// Counts whole slices of `one` bytes each, native `f32`; they belong to nothing yet.
+    pub fn count(&self, slices: &[u8], one: usize) -> Vec<Counted> {
+        let counters = &self.counters;
+        slices
             .par_chunks_exact(one.max(1))
             .map(|s| {
-                let mut lent = Lent::of(pool);
-                let Some(counts) = lent.0.as_mut() else { return (Extent::default(), None) };
                 let values = floats(s);
                 let extent = Extent::of(&values);
                 // Counters of 32 bits: a slice beyond them is counted from the file.
                 if extent.finite == 0 || values.len() as u64 > u64::from(u32::MAX) {
                     return (extent, None);
                 }
+                let mut lent = counters.borrow();
+                let (counts, bytes) = &mut *lent;
                 counts.begin(extent);
-                counts.add(&values, &nowhere);
-                let packed = counts.pack().and_then(|p| zstd::bulk::compress(&p, 1).ok());
+                counts.add(&values);
+                let packed = if counts.pack(bytes) { zstd::bulk::compress(bytes, 1).ok() } else { None };
                 (extent, packed)
             })
-            .collect();
+            .collect()
+    }
+
+    /// Takes the counts of the next slices.
+    pub fn add(&mut self, counted: Vec<Counted>) {
         for (extent, packed) in counted {
             self.extents.push(Some(extent));
             let place = match packed {
@@ -113,7 +101,6 @@ impl OnePass {
             };
             self.places.push(place);
         }
-        Ok(())
     }
 
     /// Into the temporary file; a disk that has no room for it costs the second pass, not the run.
@@ -134,7 +121,7 @@ impl OnePass {
     /// The histogram; `source` is read only for slices whose counts were not kept.
     pub fn finish(&self, source: &dyn FrameSource) -> Result<Histogram> {
         let lost = || Error::caller("the counts of a slice, put aside while writing, do not come back as they were");
-        measure_with(source, &self.extents, &|f, counts| {
+        measure_with(source, &self.extents, &|f, volume| {
             let packed: Cow<'_, [u8]> = match self.places.get(f) {
                 Some(Place::Memory(p)) => Cow::Borrowed(p),
                 Some(Place::File { at, len }) => {
@@ -148,7 +135,7 @@ impl OnePass {
             let extent = self.extents.get(f).copied().flatten().ok_or_else(lost)?;
             // At most five bytes for each of the bins.
             let bytes = zstd::bulk::decompress(&packed, 5 * BINS).map_err(|e| lost().source(e))?;
-            counts.unpack(extent, &bytes).ok_or_else(lost)?;
+            volume.add_packed(&extent, &bytes).ok_or_else(lost)?;
             Ok(true)
         })
     }
@@ -230,12 +217,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         // All in memory, some in the file, all in the file.
         let mut all = OnePass::new(dir.path(), 0, MEMORY);
-        all.add(bytemuck::cast_slice(&values), one).unwrap();
+        all.add(all.count(bytemuck::cast_slice(&values), one));
         for memory in [MEMORY, all.held / 2, 0] {
             let mut pass = OnePass::new(dir.path(), 0, memory);
             let bytes: &[u8] = bytemuck::cast_slice(&values);
             for piece in bytes.chunks(4 * one) {
-                pass.add(piece, one).unwrap();
+                pass.add(pass.count(piece, one));
             }
             let places = |f: fn(&Place) -> bool| pass.places.iter().filter(|p| f(p)).count();
             let (held, filed) =
@@ -255,7 +242,7 @@ mod tests {
         let one = shape.frame_len() * 4;
         let dir = tempfile::tempdir().unwrap();
         let mut pass = OnePass::new(dir.path(), 4, MEMORY);
-        pass.add(&bytemuck::cast_slice(&values)[4 * one..], one).unwrap();
+        pass.add(pass.count(&bytemuck::cast_slice(&values)[4 * one..], one));
         assert_eq!(pass.finish(&Guarded { shape, values: values.clone(), closed: 0 }).unwrap(), expected);
         let closed = Guarded { shape, values, closed: 1 };
         assert!(pass.finish(&closed).unwrap_err().to_string().contains("a second pass"));

@@ -12,11 +12,11 @@
 //! 2.4 % of the voxels lie one bin aside of PyHST2's histogram file, because it bins in single precision, where the
 //! rounding of a value is about 2 % of a bin.
 
+use super::counts::{Shelf, SliceHistogram};
 use crate::model::VolumeStats;
 use crate::source::FrameSource;
 use crate::{Region, Result};
 use rayon::prelude::*;
-use std::sync::Mutex;
 
 /// Bins of the histogram.
 pub const BINS: usize = 1_000_000;
@@ -104,7 +104,7 @@ impl Extent {
     }
 
     /// Factor from `value − min` to bins; 0 where there is no range.
-    fn scale(&self) -> f64 {
+    pub(super) fn scale(&self) -> f64 {
         let range = f64::from(self.max) - f64::from(self.min);
         if range > 0.0 { (BINS - 1) as f64 / range } else { 0.0 }
     }
@@ -166,132 +166,18 @@ impl Histogram {
     }
 }
 
-/// First stage: counts over one slice's own range. Reused from slice to slice.
-pub struct SliceHistogram {
-    extent: Extent,
-    scale: f64,
-    counts: Vec<u32>,
-    pending: u64,
-    leave_out: bool,
-}
-
-impl Default for SliceHistogram {
-    fn default() -> Self {
-        SliceHistogram { extent: Extent::default(), scale: 0.0, counts: vec![0; BINS], pending: 0, leave_out: false }
-    }
-}
-
-impl SliceHistogram {
-    /// Starts a slice whose range is known.
-    pub fn begin(&mut self, extent: Extent) {
-        self.counts.fill(0);
-        self.scale = extent.scale();
-        self.extent = extent;
-        self.pending = 0;
-        // A slice of one value has no range to count over: it goes whole into its bin of the volume.
-        self.leave_out = self.scale > 0.0;
-    }
-
-    /// Counts values of the slice; `into` receives them when the slice's own counters might run full.
-    pub fn add(&mut self, values: &[f32], into: &Mutex<Histogram>) {
-        for block in values.chunks(BLOCK) {
-            if self.pending + block.len() as u64 > u64::from(u32::MAX) {
-                self.drain(into);
-            }
-            let (min, scale) = (f64::from(self.extent.min), self.scale);
-            for &v in block {
-                if v.is_finite() {
-                    let i = ((f64::from(v) - min) * scale) as usize;
-                    self.counts[i.min(BINS - 1)] += 1;
-                }
-            }
-            self.pending += block.len() as u64;
-        }
-    }
-
-    /// The counts of a whole slice, as bytes; `None` where some have been moved to a volume already.
-    pub(super) fn pack(&self) -> Option<Vec<u8>> {
-        if self.leave_out != (self.scale > 0.0) {
-            return None;
-        }
-        // Counts as LEB128; zeros as a zero and the length of their run.
-        let mut bytes = Vec::with_capacity(1 << 16);
-        let mut put = |mut n: u32| {
-            while n >= 0x80 {
-                bytes.push(n as u8 | 0x80);
-                n >>= 7;
-            }
-            bytes.push(n as u8);
-        };
-        for run in self.counts.chunk_by(|a, b| *a == 0 && *b == 0) {
-            put(run[0]);
-            if run[0] == 0 {
-                put(run.len() as u32);
-            }
-        }
-        Some(bytes)
-    }
-
-    /// Begins a slice with counts packed before; `None` where they are damaged.
-    pub(super) fn unpack(&mut self, extent: Extent, bytes: &[u8]) -> Option<()> {
-        self.begin(extent);
-        let (mut bytes, mut at) = (bytes.iter(), 0usize);
-        let number = |bytes: &mut std::slice::Iter<'_, u8>| -> Option<u32> {
-            let (mut n, mut shift) = (0u32, 0u32);
-            loop {
-                let b = bytes.next()?;
-                n |= u32::from(b & 0x7f).checked_shl(shift)?;
-                if b & 0x80 == 0 {
-                    return Some(n);
-                }
-                shift += 7;
-            }
-        };
-        while at < BINS {
-            match number(&mut bytes)? {
-                0 => at = at.checked_add(number(&mut bytes)? as usize)?,
-                n => {
-                    *self.counts.get_mut(at)? = n;
-                    at += 1;
-                }
-            }
-        }
-        (at == BINS && bytes.next().is_none()).then_some(())
-    }
-
-    /// Second stage: moves the counts into the volume's histogram.
-    pub fn drain(&mut self, into: &Mutex<Histogram>) {
-        if std::mem::take(&mut self.leave_out) {
-            self.counts[0] = self.counts[0].saturating_sub(1);
-        }
-        let step = if self.scale > 0.0 { 1.0 / self.scale } else { 0.0 };
-        let min = f64::from(self.extent.min);
-        // A poisoned lock means another thread panicked; its panic is what surfaces.
-        let mut volume = into.lock().unwrap_or_else(|e| e.into_inner());
-        // All that does not change is taken out of the loop: a division per bin is what the end of a volume would wait for.
-        let Histogram { extent, counts } = &mut *volume;
-        let (low, scale) = (f64::from(extent.min), extent.scale());
-        for (i, n) in self.counts.iter_mut().enumerate().filter(|(_, n)| **n > 0) {
-            let value = min + (i as f64 + 0.5) * step;
-            let bin = ((value - low) * scale) as usize;
-            counts[bin.min(BINS - 1)] += u64::from(std::mem::take(n));
-        }
-        self.pending = 0;
-    }
-}
-
 /// Range and histogram of a stack, streamed in blocks of rows by the threads of the current pool. Memory: some MiB
 /// per thread. `known` holds ranges of slices found before (while writing); the others cost a pass of their own.
 pub fn measure(source: &dyn FrameSource, known: &[Option<Extent>]) -> Result<Histogram> {
     measure_with(source, known, &|_, _| Ok(false))
 }
 
-/// As [`measure`], with counts of slices kept from before: `kept` begins slice f with them, or says that it cannot, and
-/// only then the slice is read.
+/// As [`measure`], with counts of slices kept from before: `kept` adds those of slice f, or says that it cannot, and only
+/// then the slice is read.
 pub(super) fn measure_with(
     source: &dyn FrameSource,
     known: &[Option<Extent>],
-    kept: &(dyn Fn(usize, &mut SliceHistogram) -> Result<bool> + Sync),
+    kept: &(dyn Fn(usize, &mut Histogram) -> Result<bool> + Sync),
 ) -> Result<Histogram> {
     let shape = source.shape();
     type Scratch = (Vec<u8>, Vec<f32>);
@@ -320,22 +206,30 @@ pub(super) fn measure_with(
         })
         .collect::<Result<_>>()?;
     let whole = extents.iter().fold(Extent::default(), |a, b| a.merge(*b));
-    let volume = Mutex::new(Histogram::new(whole));
-    (0..shape.frames).into_par_iter().try_for_each_init(
-        || (SliceHistogram::default(), Scratch::default()),
-        |(slice, scratch), f| {
-            if extents[f].finite == 0 {
-                return Ok(());
+    // Every thread counts into bins of its own: a lock around eight megabytes would be held all the time.
+    let parts = Shelf::new(|| (Histogram::new(whole), SliceHistogram::default(), Scratch::default()));
+    (0..shape.frames).into_par_iter().try_for_each(|f| {
+        let mut part = parts.borrow();
+        let (volume, slice, scratch) = &mut *part;
+        if extents[f].finite == 0 || kept(f, volume)? {
+            return Ok(());
+        }
+        slice.begin(extents[f]);
+        blocks(f, scratch, &mut |v| {
+            if !slice.has_room(v.len()) {
+                slice.drain(volume);
             }
-            if !kept(f, slice)? {
-                slice.begin(extents[f]);
-                blocks(f, scratch, &mut |v| slice.add(v, &volume))?;
-            }
-            slice.drain(&volume);
-            Ok(())
-        },
-    )?;
-    Ok(volume.into_inner().unwrap_or_else(|e| e.into_inner()))
+            slice.add(v);
+        })?;
+        slice.drain(volume);
+        Ok::<(), crate::Error>(())
+    })?;
+    let mut parts = parts.into_inner().into_iter().map(|(volume, ..)| volume);
+    let first = parts.next().unwrap_or_else(|| Histogram::new(whole));
+    Ok(parts.fold(first, |mut a, b| {
+        a.merge(&b);
+        a
+    }))
 }
 
 #[cfg(test)]
@@ -388,38 +282,14 @@ mod tests {
         let whole = of(&values, Shape::new(3, 10, 100));
         let mut sum = Histogram::new(whole.extent);
         for slice in values.chunks(1000) {
-            let part = Mutex::new(Histogram::new(whole.extent));
+            let mut part = Histogram::new(whole.extent);
             let mut s = SliceHistogram::default();
             s.begin(Extent::of(slice));
-            slice.chunks(123).for_each(|c| s.add(c, &part));
-            s.drain(&part);
-            sum.merge(&part.into_inner().unwrap());
+            slice.chunks(123).for_each(|c| s.add(c));
+            s.drain(&mut part);
+            sum.merge(&part);
         }
         assert_eq!(sum, whole);
-    }
-
-    #[test]
-    fn packed_counts_come_back_and_damage_is_noticed() {
-        let mut values: Vec<f32> = (0..200_000u32).map(|i| ((i * 7919) % 65_521) as f32 * 0.37 - 80.0).collect();
-        values.extend([f32::NAN; 5]);
-        values.extend([3.0; 100_000]);
-        let (extent, nowhere) = (Extent::of(&values), Mutex::new(Histogram::new(Extent::default())));
-        let mut a = SliceHistogram::default();
-        a.begin(extent);
-        a.add(&values, &nowhere);
-        let bytes = a.pack().unwrap();
-        let mut b = SliceHistogram::default();
-        b.unpack(extent, &bytes).unwrap();
-        assert_eq!(a.counts, b.counts);
-        for end in [0, 1, bytes.len() / 2, bytes.len() - 1] {
-            assert!(b.unpack(extent, &bytes[..end]).is_none(), "{end}");
-        }
-        let longer: Vec<u8> = bytes.iter().copied().chain([1]).collect();
-        assert!(b.unpack(extent, &longer).is_none());
-        assert!(b.unpack(extent, &[0xff; 9]).is_none());
-        let into = Mutex::new(Histogram::new(extent));
-        a.drain(&into);
-        assert!(a.pack().is_none(), "the counts are gone");
     }
 
     /// PyHST2's own volume gives PyHST2's own sidecars, byte for byte.

@@ -99,8 +99,8 @@ fn task(plan: &Plan, a: &[u8], b: &[u8], first: u64, s: &mut Scratch) -> Pairs {
     let chunks = a.chunks(CHUNK * plan.a.dtype.size()).zip(b.chunks(CHUNK * plan.b.dtype.size()));
     for (i, (a, b)) in chunks.enumerate() {
         let (index, before) = (first + (i * CHUNK) as u64, p.unequal);
-        let quick = narrow(plan, a, b).and_then(|(x, y)| p.and_narrow(x, y, index, plan.tolerance, &mut s.differences));
-        p = match quick {
+        let quick = narrow(plan, a, b);
+        p = match quick.and_then(|(x, y)| p.and_narrow(x, y, index, plan.tolerance, &mut s.differences)) {
             Some((p, beyond_scale)) => {
                 s.beyond_scale += beyond_scale;
                 p

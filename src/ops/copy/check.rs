@@ -1,15 +1,17 @@
 //! Any disk against its own record, on any machine: missing, changed, extra. Needs nothing but the disk: the record of
 //! `tomo copy`, or any `SHA256SUMS`.
 
-use super::plan::nature;
+use super::suits::nature;
 use crate::disk;
 use crate::stream::{Cancel, Progress};
+use crate::trust::blocks::Known;
 use crate::trust::journal::{self, Event, JOURNAL};
 use crate::trust::readback::{ReadBack, mount_mark};
 use crate::trust::root::{LOCK, PART};
 use crate::trust::{Digest, Level, Name, Root, now, one_line, sums};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
@@ -23,7 +25,7 @@ pub struct CheckRequest {
     pub folder: PathBuf,
     /// Compare sizes only: seconds instead of hours, and says nothing about contents.
     pub quick: bool,
-    /// Note good read-backs in the record on the disk (needs to write there).
+    /// Note in the record on the disk what was found (needs to write there).
     pub note: bool,
 }
 
@@ -44,6 +46,9 @@ pub struct CheckReport {
     pub missing: Vec<String>,
     /// On the disk, with other contents.
     pub changed: Vec<String>,
+    /// Where in them, as far as the record tells.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damage: Vec<Damage>,
     /// On the disk and cannot be read.
     pub unreadable: Vec<String>,
     /// On the disk, not in the list.
@@ -58,7 +63,59 @@ pub struct CheckReport {
     pub wanted: Option<Level>,
     /// True for a quick check.
     pub sizes_only: bool,
+    /// There is a record by this program, not only a list of sums.
+    pub recorded: bool,
+    /// By file of the list.
+    #[serde(skip)]
+    pub outcome: Vec<(Name, Outcome)>,
 }
+
+/// What became of one file of the list.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Outcome {
+    /// Read, and good.
+    Good(Digest, Level),
+    /// As long as it was, with other contents.
+    Damaged {
+        /// The sum recorded.
+        expected: Digest,
+        /// The sum now.
+        found: Digest,
+    },
+    /// Neither: missing, of another length, unreadable, or not read.
+    Other,
+}
+
+/// Where a file differs from its record.
+#[derive(Clone, Debug, Serialize)]
+pub struct Damage {
+    /// The file.
+    pub path: String,
+    /// Stretches: first byte, and the one behind the last.
+    pub bytes: Vec<(u64, u64)>,
+    /// Bytes of one block: stretches are whole blocks.
+    pub block_bytes: u64,
+    /// Blocks that differ.
+    pub blocks: u64,
+    /// Blocks of the file.
+    pub of: u64,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 6;
+        for (i, (from, to)) in self.bytes.iter().take(SHOWN).enumerate() {
+            write!(f, "{}{from} to {}", if i == 0 { "bytes " } else { ", " }, to - 1)?;
+        }
+        if self.bytes.len() > SHOWN {
+            write!(f, " and {} more stretches", self.bytes.len() - SHOWN)?;
+        }
+        write!(f, " differ ({} of {} blocks of {} MiB)", self.blocks, self.of, self.block_bytes >> 20)
+    }
+}
+
+/// In how many damaged files the place is looked for: each costs a second reading of the file, and one of the record.
+const LOCATED: usize = 100;
 
 impl CheckReport {
     /// Everything in the list is there and right, and the list itself is sound.
@@ -85,7 +142,6 @@ pub fn check(r: &CheckRequest, progress: &dyn Progress, cancel: &Cancel) -> Resu
     let root = Root::open(&r.folder)?;
     let mut report = CheckReport { folder: r.folder.clone(), sizes_only: r.quick, ..CheckReport::default() };
     let mut mounts = HashMap::new();
-    let mut recorded = false;
     let entries = match journal::read_record(&r.folder, |_| {})? {
         Some(state) if !state.files.is_empty() => {
             report.list = JOURNAL.into();
@@ -93,7 +149,7 @@ pub fn check(r: &CheckRequest, progress: &dyn Progress, cancel: &Cancel) -> Resu
                 report.refused_lines.push(format!("{} lines, the first is line {line}: {why}", state.refused));
             }
             mounts = state.mounts;
-            recorded = true;
+            report.recorded = true;
             let entry = |(n, f): (Name, journal::FileState)| {
                 (n, Entry { sha256: f.sha256, size: Some(f.size), session: f.session })
             };
@@ -119,9 +175,9 @@ pub fn check(r: &CheckRequest, progress: &dyn Progress, cancel: &Cancel) -> Resu
     if let Err(e) = back.flush() {
         log::warn!("{}: flushing the device failed: {e}", r.folder.display());
     }
-    let mut good = Vec::new();
     for (name, entry) in &entries {
         cancel.check()?;
+        let mut outcome = Outcome::Other;
         let looked = look(&root, &back, name, entry, r.quick, cancel, progress);
         match looked {
             Ok(Seen::Good(level)) => {
@@ -132,22 +188,35 @@ pub fn check(r: &CheckRequest, progress: &dyn Progress, cancel: &Cancel) -> Resu
                     let anew = mark.is_some() && mounts.get(&entry.session).is_some_and(|m| Some(m) != mark.as_ref());
                     let level = if anew { Level::Remounted } else { level };
                     report.level = Some(report.level.map_or(level, |l| l.min(level)));
-                    good.push((name.clone(), entry.sha256, level));
+                    outcome = Outcome::Good(entry.sha256, level);
                 }
             }
             Ok(Seen::Missing) => report.missing.push(name.to_string()),
             Ok(Seen::Changed(how)) => report.changed.push(format!("{name}: {how}")),
+            Ok(Seen::Damaged(found)) => {
+                outcome = Outcome::Damaged { expected: entry.sha256, found };
+                let mut text = format!("{name}: SHA-256 is {found}, was {}", entry.sha256);
+                if report.recorded && report.damage.len() < LOCATED {
+                    progress.note(&format!("{name} differs: looking where"));
+                    if let Some(damage) = locate(&root, &back, name, &entry.sha256, cancel)? {
+                        text = format!("{name}: {damage}");
+                        report.damage.push(damage);
+                    }
+                }
+                report.changed.push(text);
+            }
             Err(e) if e.fault() == Fault::Interrupted => return Err(e),
             Err(e) => {
                 root.still_there()?;
                 report.unreadable.push(one_line(&e));
             }
         }
+        report.outcome.push((name.clone(), outcome));
     }
     progress.end();
     extras(r, &entries, &mut report)?;
-    if r.note && recorded && !good.is_empty() {
-        note(&root, good)?;
+    if r.note && report.recorded {
+        note(&root, &report.outcome)?;
     }
     Ok(report)
 }
@@ -155,7 +224,35 @@ pub fn check(r: &CheckRequest, progress: &dyn Progress, cancel: &Cancel) -> Resu
 enum Seen {
     Good(Option<Level>),
     Missing,
+    /// Something else, in words.
     Changed(String),
+    /// As long as it was, with this sum.
+    Damaged(Digest),
+}
+
+/// Where a file differs from what the record knows of its blocks; `None` where it knows nothing, or the blocks agree.
+pub(super) fn locate(
+    root: &Root,
+    back: &ReadBack,
+    name: &Name,
+    sha256: &Digest,
+    cancel: &Cancel,
+) -> Result<Option<Damage>> {
+    let Some(known) = Known::of(root.path(), name, sha256)? else { return Ok(None) };
+    let stretches = match back.differing(root, name, &known, cancel) {
+        Err(e) if e.fault() != Fault::Interrupted => {
+            log::warn!("{}", one_line(&e));
+            return Ok(None);
+        }
+        r => r?,
+    };
+    Ok((!stretches.is_empty()).then(|| Damage {
+        path: name.to_string(),
+        blocks: stretches.iter().map(|s| (s.end - s.start).div_ceil(known.bytes)).sum(),
+        bytes: stretches.iter().map(|s| (s.start, s.end)).collect(),
+        block_bytes: known.bytes,
+        of: known.crc32.len() as u64,
+    }))
 }
 
 fn look(
@@ -181,7 +278,10 @@ fn look(
     if found == entry.sha256 {
         Ok(Seen::Good(Some(level)))
     } else {
-        Ok(Seen::Changed(format!("SHA-256 is {found}, was {}", entry.sha256)))
+        Ok(match entry.size {
+            Some(_) => Seen::Damaged(found),
+            None => Seen::Changed(format!("SHA-256 is {found}, was {}", entry.sha256)),
+        })
     }
 }
 
@@ -311,12 +411,20 @@ fn extras(r: &CheckRequest, entries: &BTreeMap<Name, Entry>, report: &mut CheckR
     Ok(())
 }
 
-/// Notes what was found good on the disk itself.
-fn note(root: &Root, good: Vec<(Name, Digest, Level)>) -> Result<()> {
+/// Notes on the disk itself what was found good, and what is damaged: the copy then replaces it.
+fn note(root: &Root, outcome: &[(Name, Outcome)]) -> Result<()> {
+    if outcome.iter().all(|o| o.1 == Outcome::Other) {
+        return Ok(());
+    }
     let _lock = root.lock()?;
     let (mut journal, _) = crate::trust::Journal::open(root)?;
-    for (path, sha256, level) in good {
-        journal.push(&Event::Verified { t: now(), path, sha256, level })?;
+    for (path, outcome) in outcome {
+        let (t, path) = (now(), path.clone());
+        match *outcome {
+            Outcome::Good(sha256, level) => journal.push(&Event::Verified { t, path, sha256, level })?,
+            Outcome::Damaged { expected, found } => journal.push(&Event::Mismatch { t, path, expected, found })?,
+            Outcome::Other => {}
+        }
     }
     journal.sync_all()
 }

@@ -3,10 +3,13 @@
 //! The order is what makes a crash harmless: data on the disk, then the record that says so, then the final name, then the
 //! folder, then the list of sums. A batch costs one sync of the data and one of the record, however many files it has.
 
-use super::engine::{Ctx, FileJob};
+use super::engine::Ctx;
+use super::flow::FileJob;
 use super::plan::Todo;
 use super::readback::Check;
 use super::run::Kind;
+use super::target::Syncing;
+use crate::trust::blocks::BlockSums;
 use crate::trust::journal::Event;
 use crate::trust::{Digest, FileEvent, Name, now};
 use crossbeam_channel::{Receiver, Sender};
@@ -14,6 +17,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 use tomokit_formats::{Error, Result};
 
 /// What writers hand over.
@@ -34,28 +38,41 @@ struct Whole {
     holes: u64,
 }
 
-/// Files in one batch at most: what a crash costs is their being read again.
-const BATCH: usize = 2000;
+/// One batch at most: what a crash costs is its being read again.
+const BATCH_FILES: usize = 2000;
+const BATCH_BYTES: u64 = 256 << 20;
+/// Of them with an open handle.
+const BATCH_HANDLES: usize = 128;
+/// How long a batch waits for more: the fewer syncs, the less a disk is torn to and fro.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 pub(super) fn run(ctx: &Ctx<'_>, t: usize, queue: Receiver<CommitMsg>, back: Sender<Check>) {
     for first in &queue {
-        let mut batch = Vec::new();
+        let mut batch: Vec<Whole> = Vec::new();
+        let (mut bytes, mut handles) = (0, 0);
+        let until = Instant::now() + PATIENCE;
         let mut next = Some(first);
         while let Some(msg) = next.take() {
             match msg {
                 CommitMsg::Mark { job, dest, file, offset } => mark(ctx, t, &job, dest, file, offset),
                 CommitMsg::Adopt { job, dest } => {
-                    if let Some(sha256) = job.sum.digest() {
-                        let event = event(ctx, t, &job, &dest, sha256, 0, true);
+                    if let Some((sha256, blocks)) = job.sum.whole() {
+                        let event = event(ctx, t, &job, &dest, (sha256, blocks), 0, true);
                         let check =
                             Check { item: job.item, dest, size: job.size, sha256, adopt: Some(Box::new(event)) };
                         let _ = back.send(check);
                     }
                 }
-                CommitMsg::Whole { job, dest, part, file, holes } => batch.push(Whole { job, dest, part, file, holes }),
+                CommitMsg::Whole { job, dest, part, file, holes } => {
+                    bytes += job.size;
+                    handles += usize::from(file.is_some());
+                    batch.push(Whole { job, dest, part, file, holes });
+                }
             }
-            if batch.len() < BATCH {
+            if batch.is_empty() {
                 next = queue.try_recv().ok();
+            } else if batch.len() < BATCH_FILES && bytes < BATCH_BYTES && handles < BATCH_HANDLES {
+                next = queue.recv_deadline(until).ok();
             }
         }
         if !batch.is_empty() {
@@ -70,7 +87,9 @@ pub(super) fn run(ctx: &Ctx<'_>, t: usize, queue: Receiver<CommitMsg>, back: Sen
     }
 }
 
-fn event(ctx: &Ctx<'_>, t: usize, job: &FileJob, dest: &Name, sha256: Digest, holes: u64, adopted: bool) -> FileEvent {
+type Sums = (Digest, Option<BlockSums>);
+
+fn event(ctx: &Ctx<'_>, t: usize, job: &FileJob, dest: &Name, sums: Sums, holes: u64, adopted: bool) -> FileEvent {
     let plain = ctx.plan.gathered.dest(&ctx.plan.gathered.items[job.item as usize]);
     let source = ctx.source_path(job.item);
     // A record outlives the folder it was written from: the ledger asks for sources by their full names.
@@ -79,7 +98,7 @@ fn event(ctx: &Ctx<'_>, t: usize, job: &FileJob, dest: &Name, sha256: Digest, ho
         path: dest.clone(),
         size: job.size,
         modified_ns: job.modified_ns,
-        sha256,
+        sha256: sums.0,
         copied: now(),
         session: ctx.targets[t].session,
         source: source.to_string_lossy().into_owned(),
@@ -87,6 +106,7 @@ fn event(ctx: &Ctx<'_>, t: usize, job: &FileJob, dest: &Name, sha256: Digest, ho
         holes,
         adopted,
         made_by: None,
+        blocks: sums.1,
     }
 }
 
@@ -101,8 +121,8 @@ fn mark(ctx: &Ctx<'_>, t: usize, job: &FileJob, path: Name, file: File, offset: 
         log::warn!("{}: at byte {offset}: {e}", target.root.shown(&path).display());
         return;
     }
-    let Some(state) = job.sum.state(offset) else { return };
-    let event = Event::Part { path, size: job.size, modified_ns: job.modified_ns, offset, state };
+    let Some((state, blocks)) = job.sum.state(offset) else { return };
+    let event = Event::Part { path, size: job.size, modified_ns: job.modified_ns, offset, state, blocks };
     let mut journal = target.journal();
     if let Err(e) = journal.push(&event).and_then(|()| journal.sync()) {
         log::warn!("{}", crate::trust::one_line(&e));
@@ -130,8 +150,8 @@ fn commit(ctx: &Ctx<'_>, t: usize, mut batch: Vec<Whole>, back: &Sender<Check>) 
     };
 
     // 1. The data.
-    if target.sync_all_at_once && (batch.len() > 1 || batch.iter().any(|w| w.file.is_none())) {
-        if let Err(e) = target.root.sync_volume() {
+    if target.syncing != Syncing::Each && (batch.len() > 1 || batch.iter().any(|w| w.file.is_none())) {
+        if let Err(e) = target.sync_all() {
             return fail_all(batch, e);
         }
         batch.iter_mut().for_each(|w| w.file = None);
@@ -154,9 +174,9 @@ fn commit(ctx: &Ctx<'_>, t: usize, mut batch: Vec<Whole>, back: &Sender<Check>) 
     }
 
     // 2. The record.
-    let mut good: Vec<(Whole, Digest)> = Vec::with_capacity(batch.len());
+    let mut good: Vec<(Whole, Sums)> = Vec::with_capacity(batch.len());
     for w in batch {
-        match w.job.sum.digest() {
+        match w.job.sum.whole() {
             Some(d) => good.push((w, d)),
             // Reading it failed after the last byte was handed on: the reader has said so.
             None => drop(target.root.remove(&w.part)),
@@ -164,7 +184,7 @@ fn commit(ctx: &Ctx<'_>, t: usize, mut batch: Vec<Whole>, back: &Sender<Check>) 
     }
     let record = || -> Result<()> {
         for (w, d) in &good {
-            target.record(event(ctx, t, &w.job, &w.dest, *d, w.holes, false))?;
+            target.record(event(ctx, t, &w.job, &w.dest, d.clone(), w.holes, false))?;
         }
         target.journal().sync()
     };
@@ -174,7 +194,7 @@ fn commit(ctx: &Ctx<'_>, t: usize, mut batch: Vec<Whole>, back: &Sender<Check>) 
 
     // 3. The names, and that they are what they should be.
     let mut named = Vec::with_capacity(good.len());
-    for (w, d) in good {
+    for (w, (d, _)) in good {
         let renamed = target.root.rename(&w.part, &w.dest).and_then(|()| match target.root.stat(&w.dest)? {
             Some(s) if s.is_file && s.size == w.job.size && s.dev == target.root.dev() => Ok(()),
             s => Err(Error::file(target.root.shown(&w.dest), "the file is not there as it was written")
@@ -218,8 +238,9 @@ fn commit(ctx: &Ctx<'_>, t: usize, mut batch: Vec<Whole>, back: &Sender<Check>) 
 pub(super) fn sync_folders<'a>(ctx: &Ctx<'_>, t: usize, files: impl Iterator<Item = &'a Name>) -> Result<()> {
     let target = &ctx.targets[t];
     let folders: BTreeSet<Option<Name>> = files.map(Name::parent).collect();
-    if target.sync_all_at_once && folders.len() > 4 {
-        return target.root.sync_volume().map(drop);
+    // Names are part of what one call syncs; a few folders by themselves are cheaper only where each is its own file.
+    if (folders.len() > 4 || target.syncing == Syncing::Device) && target.sync_all()? {
+        return Ok(());
     }
     for f in &folders {
         target.root.sync_folder(f.as_ref())?;

@@ -1,8 +1,8 @@
 //! The end of a target: everything flushed, the tail read again, lists for other programs, and then the word "safe".
 
 use super::ReadBackWhen;
-use super::engine::open_source;
 use super::plan::{Plan, TargetPlan};
+use super::reading::open_source;
 use super::run::TargetDone;
 use super::target::{Stop, Target};
 use crate::stream::Progress;
@@ -126,7 +126,7 @@ fn tail(target: &Target, plan: &Plan) -> Result<Level> {
     if same_source && read(&here).is_ok_and(|b| Digest::of(&a) != Digest::of(&b)) {
         let source = plan.gathered.path(&plan.gathered.items[item as usize]);
         let same_time = std::fs::metadata(source)
-            .is_ok_and(|m| super::plan::same_time(crate::trust::root::nanos(m.modified()), stat.modified_ns));
+            .is_ok_and(|m| super::suits::same_time(crate::trust::root::nanos(m.modified()), stat.modified_ns));
         if same_time {
             return Err(Error::file(target.root.shown(&name), "the end of the last file reads back differently"));
         }
@@ -142,7 +142,9 @@ fn sorted(state: &JournalState) -> Vec<(Name, u64, Digest)> {
 
 fn write_bag(target: &Target, state: &JournalState) -> Result<()> {
     target.root.still_there()?;
-    bag::write(target.root.path(), &sorted(state))
+    // What is not below data/ (the checker) is no payload.
+    let payload = |f: &(Name, u64, Digest)| f.0.parts().next() == Some(bag::PAYLOAD.as_bytes());
+    bag::write(target.root.path(), &sorted(state).into_iter().filter(payload).collect::<Vec<_>>())
 }
 
 fn write_hashdeep(target: &Target, state: &JournalState) -> Result<()> {

@@ -7,30 +7,43 @@
 //! | part | what |
 //! |---|---|
 //! | `gather` | which files, in which order |
-//! | `plan` | what each target needs, holds already and cannot hold |
+//! | `plan`, `suits`, `names` | what each target needs, holds already and cannot hold |
 //! | `target` | a destination folder at work: held, locked, its record open |
-//! | `engine` | one pass: reader, sums, a writer per target, over bounded queues |
+//! | `engine` | one pass, over bounded queues: `reading`, sums (`flow`), a writer per target (`writing`) |
+//! | `past` | large files past the cache |
+//! | `partial` | going on in the middle of a file |
 //! | `commit` | sync, record, final name, in batches |
 //! | `readback` | the second stage: what is on the disk |
 //! | `onway` | volumes made smaller on the way |
 //! | `follow`, `ready` | while the experiment runs: files as they are finished |
 //! | `run` | passes, retries, full disks, "safe to unplug" |
 //! | `check` | any disk against its own record |
+//! | `checker`, `made` | the program that does so, put on the disk; files of our own making |
 
 mod check;
+mod checker;
 mod commit;
 mod engine;
 mod finish;
+mod flow;
 mod follow;
 mod gather;
+mod made;
+mod names;
 mod onway;
+mod partial;
+mod past;
 mod plan;
 mod readback;
+mod reading;
 mod ready;
 mod run;
+mod suits;
 mod target;
+mod writing;
 
-pub use check::{CheckReport, CheckRequest, check};
+pub use check::{CheckReport, CheckRequest, Damage, Outcome, check};
+pub use checker::{Checker, FOLDER as CHECKER_FOLDER, PROGRAM as CHECKER};
 pub use follow::{FollowRequest, Followed, follow};
 pub use gather::{Gathered, Item, Links, Order, Select, Source};
 pub use onway::OnTheWay;
@@ -91,12 +104,16 @@ pub struct Request {
     pub bag: bool,
     /// Also write a list in hashdeep's form.
     pub hashdeep: bool,
+    /// Programs that check disks, to be put on the targets.
+    pub checkers: Vec<Checker>,
     /// Bytes between two marks in a large file from which an interrupted copy goes on.
     pub checkpoint: u64,
     /// Measure how fast the targets write and read, for so many bytes each.
     pub probe: Option<u64>,
     /// Volumes become smaller on the way instead of being copied as they are.
     pub on_the_way: Option<OnTheWay>,
+    /// Only a plan is wanted: a destination folder that the copy would make need not be there.
+    pub look_only: bool,
     /// Too little room is no reason to refuse: copy what fits.
     pub fill: bool,
     /// Memory for blocks.
@@ -120,9 +137,11 @@ impl Request {
             retries: 3,
             bag: false,
             hashdeep: false,
+            checkers: Vec::new(),
             checkpoint: 128 << 20,
             probe: None,
             on_the_way: None,
+            look_only: false,
             fill: false,
             budget,
         }

@@ -4,13 +4,13 @@
 use super::plan::{Plan, TargetPlan, Todo};
 use super::run::{Failed, Kind};
 use super::target::Target;
-use super::{ReadBackWhen, Request};
+use super::{ReadBackWhen, Request, made};
 use crate::ops::recad::{self, LimitsChoice, RECEIPT};
 use crate::ops::view::ViewSpec;
 use crate::quantise::{Depth, NonFinite};
 use crate::stream::{Cancel, Progress};
 use crate::trust::root::nanos;
-use crate::trust::{FileEvent, JournalState, Name, Root, now, one_line};
+use crate::trust::{JournalState, Name, Root, one_line};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use tomokit_formats::{CreateOptions, DType, Error, OpenOptions, Result, Shape};
@@ -51,6 +51,10 @@ impl OnTheWay {
         size / 4 * self.depth.dtype().size() as u64
     }
 
+    fn made_by(&self) -> String {
+        format!("recad to {}", self.depth.dtype().name())
+    }
+
     /// The result is on the target, recorded, and made of this very version of the source.
     pub(super) fn is_done(&self, root: &Root, dest: &Name, state: &JournalState, size: u64, modified_ns: i64) -> bool {
         let Ok(output) = self.output(dest) else { return false };
@@ -66,7 +70,7 @@ impl OnTheWay {
     }
 }
 
-/// Converts what the plan says, target by target.
+/// Converts what the plan says: each volume is read for one target, the others get what became of it there.
 pub(super) fn run(
     plan: &Plan,
     targets: &[Target],
@@ -76,15 +80,25 @@ pub(super) fn run(
     failed: &mut Vec<Failed>,
 ) -> Result<()> {
     let Some(how) = &plan.request.on_the_way else { return Ok(()) };
-    for (t, target) in targets.iter().enumerate() {
-        for (i, s) in status[t].iter().enumerate().filter(|(_, s)| s.load(Relaxed) == Todo::Convert as u8) {
-            cancel.check()?;
-            let own = &plan.targets[t];
-            let input = plan.gathered.path(&plan.gathered.items[i]);
-            if target.stopped().is_some() {
+    for (i, item) in plan.gathered.items.iter().enumerate() {
+        let input = plan.gathered.path(item);
+        let mut made: Option<(usize, Vec<Name>)> = None;
+        for (t, target) in targets.iter().enumerate() {
+            let s = &status[t][i];
+            if s.load(Relaxed) != Todo::Convert as u8 || target.stopped().is_some() {
                 continue;
             }
-            match one(how, &plan.request, own, target, &own.dest(&plan.gathered, i as u32), &input, progress, cancel) {
+            cancel.check()?;
+            let own = &plan.targets[t];
+            let dest = own.dest(&plan.gathered, i as u32);
+            // The same names there: else a receipt would speak of files that are called otherwise.
+            let there = made.as_ref().filter(|(from, _)| plan.targets[*from].dest(&plan.gathered, i as u32) == dest);
+            let done = match there {
+                Some((from, names)) => again(how, plan, (&targets[*from], target), names, &dest, &input, cancel),
+                None => one(how, &plan.request, own, target, &dest, &input, progress, cancel)
+                    .map(|names| drop(made.replace((t, names)))),
+            };
+            match done {
                 Ok(()) => s.store(Todo::Done as u8, Relaxed),
                 Err(e) if e.fault() == tomokit_formats::Fault::Interrupted => return Err(e),
                 Err(e) => {
@@ -105,6 +119,63 @@ pub(super) fn run(
     Ok(())
 }
 
+/// What became of a volume on one target, copied to another; the receipt tells of the place it lies at now.
+fn again(
+    how: &OnTheWay,
+    plan: &Plan,
+    (from, to): (&Target, &Target),
+    names: &[Name],
+    dest: &Name,
+    input: &Path,
+    cancel: &Cancel,
+) -> Result<()> {
+    to.root.still_there()?;
+    let receipt = how.output(dest)?.suffixed(RECEIPT);
+    for name in names {
+        if !to.state.files.contains_key(name) && to.root.stat(name)?.is_some() && !plan.request.overwrite {
+            return Err(Error::caller("already there, and not this program's")
+                .path(to.root.shown(name))
+                .hint("--overwrite replaces it"));
+        }
+        let file = from.root.open_read(name, false)?;
+        if *name == receipt {
+            let text = std::io::read_to_string(&file).map_err(|e| Error::io(from.root.shown(name), "reading", e))?;
+            made::write(
+                to,
+                name,
+                &mut placed(&text, from.root.path(), to.root.path())?.as_slice(),
+                made::Kind::default(),
+                cancel,
+            )?;
+        } else {
+            let modified_ns = Some(nanos(file.metadata().and_then(|m| m.modified())));
+            made::write(to, name, &mut &file, made::Kind { modified_ns, executable: false }, cancel)?;
+        }
+    }
+    made::record(to, names, input, &how.made_by(), plan.request.read_back != ReadBackWhen::No, cancel)
+}
+
+/// A receipt that tells of files below `to` instead of `from`.
+fn placed(text: &str, from: &Path, to: &Path) -> Result<Vec<u8>> {
+    use serde_json::Value;
+    fn walk(v: &mut Value, from: &Path, to: &Path) {
+        match v {
+            Value::String(s) => {
+                if let Ok(below) = Path::new(s.as_str()).strip_prefix(from) {
+                    *s = to.join(below).to_string_lossy().into_owned();
+                }
+            }
+            Value::Array(all) => all.iter_mut().for_each(|v| walk(v, from, to)),
+            Value::Object(all) => all.values_mut().for_each(|v| walk(v, from, to)),
+            _ => {}
+        }
+    }
+    let failed = |e| Error::caller("the receipt cannot be read again").source(e);
+    let mut record: Value = serde_json::from_str(text).map_err(failed)?;
+    walk(&mut record["output"], from, to);
+    Ok((serde_json::to_string(&record).map_err(failed)? + "\n").into_bytes())
+}
+
 #[allow(clippy::too_many_arguments)] // one volume, one target, and what every operation is given
 fn one(
     how: &OnTheWay,
@@ -115,7 +186,7 @@ fn one(
     input: &Path,
     progress: &dyn Progress,
     cancel: &Cancel,
-) -> Result<()> {
+) -> Result<Vec<Name>> {
     let root = &target.root;
     root.still_there()?;
     let output = how.output(dest)?;
@@ -158,38 +229,12 @@ fn one(
             }
         }
     }
-    root.sync_volume()?;
-    if let Err(e) = target.back.flush() {
-        log::warn!("{}: flushing the device failed: {e}", own.path.display());
-    }
-    let mut listed = Vec::new();
+    let mut names = Vec::new();
     for path in files {
         // A lock of limits may lie elsewhere: what is not on this target is not of it.
         let Ok(below) = path.strip_prefix(&own.path) else { continue };
-        let name = Name::of(below).map_err(|why| Error::file(&path, why))?;
-        let (sha256, size, level) = target.back.sum(root, &name, cancel, &|_| {})?;
-        let modified_ns = nanos(std::fs::metadata(&path).and_then(|m| m.modified()));
-        target.record(FileEvent {
-            path: name.clone(),
-            size,
-            modified_ns,
-            sha256,
-            copied: now(),
-            session: target.session,
-            source: input.to_string_lossy().into_owned(),
-            original: None,
-            holes: 0,
-            adopted: false,
-            made_by: Some(format!("recad to {}", how.depth.dtype().name())),
-        })?;
-        if request.read_back != ReadBackWhen::No {
-            target.verified(&name, sha256, level, size)?;
-        }
-        target.counters.copied_files.fetch_add(1, Relaxed);
-        target.counters.copied_bytes.fetch_add(size, Relaxed);
-        listed.push((sha256, name));
+        names.push(Name::of(below).map_err(|why| Error::file(&path, why))?);
     }
-    let mut journal = target.journal();
-    journal.sync()?;
-    journal.add_sums(listed.iter().map(|(d, n)| (d, n)))
+    made::record(target, &names, input, &how.made_by(), request.read_back != ReadBackWhen::No, cancel)?;
+    Ok(names)
 }

@@ -2,6 +2,7 @@
 //! in stretches long enough that a spinning disk is not torn to and fro; each stretch begins with a flush.
 
 use super::ReadBackWhen;
+use super::check::locate;
 use super::engine::Ctx;
 use super::plan::Todo;
 use super::run::Kind;
@@ -105,9 +106,18 @@ fn one(ctx: &Ctx<'_>, t: usize, check: &Check) -> Result<bool> {
         (Kind::Differs, "already there with other contents")
     } else {
         let path = check.dest.clone();
-        target.journal().push(&Event::Mismatch { t: now(), path, expected: check.sha256, found })?;
+        let mut journal = target.journal();
+        journal.push(&Event::Mismatch { t: now(), path, expected: check.sha256, found })?;
+        journal.sync()?;
+        drop(journal);
         (Kind::Mismatch, "read back, the file is not what was read from the source")
     };
+    let mut text = text.to_owned();
+    if kind == Kind::Mismatch
+        && let Ok(Some(damage)) = locate(&target.root, &target.back, &check.dest, &check.sha256, ctx.cancel)
+    {
+        text += &format!(": {damage}");
+    }
     let e = Error::file(shown, text).expected(check.sha256).found(found);
     ctx.fail(check.item, t, kind, e);
     Ok(false)

@@ -4,7 +4,7 @@ use super::engine::{Ctx, Failure, Throttle, pass};
 use super::finish;
 use super::plan::{Plan, TargetPlan, Todo};
 use super::target::{Stop, Target};
-use super::{ReadBackWhen, onway, plan};
+use super::{ReadBackWhen, checker, onway, plan};
 use crate::stream::{Cancel, Progress};
 use crate::trust::journal::Event;
 use crate::trust::root::PART;
@@ -136,9 +136,13 @@ pub fn execute(mut plan: Plan, progress: &dyn Progress, cancel: &Cancel) -> Resu
         targets.push(Target::open(t, &plan.request.sources, read_back)?);
     }
     let mut spares = plan.request.spares.clone().into_iter();
+    for (t, own) in targets.iter().zip(&plan.targets) {
+        stays_sealed(t, own, spares.len());
+    }
+    let mut failed: Vec<Failed> = Vec::new();
+    put_checkers(&plan, &targets, cancel, &mut failed)?;
     let throttle = Throttle::new(plan.request.rate);
     let mut finished = Vec::new();
-    let mut failed: Vec<Failed> = Vec::new();
     let mut tries: HashMap<(u32, usize), u32> = HashMap::new();
     let mut recopied: HashSet<(u32, usize)> = HashSet::new();
     let mut wait = Duration::from_millis(500);
@@ -193,6 +197,8 @@ pub fn execute(mut plan: Plan, progress: &dyn Progress, cancel: &Cancel) -> Resu
             let Some(path) = spares.next() else { break };
             let next = next_target(&plan, t, &path, &status, cancel)?;
             let opened = Target::open(&next, &plan.request.sources, read_back)?;
+            stays_sealed(&opened, &next, spares.len());
+            put_checkers(&plan, std::slice::from_ref(&opened), cancel, &mut failed)?;
             progress.note(&format!(
                 "{} is full and sealed; going on with {}",
                 plan.targets[t].path.display(),
@@ -375,6 +381,25 @@ fn seal(target: Target, own: &TargetPlan, plan: &Plan, progress: &dyn Progress) 
     }
     drop(journal);
     finish::finish(target, own, plan, progress)
+}
+
+/// A disk that an earlier run filled and sealed stays as it is while there is a further one: what does not fit is there
+/// already, or goes there.
+fn stays_sealed(target: &Target, own: &TargetPlan, spares: usize) {
+    let wanted = own.todo.iter().any(|t| matches!(t, Todo::Copy | Todo::Adopt | Todo::Convert));
+    if let Some(why) = target.state.sealed.as_ref().filter(|_| wanted && spares > 0) {
+        target.stop(Stop::Full(why.clone()));
+    }
+}
+
+fn put_checkers(plan: &Plan, targets: &[Target], cancel: &Cancel, failed: &mut Vec<Failed>) -> Result<()> {
+    let r = &plan.request;
+    for (t, e) in checker::put_on_all(targets, &r.checkers, r.read_back != ReadBackWhen::No, cancel)? {
+        let (kind, e) = targets[t].judge(e);
+        let target = targets[t].root.path().to_owned();
+        failed.push(Failed { path: checker::FOLDER.into(), target, kind, why: one_line(&e) });
+    }
+    Ok(())
 }
 
 fn pause(wait: Duration, cancel: &Cancel) -> Result<()> {

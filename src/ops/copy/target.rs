@@ -1,6 +1,7 @@
 //! A destination folder at work: held by its handle, locked, its record open.
 
 use super::plan::TargetPlan;
+use crate::disk::FileSystem;
 use crate::trust::journal::Event;
 use crate::trust::readback::{Medium, ReadBack, mount_mark};
 use crate::trust::root::Lock;
@@ -17,6 +18,29 @@ pub(super) enum Stop {
     Full(String),
     /// Pulled out, unmounted, or failing again and again.
     Gone(String),
+}
+
+/// How files that were written get to the disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Syncing {
+    /// Each by itself.
+    Each,
+    /// One call for the whole file system.
+    Volume,
+    /// The sync of any file is one of the whole device: what ntfs-3g and exfat-fuse do, which keep nothing of closed files
+    /// to themselves.
+    Device,
+}
+
+impl Syncing {
+    fn of(plan: &TargetPlan) -> Syncing {
+        let fs = plan.volume.as_ref().map(|v| &v.fs);
+        match plan.medium {
+            Medium::Disk if cfg!(target_os = "linux") => Syncing::Volume,
+            Medium::Fuse if matches!(fs, Some(FileSystem::Ntfs | FileSystem::ExFat)) => Syncing::Device,
+            _ => Syncing::Each,
+        }
+    }
 }
 
 /// Files in a row that fail before a target is given up.
@@ -41,8 +65,7 @@ pub(super) struct Target {
     /// What the record said when it was opened.
     pub(super) state: JournalState,
     pub(super) back: ReadBack,
-    /// One call syncs everything written before it.
-    pub(super) sync_all_at_once: bool,
+    pub(super) syncing: Syncing,
     pub(super) session: u64,
     pub(super) counters: Counters,
     pub(super) lowest: Mutex<Option<Level>>,
@@ -82,7 +105,7 @@ impl Target {
             root,
             state,
             back,
-            sync_all_at_once: cfg!(target_os = "linux") && plan.medium == Medium::Disk,
+            syncing: Syncing::of(plan),
             session,
             counters: Counters::default(),
             lowest: Mutex::new(None),
@@ -96,6 +119,15 @@ impl Target {
     /// The record, for adding to it.
     pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {
         self.journal.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Syncs everything that was written, whichever files; false where there is no such call and each is to be synced.
+    pub(super) fn sync_all(&self) -> Result<bool> {
+        match self.syncing {
+            Syncing::Each => Ok(false),
+            Syncing::Volume => self.root.sync_volume(),
+            Syncing::Device => self.journal().sync().map(|()| true),
+        }
     }
 
     /// Why nothing more goes here, if so.

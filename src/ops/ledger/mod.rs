@@ -83,6 +83,17 @@ pub struct Copy {
     pub level: Option<String>,
 }
 
+/// A file that was read again and is what it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Digest of the content, lower-case hexadecimal.
+    pub sha256: String,
+    /// When, seconds since 1970.
+    pub when: i64,
+    /// How far the reading went, in a word.
+    pub level: String,
+}
+
 /// The scan a file belongs to, from its name relative to the folder that was copied: the first folder, or the copied folder
 /// itself for files directly in it.
 pub fn scan_of(copied_folder: &Path, relative: &[u8]) -> String {
@@ -291,6 +302,26 @@ impl Ledger {
                 ])
                 .map_err(on)?;
             }
+        }
+        t.commit().map_err(on)
+    }
+
+    /// Notes what a check of a disk found, by name; nothing where a file is not good.
+    pub fn seen(&mut self, disk: DiskId, files: &[(Vec<u8>, Option<Seen>)]) -> Result<()> {
+        let on = |e| failed(&self.path, "noting a check", e);
+        let t = self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(on)?;
+        for (path, good) in files {
+            match good {
+                Some(s) => t.execute(
+                    "UPDATE copies SET verified = ?4, level = ?5 WHERE disk = ?1 AND path = ?2 AND sha256 = ?3",
+                    params![disk.0, NameIn(path), s.sha256, s.when, s.level],
+                ),
+                None => t.execute(
+                    "UPDATE copies SET verified = NULL, level = NULL WHERE disk = ?1 AND path = ?2",
+                    params![disk.0, NameIn(path)],
+                ),
+            }
+            .map_err(on)?;
         }
         t.commit().map_err(on)
     }

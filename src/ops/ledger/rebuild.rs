@@ -3,8 +3,9 @@
 //! Looks for `tomo copy`'s record and for `SHA256SUMS` at the top of a disk and up to three folders down. A file is entered
 //! only where it is on the disk with the size recorded. What the ledger says of other disks stays.
 
-use super::{Copy, Ledger, now, path_bytes, scan_of, source_path};
+use super::{Copy, Ledger, Seen, now, path_bytes, scan_of, source_path};
 use crate::disk;
+use crate::ops::copy::{CheckReport, Outcome};
 use crate::stream::{Cancel, Progress};
 use crate::trust::journal::{Event, FileEvent, JOURNAL};
 use crate::trust::{Name, journal, sums};
@@ -103,6 +104,36 @@ pub fn rebuild(path: &Path, disks: &[PathBuf], progress: &dyn Progress, cancel: 
 pub fn enter(path: &Path, folder: &Path, cancel: &Cancel) -> Result<FromDisk> {
     let mut ledger = Ledger::open_or_create(path)?;
     one(&mut ledger, folder, &[(folder.to_owned(), true)], false, cancel)
+}
+
+/// Brings a ledger that exists up to date with a check of a disk: good files are verified now, others are not any more, and
+/// missing ones are forgotten.
+///
+/// # Errors
+/// As [`enter`].
+pub fn checked(path: &Path, report: &CheckReport) -> Result<()> {
+    let cancel = Cancel::default();
+    let folder = &report.folder;
+    let mut ledger = Ledger::open(path)?;
+    one(&mut ledger, folder, &[(folder.clone(), report.recorded)], false, &cancel)?;
+    let volume = disk::volume_of(folder)?;
+    let id = ledger.disk(&volume)?;
+    let below = below(folder, &volume.mount_point)?;
+    let now = now();
+    let on_disk = |name: &Name| [below.as_slice(), name.bytes()].concat();
+    let (mut seen, mut missing) = (Vec::new(), Vec::new());
+    for (name, outcome) in &report.outcome {
+        match outcome {
+            Outcome::Good(digest, level) => {
+                let good = Seen { sha256: digest.to_string(), when: now, level: level.to_string() };
+                seen.push((on_disk(name), Some(good)));
+            }
+            _ if std::fs::symlink_metadata(folder.join(name.path())).is_err() => missing.push(on_disk(name)),
+            _ => seen.push((on_disk(name), None)),
+        }
+    }
+    ledger.seen(id, &seen)?;
+    ledger.forget(id, &missing)
 }
 
 /// Folders with a record, each with whether it is `tomo copy`'s own.
@@ -321,6 +352,7 @@ mod tests {
                 holes: 0,
                 adopted: false,
                 made_by: None,
+                blocks: None,
             }));
             if name.ends_with("a.nxs") {
                 let sha256 = Digest::of(content.as_bytes());

@@ -1,5 +1,7 @@
 //! Finds the rotation axis of a scan: reads a few opposite projections, corrects them, and asks `recon::axis`.
 
+use super::gather::{Gather, Lines};
+use super::shifts::Shifts;
 use super::{FieldChoice, Request, feed::corrected_frames};
 use crate::recon::axis::{AxisEstimate, AxisOptions, Pair, find, opposite_pairs};
 use crate::stream::{Cancel, Progress};
@@ -39,7 +41,7 @@ impl AxisFound {
     }
 }
 
-/// Finds the axis near the rows that are to be reconstructed.
+/// Finds the axis near the rows that are to be reconstructed, in projections that were moved back and turned straight.
 ///
 /// # Errors
 /// `Caller` where the scan holds no opposite projections or the search fails: then the axis must be given.
@@ -47,6 +49,7 @@ pub fn find_axis(
     scan: &Scan,
     rows: &[usize],
     request: &Request,
+    shifts: Option<&Shifts>,
     zero_clip: f64,
     progress: &dyn Progress,
     cancel: &Cancel,
@@ -64,7 +67,22 @@ pub fn find_axis(
     let wanted: Vec<usize> = pairs.iter().flat_map(|p| [p.first, p.opposite]).collect();
     progress.begin("finding axis", 0);
     cancel.check()?;
-    let frames = corrected_frames(scan, &wanted, band, request.flats, request.darks, zero_clip)?;
+    // The camera is turned back around the middle of the detector, as nobody knows the axis yet.
+    let middle = (shape.cols as f64 - 1.0) / 2.0;
+    let gather = Gather::new(1, request.tilt_deg, middle, shifts, (shape.rows, shape.cols))?;
+    let band: Vec<usize> = band.collect();
+    let fetched = gather.as_ref().map_or_else(|| band.clone(), |g| g.rows_for(&band));
+    let range = fetched[0]..fetched[fetched.len() - 1] + 1;
+    let mut frames = corrected_frames(scan, &wanted, range, request.flats, request.darks, zero_clip)?;
+    for (frame, k) in frames.iter_mut().zip(&wanted) {
+        if let Some(g) = &gather {
+            let from = std::mem::replace(frame, vec![0.0; band.len() * shape.cols]);
+            g.rows_of(*k, &band, &fetched, &from, frame, &mut Lines::default());
+        }
+        if let Some(s) = shifts {
+            frame.chunks_exact_mut(shape.cols).for_each(|row| move_back(row, s.horizontal_px[*k]));
+        }
+    }
     let views: Vec<Pair<'_>> = frames
         .chunks_exact(2)
         .zip(&pairs)
@@ -76,7 +94,9 @@ pub fn find_axis(
     let options = if anywhere { AxisOptions::anywhere(shape.cols) } else { AxisOptions::centred(shape.cols) };
     let estimate = find(&views, height, shape.cols, &options);
     progress.end();
-    let e: AxisEstimate = estimate.map_err(|e| e.or_path(&request.scan))?;
+    let mut e: AxisEstimate = estimate.map_err(|e| e.or_path(&request.scan))?;
+    // Turning around the middle brought the axis nearer to it.
+    e.rotation_axis_px = middle + (e.rotation_axis_px - middle) / request.tilt_deg.to_radians().cos();
     let mut warnings = Vec::new();
     if e.confidence < 0.2 {
         warnings.push(format!(
@@ -84,7 +104,8 @@ pub fn find_axis(
             e.rotation_axis_px, e.confidence, e.spread_px
         ));
     }
-    if let Some(t) = e.tilt_deg.filter(|t| (t - request.tilt_deg).to_radians().abs() * shape.rows as f64 > 1.0) {
+    if let Some(t) = e.tilt_deg.filter(|t| t.to_radians().abs() * shape.rows as f64 > 1.0) {
+        let t = request.tilt_deg + t;
         warnings.push(format!(
             "the axis seems to lean by {t:.3}° against the detector's columns: --tilt {t:.3} turns the camera back"
         ));
@@ -93,10 +114,25 @@ pub fn find_axis(
         axis_px: e.rotation_axis_px,
         spread_px: e.spread_px,
         confidence: e.confidence,
-        tilt_deg: e.tilt_deg,
+        tilt_deg: e.tilt_deg.map(|t| request.tilt_deg + t),
         pairs: pairs.len(),
         warnings,
     })
+}
+
+/// Undoes a movement by `by` columns: linear between two columns, the end values go on beyond the ends.
+fn move_back(row: &mut [f32], by: f64) {
+    if by == 0.0 {
+        return;
+    }
+    let from = row.to_vec();
+    let last = from.len() - 1;
+    for (x, v) in row.iter_mut().enumerate() {
+        let at = (x as f64 + by).clamp(0.0, last as f64);
+        let i = at as usize;
+        let w = (at - i as f64) as f32;
+        *v = from[i] + (from[(i + 1).min(last)] - from[i]) * w;
+    }
 }
 
 /// Rows to look at: those asked for, widened to a useful height, at most `most`, as one range.
@@ -112,6 +148,15 @@ fn band_around(rows: &[usize], all: usize, most: usize) -> std::ops::Range<usize
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_are_moved_back() {
+        let mut row = [0.0, 1.0, 2.0, 3.0, 10.0];
+        move_back(&mut row, 1.5);
+        assert_eq!(row, [1.5, 2.5, 6.5, 10.0, 10.0]);
+        move_back(&mut row, -1.0);
+        assert_eq!(row, [1.5, 1.5, 2.5, 6.5, 10.0]);
+    }
 
     #[test]
     fn bands_stay_on_the_detector() {

@@ -82,8 +82,9 @@ pub struct Bands {
     pub memory_bytes: u64,
 }
 
-/// Bytes of raw data per band beyond which larger bands gain nothing on plain files.
-const ENOUGH: u64 = 256 << 20;
+/// Bytes of raw data per band beyond which larger bands gain nothing on plain files: the first band is waited for, and the
+/// last one's writing.
+const ENOUGH: u64 = 128 << 20;
 
 impl Bands {
     /// The tallest useful band within the budget.
@@ -120,6 +121,15 @@ impl Bands {
     }
 }
 
+/// Makes `buffer` so long; where it has to be new, its pages come zeroed from the system, untouched until they are used.
+pub fn sized<T: bytemuck::Zeroable + Copy>(buffer: &mut Vec<T>, len: usize) {
+    if buffer.capacity() < len {
+        *buffer = bytemuck::zeroed_vec(len);
+    } else {
+        buffer.resize(len, T::zeroed());
+    }
+}
+
 /// Neighbouring rows of a list as ranges.
 pub fn runs(rows: &[usize]) -> impl Iterator<Item = Range<usize>> + '_ {
     rows.chunk_by(|a, b| a + 1 == *b).map(|r| r[0]..r[r.len() - 1] + 1)
@@ -129,7 +139,7 @@ pub fn runs(rows: &[usize]) -> impl Iterator<Item = Range<usize>> + '_ {
 pub fn read_rows(source: &dyn FrameSource, rows: &[usize], out: &mut Vec<u8>, scratch: &mut Vec<u8>) -> Result<()> {
     let shape = source.shape();
     let line = shape.cols * source.dtype().size();
-    out.resize(shape.frames * rows.len() * line, 0);
+    sized(out, shape.frames * rows.len() * line);
     let pieces: Vec<Range<usize>> = runs(rows).collect();
     if let [all] = pieces.as_slice() {
         return source.read(&Region::of_rows(shape, 0..shape.frames, all.clone()), out);

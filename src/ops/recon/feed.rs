@@ -3,7 +3,7 @@
 //! (the computing stage). The same values whatever the band.
 
 use super::Request;
-use super::bands::{read_rows, runs};
+use super::bands::{read_rows, runs, sized};
 use super::gather::{Gather, Lines};
 use crate::correct::{Bad, Combine, Corrector, Counts, Flat, LogOptions, combine};
 use rayon::prelude::*;
@@ -87,7 +87,7 @@ impl<'a> Feed<'a> {
         };
         let fetched = fetched.as_slice();
         let tally = self.plain(raw, fetched.len(), wide)?;
-        out.resize(shape.frames * raw.rows.len() * shape.cols, 0.0);
+        sized(out, shape.frames * raw.rows.len() * shape.cols);
         let frames = out.par_chunks_mut(raw.rows.len() * shape.cols).zip(wide.par_chunks(fetched.len() * shape.cols));
         let rows = &raw.rows;
         let make = |l: &mut Lines, (k, (out, from)): (usize, (&mut [f32], &[f32]))| {
@@ -101,7 +101,7 @@ impl<'a> Feed<'a> {
         let source = &*self.scan.projections;
         let (shape, size) = (source.shape(), source.dtype().size());
         let len = rows * shape.cols;
-        out.resize(shape.frames * len, 0.0);
+        sized(out, shape.frames * len);
         let mut tally = Tally::default();
         if self.scan.is_attenuation {
             source.dtype().to_f32(&raw.data, out);

@@ -89,13 +89,7 @@ pub fn setup(request: &Request, progress: &dyn Progress, cancel: &Cancel) -> Res
         (AxisChoice::At(a), _) => (a, "given".to_owned()),
         (AxisChoice::RecordedOrFound, Some(a)) => (a, "recorded in the scan".to_owned()),
         _ => {
-            if shifts.is_some() {
-                warnings.push("the axis is searched without regard to the shifts: check it with --axis-sweep".into());
-            }
-            if request.tilt_deg != 0.0 {
-                warnings.push("the axis is searched without regard to the tilt: check it with --axis-sweep".into());
-            }
-            let found = axis::find_axis(&scan, &rows, request, zero_clip, progress, cancel)?;
+            let found = axis::find_axis(&scan, &rows, request, shifts.as_ref(), zero_clip, progress, cancel)?;
             warnings.extend(found.warnings.iter().cloned());
             (found.axis_px, found.describe())
         }

@@ -1,8 +1,10 @@
 //! Gridding: every polar sample is added to the grid points around it, weighted by the kernel.
 //!
-//! The inner loop adds whole vectors of slices: position and weights of a sample are computed once for all of them. A
-//! piece of work is a run of neighbouring directions on a range of columns or rows of the grid; every point belongs to
-//! one piece and gets its samples in the order of the directions, so how the grid is cut changes no bit.
+//! The inner loop adds whole vectors of slices: position and weights of a sample are computed once for all of them. Storing
+//! limits; so two neighbours of a line, whose taps overlap by two thirds, are added in one go where the registers allow.
+//!
+//! A piece of work is a run of neighbouring directions on a range of columns or rows of the grid; every point belongs to
+//! one piece and gets its samples in the same order, so how the grid is cut changes no bit.
 
 use super::kernel::{Kernel, MAX_WIDTH};
 use super::vector::{Cx, Vector};
@@ -117,55 +119,40 @@ pub(super) unsafe fn lines<V: Vector, const W: usize, const D: usize>(
     taps.copy_from_slice(&g.taps[..D]);
     let line_step = (g.last + 1) * el;
     let row_step = g.row * el;
-    for m in first..end {
-        let at = m as f64;
+    let pairs = V::PAIRS && W <= WIDEST_PAIR;
+    // Two neighbouring samples of a line at a time, of every line in turn: that is the order of the sums, with every kind
+    // of vector and however the grid is cut.
+    for m in (first / 2 * 2..end).step_by(2) {
         for (i, (line, part)) in lines.iter().zip(&parts).enumerate() {
+            let inside = |m: usize| m >= part.from && m < part.to;
             // SAFETY: positions are those of the plan, inside the grid and far below 2^31; row and column of every tap
             // written lie inside the cut.
             unsafe {
                 let q = q.add(i * line_step + m * el);
-                if m >= part.from && m < part.to {
-                    let a = (g.u0 + at * line.du).to_int_unchecked::<i32>() as isize + 1;
-                    let b = (g.v0 + at * line.dv).to_int_unchecked::<i32>() as isize + 1;
-                    let (wu, wv, value) = sample::<V, D>(g, *line, at, &taps, q);
-                    let mut row = grid.offset(b * row_step as isize + a * el as isize);
-                    // The taps on the side the line is heading for, of a sample that comes soon.
-                    let ahead = grid.wrapping_offset(
-                        (b + (AHEAD * line.dv).to_int_unchecked::<i32>() as isize) * row_step as isize
-                            + (a + (AHEAD * line.du).to_int_unchecked::<i32>() as isize) * el as isize,
-                    );
-                    let (start, step) = if line.dv > line.du.abs() {
-                        ((W - 1) * row_step, el)
-                    } else {
-                        (if line.du > 0.0 { (W - 1) * el } else { 0 }, row_step)
+                if pairs && inside(m) && inside(m + 1) {
+                    let one = sample::<V, W, D>(g, *line, m, &taps, q);
+                    let two = sample::<V, W, D>(g, *line, m + 1, &taps, q.add(el));
+                    one.ask_ahead(*line, grid, row_step);
+                    two.ask_ahead(*line, grid, row_step);
+                    let done = match two.a - one.a {
+                        0 => pair::<V, W, 0>(&one, &two, grid, row_step),
+                        1 => pair::<V, W, 1>(&one, &two, grid, row_step),
+                        -1 => pair::<V, W, -1>(&one, &two, grid, row_step),
+                        _ => false,
                     };
-                    for i in 0..W {
-                        let p = ahead.wrapping_add(start + i * step);
-                        V::prefetch(p);
-                        if el > 16 {
-                            V::prefetch(p.wrapping_add(16));
-                        }
+                    if !done {
+                        one.add_to(grid, row_step);
+                        two.add_to(grid, row_step);
                     }
-                    let mut along = [value; W];
-                    for j in 0..W {
-                        along[j] = value.scale(V::splat(wu[j]));
-                    }
-                    for i in 0..W {
-                        let f = V::splat(wv[i]);
-                        for j in 0..W {
-                            let p = row.add(j * el);
-                            along[j].scale_add(f, Cx::load(p)).store(p);
-                        }
-                        row = row.add(row_step);
-                    }
-                } else if m >= part.first && m < part.end {
-                    let (a, b) = g.corner(*line, at);
-                    let (wu, wv, value) = sample::<V, D>(g, *line, at, &taps, q);
-                    for (i, y) in (b..b + W).enumerate().filter(|(_, y)| (cut.v.0..cut.v.1).contains(y)) {
-                        for (j, x) in (a..a + W).enumerate().filter(|(_, x)| (cut.u.0..cut.u.1).contains(x)) {
-                            let p = grid.add((y * g.row + x) * el);
-                            value.scale(V::splat(wu[j])).scale_add(V::splat(wv[i]), Cx::load(p)).store(p);
-                        }
+                    continue;
+                }
+                for (m, q) in [(m, q), (m + 1, q.wrapping_add(el))] {
+                    if inside(m) {
+                        let s = sample::<V, W, D>(g, *line, m, &taps, q);
+                        s.ask_ahead(*line, grid, row_step);
+                        s.add_to(grid, row_step);
+                    } else if m >= part.first && m < part.end {
+                        sample::<V, W, D>(g, *line, m, &taps, q).add_within(cut, grid, row_step);
                     }
                 }
             }
@@ -173,20 +160,165 @@ pub(super) unsafe fn lines<V: Vector, const W: usize, const D: usize>(
     }
 }
 
-/// Weights along u and along v, and the value, of the sample at `q`, number `at` of its line.
+/// Widest kernel of which the taps of two samples fit the registers.
+const WIDEST_PAIR: usize = 6;
+
+/// A sample, ready to be added: column and row of its first tap, its weights along both, its value.
+struct Sample<V, const W: usize> {
+    a: isize,
+    b: isize,
+    wu: [f32; MAX_WIDTH],
+    wv: [f32; MAX_WIDTH],
+    value: Cx<V>,
+}
+
+// SAFETY (all methods): as for [`lines`].
+#[allow(clippy::needless_range_loop, clippy::undocumented_unsafe_blocks)]
+impl<V: Vector, const W: usize> Sample<V, W> {
+    /// The value times the weight of every column.
+    #[inline(always)]
+    unsafe fn along(&self) -> [Cx<V>; W] {
+        let mut along = [self.value; W];
+        for j in 0..W {
+            along[j] = unsafe { self.value.scale(V::splat(self.wu[j])) };
+        }
+        along
+    }
+
+    #[inline(always)]
+    unsafe fn first_tap(&self, grid: *mut f32, row_step: usize) -> *mut f32 {
+        unsafe { grid.offset(self.b * row_step as isize + self.a * (2 * V::LANES) as isize) }
+    }
+
+    /// Adds it to the points around it.
+    #[inline(always)]
+    unsafe fn add_to(&self, grid: *mut f32, row_step: usize) {
+        unsafe {
+            let along = self.along();
+            let mut row = self.first_tap(grid, row_step);
+            for i in 0..W {
+                add_row(&along, self.wv[i], row);
+                row = row.add(row_step);
+            }
+        }
+    }
+
+    /// Adds it to those of the points around it that lie in `cut`.
+    #[inline(always)]
+    unsafe fn add_within(&self, cut: Cut, grid: *mut f32, row_step: usize) {
+        let (a, b) = (self.a as usize, self.b as usize);
+        for (i, y) in (b..b + W).enumerate().filter(|(_, y)| (cut.v.0..cut.v.1).contains(y)) {
+            for (j, x) in (a..a + W).enumerate().filter(|(_, x)| (cut.u.0..cut.u.1).contains(x)) {
+                unsafe {
+                    let p = grid.add(y * row_step + x * 2 * V::LANES);
+                    let along = self.value.scale(V::splat(self.wu[j]));
+                    along.scale_add(V::splat(self.wv[i]), Cx::load(p)).store(p);
+                }
+            }
+        }
+    }
+
+    /// Asks for the taps, on the side the line is heading for, of a sample that comes soon.
+    #[inline(always)]
+    unsafe fn ask_ahead(&self, line: Line, grid: *mut f32, row_step: usize) {
+        let el = 2 * V::LANES;
+        // SAFETY: a few grid cells, far below 2^31; addresses are only asked for, whatever is there.
+        let (du, dv) =
+            unsafe { ((AHEAD * line.du).to_int_unchecked::<i32>(), (AHEAD * line.dv).to_int_unchecked::<i32>()) };
+        let ahead =
+            grid.wrapping_offset((self.b + dv as isize) * row_step as isize + (self.a + du as isize) * el as isize);
+        let (start, step) = if line.dv > line.du.abs() {
+            ((W - 1) * row_step, el)
+        } else {
+            (if line.du > 0.0 { (W - 1) * el } else { 0 }, row_step)
+        };
+        for i in 0..W {
+            let p = ahead.wrapping_add(start + i * step);
+            V::prefetch(p);
+            if el > 16 {
+                V::prefetch(p.wrapping_add(16));
+            }
+        }
+    }
+}
+
 #[inline(always)]
-unsafe fn sample<V: Vector, const D: usize>(
+unsafe fn add_row<V: Vector, const W: usize>(along: &[Cx<V>; W], weight: f32, row: *mut f32) {
+    // SAFETY: the caller's.
+    unsafe {
+        let f = V::splat(weight);
+        for (j, along) in along.iter().enumerate() {
+            let p = row.add(j * 2 * V::LANES);
+            along.scale_add(f, Cx::load(p)).store(p);
+        }
+    }
+}
+
+/// Adds two samples whose first taps lie `DU` columns apart: points that both reach are loaded and stored once, which is
+/// what limits. False, and nothing done, where their rows lie too far apart.
+#[inline(always)]
+unsafe fn pair<V: Vector, const W: usize, const DU: i32>(
+    one: &Sample<V, W>,
+    two: &Sample<V, W>,
+    grid: *mut f32,
+    row_step: usize,
+) -> bool {
+    let down = two.b - one.b;
+    if !(0..=1).contains(&down) {
+        return false;
+    }
+    let down = down as usize;
+    let el = 2 * V::LANES;
+    // SAFETY: as for `lines`: all taps of both lie in the cut.
+    unsafe {
+        let (first, second) = (one.along(), two.along());
+        let mut row = one.first_tap(grid, row_step);
+        // From the first tap of the leftmost one.
+        let shift = |row: *mut f32| if DU < 0 { row.sub(el) } else { row };
+        if down == 1 {
+            add_row(&first, one.wv[0], row);
+            row = row.add(row_step);
+        }
+        for i in down..W {
+            let (f, s) = (V::splat(one.wv[i]), V::splat(two.wv[i - down]));
+            let left = shift(row);
+            for j in 0..W + DU.unsigned_abs() as usize {
+                let (k, l) = if DU < 0 { (j.wrapping_sub(1), j) } else { (j, j.wrapping_sub(DU as usize)) };
+                let p = left.add(j * el);
+                let mut sum = Cx::load(p);
+                if k < W {
+                    sum = first[k].scale_add(f, sum);
+                }
+                if l < W {
+                    sum = second[l].scale_add(s, sum);
+                }
+                sum.store(p);
+            }
+            row = row.add(row_step);
+        }
+        if down == 1 {
+            add_row(&second, two.wv[W - 1], row.offset(DU as isize * el as isize));
+        }
+    }
+    true
+}
+
+/// Sample `m` of a line, whose value is at `q`.
+#[inline(always)]
+unsafe fn sample<V: Vector, const W: usize, const D: usize>(
     g: &Grid<'_>,
     line: Line,
-    at: f64,
+    m: usize,
     taps: &[[f32; MAX_WIDTH]; D],
     q: *const f32,
-) -> ([f32; MAX_WIDTH], [f32; MAX_WIDTH], Cx<V>) {
+) -> Sample<V, W> {
+    let at = m as f64;
     let (u, v) = (g.u0 + at * line.du, g.v0 + at * line.dv);
     // SAFETY: positions are those of the plan: not negative and far below 2^31.
     unsafe {
         let (iu, iv) = (u.to_int_unchecked::<i32>(), v.to_int_unchecked::<i32>());
         let (fu, fv) = (0.5 - (u - f64::from(iu)) as f32, 0.5 - (v - f64::from(iv)) as f32);
-        (V::eight(taps, fu), V::eight(taps, fv), Cx::load(q))
+        let (wu, wv) = (V::eight(taps, fu), V::eight(taps, fv));
+        Sample { a: iu as isize + 1, b: iv as isize + 1, wu, wv, value: Cx::load(q) }
     }
 }

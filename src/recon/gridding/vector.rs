@@ -7,6 +7,8 @@
 /// A vector of `LANES` floats.
 pub(super) trait Vector: Copy {
     const LANES: usize;
+    /// True where there are registers for the taps of two samples.
+    const PAIRS: bool = false;
     unsafe fn load(p: *const f32) -> Self;
     unsafe fn store(self, p: *mut f32);
     unsafe fn splat(v: f32) -> Self;
@@ -116,7 +118,7 @@ pub(super) mod x86 {
     use std::arch::x86_64::*;
 
     macro_rules! vector {
-        ($name:ident, $reg:ty, $lanes:literal, $doc:literal, $load:ident $store:ident $splat:ident $add:ident $sub:ident
+        ($name:ident, $reg:ty, $lanes:literal, $pairs:literal, $doc:literal, $load:ident $store:ident $splat:ident $add:ident $sub:ident
          $mul:ident $fma:ident $fms:ident) => {
             #[doc = $doc]
             #[derive(Clone, Copy)]
@@ -127,6 +129,7 @@ pub(super) mod x86 {
             #[allow(clippy::undocumented_unsafe_blocks)]
             impl Vector for $name {
                 const LANES: usize = $lanes;
+                const PAIRS: bool = $pairs;
                 #[inline(always)]
                 unsafe fn load(p: *const f32) -> Self {
                     $name(unsafe { $load(p) })
@@ -192,11 +195,11 @@ pub(super) mod x86 {
             }
         };
     }
-    vector!(X4, __m128, 4, "Four lanes, FMA.", _mm_loadu_ps _mm_storeu_ps _mm_set1_ps _mm_add_ps _mm_sub_ps _mm_mul_ps
+    vector!(X4, __m128, 4, false, "Four lanes, FMA.", _mm_loadu_ps _mm_storeu_ps _mm_set1_ps _mm_add_ps _mm_sub_ps _mm_mul_ps
         _mm_fmadd_ps _mm_fmsub_ps);
-    vector!(X8, __m256, 8, "Eight lanes, AVX2 and FMA.", _mm256_loadu_ps _mm256_storeu_ps _mm256_set1_ps _mm256_add_ps
+    vector!(X8, __m256, 8, false, "Eight lanes, AVX2 and FMA.", _mm256_loadu_ps _mm256_storeu_ps _mm256_set1_ps _mm256_add_ps
         _mm256_sub_ps _mm256_mul_ps _mm256_fmadd_ps _mm256_fmsub_ps);
-    vector!(X16, __m512, 16, "Sixteen lanes, AVX-512.", _mm512_loadu_ps _mm512_storeu_ps _mm512_set1_ps _mm512_add_ps
+    vector!(X16, __m512, 16, true, "Sixteen lanes, AVX-512.", _mm512_loadu_ps _mm512_storeu_ps _mm512_set1_ps _mm512_add_ps
         _mm512_sub_ps _mm512_mul_ps _mm512_fmadd_ps _mm512_fmsub_ps);
 }
 

@@ -1,6 +1,6 @@
 """Copying, summing and recording beside `cp -r && sync` and `rsync -a` with sha256sum of both sides.
 
-    scripts/bench copy [--size MB] [--small N] [--rounds N] [--folder DIR] [--target DISK]
+    scripts/bench copying [--size MB] [--small N] [--rounds N] [--folder DIR] [--target DISK]
 
 Every program copies the same files to the same disk, in turn, several rounds in rotated order; each round drops the caches
 where that is allowed (root), so that sources are read from the disk. What counts as done is on the disk: cp ends with sync,
@@ -56,6 +56,7 @@ def main():
             continue
         with tempfile.TemporaryDirectory(dir=o.folder) as d:
             d = pathlib.Path(d)
+            os.environ["TOMOKIT_LEDGER"] = str(d / "ledger.sqlite")  # written as always, but not the user's own
             src = d / "src"
             src.mkdir()
             if kind == "large":

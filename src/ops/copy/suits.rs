@@ -1,0 +1,317 @@
+//! One target of the plan: what it needs, has already and cannot hold, and whether it can be read back.
+
+use super::checker;
+use super::gather::{Gathered, Item};
+use super::names::names;
+use super::plan::{Cases, Finding, Probe, TargetPlan, Todo, Verdict};
+use super::{Request, Sparse};
+use crate::disk::{self, Driver, FileSystem, Volume};
+use crate::ops::rates;
+use crate::stream::Cancel;
+use crate::trust::readback::{Medium, ReadBack};
+use crate::trust::root::{PART, Stat};
+use crate::trust::{JournalState, Level, Name, Root, Rules, bag, journal};
+use std::collections::HashMap;
+use std::path::Path;
+use tomokit_formats::Result;
+
+/// Which rules for names hold on a volume, and what lies between a file there and its disk.
+pub(super) fn nature(volume: Option<&Volume>) -> (Rules, Medium) {
+    let Some(v) = volume else {
+        return (if cfg!(windows) { Rules::windows() } else { Rules::unix() }, Medium::Disk);
+    };
+    let rules = match &v.fs {
+        FileSystem::Ext4 | FileSystem::Xfs | FileSystem::Btrfs | FileSystem::Tmpfs | FileSystem::Nfs => Rules::unix(),
+        FileSystem::Other(_) if v.driver == Driver::Kernel && cfg!(unix) => Rules::unix(),
+        _ => Rules::windows(),
+    };
+    let medium = if v.fs.is_network() {
+        Medium::Network
+    } else if v.fs == FileSystem::Tmpfs {
+        Medium::Memory
+    } else if v.driver == Driver::Fuse {
+        Medium::Fuse
+    } else {
+        Medium::Disk
+    };
+    (if cfg!(windows) { Rules::windows() } else { rules }, medium)
+}
+
+/// Times agree within what file systems keep: exFAT and FAT two seconds, and they may be off by whole time zones.
+pub(super) fn same_time(a_ns: i64, b_ns: i64) -> bool {
+    a_ns.abs_diff(b_ns) <= 2_000_000_000
+}
+
+/// Looks at one target.
+pub(super) fn target(
+    r: &Request,
+    g: &Gathered,
+    path: &Path,
+    root: &Root,
+    findings: &mut Vec<Finding>,
+    cancel: &Cancel,
+) -> Result<TargetPlan> {
+    let fresh = root.path() != path;
+    let volume = disk::volume_of(root.path()).map_err(|e| log::warn!("{e}")).ok();
+    let (rules, medium) = nature(volume.as_ref());
+    // The suffix of unfinished files must fit too.
+    let rules = Rules { reserve: PART.len(), ..rules };
+    let shown = path.display().to_string();
+    let mut say = |verdict, text: String, cases: Cases| {
+        findings.push(Finding {
+            verdict,
+            target: Some(shown.clone()),
+            text,
+            count: cases.count,
+            examples: cases.examples,
+        });
+    };
+    if r.bag && !fresh {
+        bag::refuse_other(path)?;
+    }
+    let recorded = journal::read_record(path, |_| {})?;
+    if let Some(s) = recorded.as_ref().filter(|s| s.refused > 0) {
+        let (line, why) = s.first_refused.clone().unwrap_or_default();
+        say(
+            Verdict::Warn,
+            format!("{} lines of the record are damaged and left out (line {line}: {why})", s.refused),
+            Cases::default(),
+        );
+    }
+    let state = recorded.unwrap_or_default();
+    let foreign_list = || path.join(crate::trust::sums::SHA256SUMS).metadata().is_ok_and(|m| m.len() > 0);
+    if state.sessions == 0 && foreign_list() {
+        let text = "there is a list of sums (SHA256SUMS) that this program did not make: copy into a new folder";
+        say(Verdict::Refuse, text.into(), Cases::default());
+    }
+    let mut t = TargetPlan {
+        path: path.to_owned(),
+        copy_files: 0,
+        copy_bytes: 0,
+        done_files: 0,
+        done_bytes: 0,
+        verify_files: 0,
+        verify_bytes: 0,
+        convert_files: 0,
+        convert_bytes: 0,
+        needed_bytes: 0,
+        mapped: 0,
+        read_back: Level::Cache,
+        probe: None,
+        rules,
+        medium,
+        todo: vec![Todo::Copy; g.items.len()],
+        renames: HashMap::new(),
+        bag: r.bag,
+        volume,
+    };
+    names(r, g, &mut t, &mut say);
+    t.needed_bytes += checker::bytes(&r.checkers);
+    let cluster = t.volume.as_ref().map_or(4096, |v| v.cluster.max(512));
+    let largest = t.volume.as_ref().and_then(|v| v.fs.max_file_bytes());
+    let (mut large, mut differing, mut changed, mut newer) =
+        (Cases::default(), Cases::default(), Cases::default(), Cases::default());
+    let mut there = Folders::default();
+    for (i, item) in g.items.iter().enumerate() {
+        if i % 4096 == 0 {
+            cancel.check()?;
+        }
+        if t.todo[i] == Todo::Refused {
+            continue;
+        }
+        let dest = t.dest(g, i as u32);
+        if largest.is_some_and(|l| item.size > l) {
+            large.add(dest.to_string());
+            t.todo[i] = Todo::Refused;
+            continue;
+        }
+        if let Some(how) = r.on_the_way.as_ref().filter(|h| h.takes(&dest)) {
+            if how.is_done(root, &dest, &state, item.size, item.modified_ns) {
+                t.todo[i] = Todo::Done;
+                t.done_files += 1;
+                t.done_bytes += item.size;
+            } else {
+                t.todo[i] = Todo::Convert;
+                t.convert_files += 1;
+                t.convert_bytes += how.bytes(item.size);
+                t.needed_bytes += how.bytes(item.size).next_multiple_of(cluster) + (1 << 20);
+            }
+            continue;
+        }
+        let (todo, why) = match state.files.contains_key(&dest) || (!fresh && there.may_be(root, &dest)?) {
+            true => decide(item, &dest, root, &state, r.overwrite)?,
+            false => (Todo::Copy, None),
+        };
+        match why {
+            Some(Why::NotOurs) => differing.add(dest.to_string()),
+            Some(Why::ChangedThere) => changed.add(dest.to_string()),
+            Some(Why::Newer) => newer.add(dest.to_string()),
+            None => {}
+        }
+        t.todo[i] = todo;
+        match todo {
+            Todo::Copy => {
+                t.copy_files += 1;
+                t.copy_bytes += item.size;
+                let sparse = r.sparse == Sparse::Keep && cfg!(target_os = "linux");
+                let data = if sparse { item.allocated } else { item.size };
+                // An entry in the disk's table of files, and a line in each of our lists.
+                t.needed_bytes += data.next_multiple_of(cluster) + 2048;
+            }
+            Todo::Done => {
+                t.done_files += 1;
+                t.done_bytes += item.size;
+            }
+            Todo::Verify | Todo::Rename | Todo::Adopt => {
+                t.verify_files += 1;
+                t.verify_bytes += item.size;
+            }
+            Todo::Refused | Todo::Convert => {}
+        }
+    }
+    large.tell(
+        Verdict::Refuse,
+        "larger than this file system can hold (FAT32: 4 GiB less one byte); format the disk as NTFS",
+        &mut say,
+    );
+    differing.tell(
+        Verdict::Refuse,
+        "already there with other contents, not made by this program (--overwrite replaces them)",
+        &mut say,
+    );
+    changed.tell(Verdict::Refuse, "changed on the target since they were copied (--overwrite replaces them)", &mut say);
+    newer.tell(Verdict::Warn, "changed at the source since they were copied: will be copied again", &mut say);
+    room(r, &mut t, &state, &mut say);
+    verification(r, &mut t, root, &mut say)?;
+    if let Some(bytes) = r.probe {
+        let rate = rates::disk(root.path(), bytes, cancel)?;
+        t.probe = Some(Probe { rate, seconds: t.copy_bytes as f64 / rate.write_per_s.max(1.0) });
+    }
+    Ok(t)
+}
+
+/// Which folders the target has: where there is no folder, nothing in it is asked for.
+#[derive(Default)]
+struct Folders(HashMap<Name, bool>);
+
+impl Folders {
+    fn may_be(&mut self, root: &Root, file: &Name) -> Result<bool> {
+        let Some(folder) = file.parent() else { return Ok(true) };
+        if let Some(known) = self.0.get(&folder) {
+            return Ok(*known);
+        }
+        let there = root.stat(&folder)?.is_some();
+        self.0.insert(folder, there);
+        Ok(there)
+    }
+}
+
+enum Why {
+    NotOurs,
+    ChangedThere,
+    Newer,
+}
+
+fn decide(item: &Item, dest: &Name, root: &Root, state: &JournalState, overwrite: bool) -> Result<(Todo, Option<Why>)> {
+    let known = state.files.get(dest);
+    let there = root.stat(dest)?;
+    let is = |s: &Stat, size: u64| s.is_file && s.size == size;
+    Ok(match (known, there) {
+        (Some(f), None) => {
+            let part = root.stat(&dest.suffixed(PART))?;
+            let whole = part.is_some_and(|p| is(&p, f.size) && same_time(p.modified_ns, f.modified_ns));
+            let same = f.size == item.size && f.modified_ns == item.modified_ns;
+            (if whole && same { Todo::Rename } else { Todo::Copy }, None)
+        }
+        (Some(f), Some(s)) => {
+            let untouched = is(&s, f.size) && same_time(s.modified_ns, f.modified_ns);
+            let source_same = f.size == item.size && f.modified_ns == item.modified_ns;
+            match (source_same, untouched) {
+                (true, true) if f.bad => (Todo::Copy, None),
+                (true, true) if f.verified.is_some() => (Todo::Done, None),
+                (true, true) => (Todo::Verify, None),
+                // Another time and the same size: only reading tells.
+                (true, false) if is(&s, f.size) => (Todo::Verify, None),
+                (false, true) => (Todo::Copy, Some(Why::Newer)),
+                _ if overwrite && s.is_file => (Todo::Copy, None),
+                _ => (Todo::Refused, Some(Why::ChangedThere)),
+            }
+        }
+        (None, None) => (Todo::Copy, None),
+        (None, Some(s)) if overwrite && s.is_file => (Todo::Copy, None),
+        (None, Some(s)) if is(&s, item.size) => (Todo::Adopt, None),
+        (None, Some(_)) => (Todo::Refused, Some(Why::NotOurs)),
+    })
+}
+
+fn room(r: &Request, t: &mut TargetPlan, state: &JournalState, say: &mut impl FnMut(Verdict, String, Cases)) {
+    let gb = |n: u64| format!("{:.2} GB", n as f64 / 1e9);
+    if let Some(why) = &state.sealed {
+        say(Verdict::Warn, format!("this target was sealed: {why}"), Cases::default());
+    }
+    let Some(v) = &t.volume else {
+        return say(
+            Verdict::Warn,
+            "the system does not tell what this target is: its room is not checked".into(),
+            Cases::default(),
+        );
+    };
+    for text in v.warnings() {
+        let verdict = if v.read_only && text.starts_with("read-only") { Verdict::Refuse } else { Verdict::Warn };
+        say(verdict, text, Cases::default());
+    }
+    let available = v.available;
+    if t.needed_bytes > available {
+        let spares = if r.spares.is_empty() {
+            "free space, or name a further disk with --then"
+        } else {
+            "the rest goes to the next disk"
+        };
+        let verdict = if r.spares.is_empty() && !r.fill { Verdict::Refuse } else { Verdict::Warn };
+        say(
+            verdict,
+            format!(
+                "not enough room: {} needed in whole clusters, {} free; {spares}",
+                gb(t.needed_bytes),
+                gb(available)
+            ),
+            Cases::default(),
+        );
+    } else if t.needed_bytes > available / 100 * 97 {
+        say(
+            Verdict::Warn,
+            format!("will be nearly full: {} needed, {} free", gb(t.needed_bytes), gb(available)),
+            Cases::default(),
+        );
+    }
+    let waste = t.needed_bytes.saturating_sub(t.copy_bytes);
+    if waste > t.copy_bytes / 5 && waste > 100 << 20 {
+        let text = format!("{} are lost to clusters of {} KiB: many small files", gb(waste), v.cluster >> 10);
+        say(Verdict::Warn, text, Cases::default());
+    }
+}
+
+/// Can what is written be read back from the disk itself? Found out before, without writing here.
+fn verification(
+    r: &Request,
+    t: &mut TargetPlan,
+    root: &Root,
+    say: &mut impl FnMut(Verdict, String, Cases),
+) -> Result<()> {
+    if r.read_back == super::ReadBackWhen::No {
+        return Ok(());
+    }
+    let device = t.volume.as_ref().map(|v| v.device.clone());
+    let back = ReadBack::find(root, t.medium, device.as_deref(), false)?;
+    t.read_back = back.level;
+    if let Some(why) = back.why_not.filter(|_| back.level < back.wanted || t.medium == Medium::Memory) {
+        let advice =
+            if t.medium == Medium::Fuse { "; unmount and mount it afterwards, then: tomo copy --verify" } else { "" };
+        say(
+            Verdict::Warn,
+            format!("reading back will only reach level '{}': {why}{advice}", back.level),
+            Cases::default(),
+        );
+    }
+    Ok(())
+}
