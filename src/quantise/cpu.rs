@@ -2,7 +2,6 @@
 //! stays beside the others and is what they are tested against.
 
 /// AVX-512 with bytes, 64-bit integers, short vectors: what servers have since 2017. The first part comes with the others.
-#[cfg(target_arch = "x86_64")]
 #[inline]
 pub fn avx512() -> bool {
     is_x86_feature_detected!("avx512bw")
@@ -12,7 +11,6 @@ pub fn avx512() -> bool {
 }
 
 /// AVX2: what everything else has since 2015.
-#[cfg(target_arch = "x86_64")]
 #[inline]
 pub fn avx2() -> bool {
     is_x86_feature_detected!("avx2")

@@ -7,6 +7,7 @@
 //!
 //! Exact zeros and values that are no finite number are counted apart. 64-bit values are rounded to 32 bits first.
 
+#[cfg(target_arch = "x86_64")]
 use super::cpu;
 use std::collections::BTreeMap;
 

@@ -8,8 +8,10 @@
 //!
 //! Finding limits is the histogram's job; which voxels lie outside the field is the caller's.
 
+#[cfg(target_arch = "x86_64")]
 use super::cpu;
 use serde::{Deserialize, Serialize};
+#[cfg(target_arch = "x86_64")]
 use std::any::TypeId;
 use tomokit_formats::model::{GreyScale, Voxel};
 use tomokit_formats::{DType, Error, Result, with_dtype};

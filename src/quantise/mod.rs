@@ -1,5 +1,6 @@
 //! Numbers about grey values: histograms, percentiles, limits, and the conversion itself. No files, no terminal.
 
+#[cfg(target_arch = "x86_64")]
 mod cpu;
 mod field;
 mod fine;

@@ -99,16 +99,13 @@ fn task(plan: &Plan, a: &[u8], b: &[u8], first: u64, s: &mut Scratch) -> Pairs {
     let chunks = a.chunks(CHUNK * plan.a.dtype.size()).zip(b.chunks(CHUNK * plan.b.dtype.size()));
     for (i, (a, b)) in chunks.enumerate() {
         let (index, before) = (first + (i * CHUNK) as u64, p.unequal);
-        let quick = match narrow(plan, a, b) {
-            Some((x, y)) => p.and_narrow(x, y, index, plan.tolerance, &mut s.differences),
-            None => Err(p),
-        };
-        p = match quick {
-            Ok((p, beyond_scale)) => {
+        let quick = narrow(plan, a, b);
+        p = match quick.and_then(|(x, y)| p.and_narrow(x, y, index, plan.tolerance, &mut s.differences)) {
+            Some((p, beyond_scale)) => {
                 s.beyond_scale += beyond_scale;
                 p
             }
-            Err(p) => widened(plan, a, b, index, p, s),
+            None => widened(plan, a, b, index, p, s),
         };
         if p.unequal > before {
             s.counter.add(&s.differences);

@@ -1,6 +1,5 @@
 //! Carries a plan out: bands through read | correct and reconstruct | write.
 
-use super::bands::sized;
 use super::check::BadSlices;
 use super::clock::Clock;
 use super::feed::{Feed, Tally};
@@ -15,6 +14,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use tomokit_formats::direct::Buffer;
 use tomokit_formats::durable::PART;
 use tomokit_formats::{DType, Error, Fault, Region, Result, SliceSink, io};
 
@@ -61,10 +61,10 @@ pub struct Done {
 /// gone. Less is made again in no time.
 const WORTH: u64 = 64 << 20;
 
-/// A band on its way out.
+/// A band on its way out: floats, in memory from which the disk can take them as they lie.
 struct Made {
     first: usize,
-    slices: Vec<f32>,
+    slices: Buffer,
     tally: Tally,
 }
 
@@ -264,7 +264,7 @@ fn stream(
     let bands = todo.chunks(plan.band_rows.max(1)).enumerate().map(|(i, rows)| (resumed + i * plan.band_rows, rows));
 
     let raw_pool = Pool::<Vec<u8>>::new();
-    let slice_pool = Pool::<Vec<f32>>::new();
+    let slice_pool = Pool::<Buffer>::new();
     let mut scattered = Vec::new();
     let (mut wide, mut corrected) = (Vec::new(), Vec::new());
     let mut scratch = plan.fbp.scratch_for(plan.band_rows, rayon::current_num_threads())?;
@@ -286,17 +286,18 @@ fn stream(
             let tally = feed.correct(&mut raw, &mut wide, &mut corrected)?;
             let rows = raw.rows.len();
             raw_pool.give(raw.data);
-            let mut slices = slice_pool.take(Vec::new);
-            sized(&mut slices, rows * slice_len);
-            plan.fbp.execute(Sinograms::by_frame(&corrected, rows, shape.cols), &mut slices, &mut scratch)?;
+            let mut slices = slice_pool.take(Buffer::default);
+            let room = bytemuck::cast_slice_mut(slices.room(rows * slice_len * size_of::<f32>()));
+            plan.fbp.execute(Sinograms::by_frame(&corrected, rows, shape.cols), room, &mut scratch)?;
             Ok(Made { first, slices, tally })
         },
         |made: Made| {
             let _busy = clock.start(2);
-            let values: &[u8] = bytemuck::cast_slice(&made.slices);
-            let count = made.slices.len() / slice_len.max(1);
+            let values = made.slices.bytes();
+            let floats: &[f32] = bytemuck::cast_slice(values);
+            let count = floats.len() / slice_len.max(1);
             let mut slab = Slab { first: made.first, slices: count, tally: made.tally, ..Slab::default() };
-            slab.bad.look(made.first, &made.slices, slice_len);
+            slab.bad.look(made.first, floats, slice_len);
             let bytes = match &plan.request.grey {
                 None => values,
                 Some(map) => {

@@ -29,7 +29,7 @@ impl Narrow {
         let error = (low.abs() * factor * 2.0 + 255.0 * 4.0) * f64::from(f32::EPSILON) / 2.0 * 1.01 + 1e-6;
         let ordinary = l.is_finite() && h.is_finite() && l < h && (1e-30..1e30).contains(&factor);
         // Then nine of ten vectors need no second look.
-        (ordinary && error < 0.003).then(|| Narrow {
+        (ordinary && error < 0.003).then_some(Narrow {
             low: l,
             high: h,
             factor: factor as f32,
