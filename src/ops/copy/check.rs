@@ -10,7 +10,7 @@ use crate::trust::readback::{ReadBack, mount_mark};
 use crate::trust::root::{LOCK, PART};
 use crate::trust::{Digest, Level, Name, Root, now, one_line, sums};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::io::BufReader;
@@ -350,23 +350,24 @@ fn compare_lists(folder: &std::path::Path, entries: &BTreeMap<Name, Entry>, repo
         }
     };
     // A file that was copied again stands in the list twice until the next run puts it in order: the last line counts.
-    let mut listed: HashMap<Name, Digest> = HashMap::new();
+    let mut agrees: HashMap<&Name, bool> = HashMap::new();
+    let mut unknown: BTreeSet<Name> = BTreeSet::new();
     sums::read(BufReader::new(file), |line, parsed| {
         match parsed {
-            Ok((d, n)) => drop(listed.insert(n, d)),
+            Ok((d, n)) => match entries.get_key_value(&n) {
+                Some((known, e)) => drop(agrees.insert(known, e.sha256 == d)),
+                None => drop(unknown.insert(n)),
+            },
             Err(why) => report.refused_lines.push(format!("{} line {line}: {why}", sums::SHA256SUMS)),
         }
         report.refused_lines.len() < 1000
     })
     .map_err(|e| Error::io(&path, "reading the list", e))?;
-    for (name, digest) in &listed {
-        match entries.get(name) {
-            Some(e) if e.sha256 == *digest => {}
-            Some(_) => report.refused_lines.push(format!("{name}: {} and {JOURNAL} disagree", sums::SHA256SUMS)),
-            None => report.refused_lines.push(format!("{name}: in {} only", sums::SHA256SUMS)),
-        }
+    for name in entries.keys().filter(|n| agrees.get(n) == Some(&false)) {
+        report.refused_lines.push(format!("{name}: {} and {JOURNAL} disagree", sums::SHA256SUMS));
     }
-    let only: Vec<_> = entries.keys().filter(|n| !listed.contains_key(*n)).collect();
+    report.refused_lines.extend(unknown.iter().map(|name| format!("{name}: in {} only", sums::SHA256SUMS)));
+    let only: Vec<_> = entries.keys().filter(|n| !agrees.contains_key(n)).collect();
     if !only.is_empty() {
         let text = format!("{} files are in {JOURNAL} only, the first is {}", only.len(), only[0]);
         report.refused_lines.push(text);
