@@ -33,6 +33,8 @@ AXIS = 3.3  # columns right of the middle
 METHODS = {
     "tomokit": ("ours", ["2e-4"], 0.01, True, "default, tolerance 2e-4"),
     "tomokit 1e-5": ("ours", ["1e-5"], 0.015, True, "tolerance 1e-5"),
+    "tomokit 1e-3": ("ours", ["1e-3"], 0.01, True, "tolerance 1e-3"),
+    "tomokit 1e-2": ("ours", ["1e-2"], 0.01, True, "tolerance 1e-2, still more accurate than linear interpolation"),
     "tomokit direct": ("ours", ["direct"], 0.1, True, "linear interpolation"),
     "finufft 1e-3": ("python", ["finufft", 1e-3], 0.06, True, "FBP made of FINUFFT type 1"),
     "finufft 1e-4": ("python", ["finufft", 1e-4], 0.07, True, ""),
