@@ -194,7 +194,7 @@ fn is_good(file: &File) -> bool {
 #[derive(Debug)]
 pub struct WholeFiles {
     #[cfg(target_os = "linux")]
-    buffers: std::sync::Mutex<Vec<Buffer>>,
+    buffers: crate::shelf::Shelf<Buffer>,
 }
 
 impl WholeFiles {
@@ -211,7 +211,7 @@ impl WholeFiles {
     pub fn new(folder: &std::path::Path, files: usize, each: u64) -> Option<WholeFiles> {
         #[cfg(target_os = "linux")]
         if each >= PIECE as u64 && each.saturating_mul(files as u64) >= LARGE && is_good(&File::open(folder).ok()?) {
-            return Some(WholeFiles { buffers: std::sync::Mutex::new(Vec::new()) });
+            return Some(WholeFiles { buffers: crate::shelf::Shelf::new(Buffer::default) });
         }
         let _ = (folder, files, each);
         None
@@ -226,27 +226,26 @@ impl WholeFiles {
         #[cfg(target_os = "linux")]
         {
             use std::os::unix::fs::OpenOptionsExt;
-            let pool = || self.buffers.lock().unwrap_or_else(|e| e.into_inner());
             let how = File::options().write(true).create(true).truncate(true).custom_flags(libc::O_DIRECT).open(path);
             let file = match how {
                 Err(e) if e.raw_os_error() == Some(libc::EINVAL) => return Ok(false),
                 r => r.map_err(|e| crate::Error::io(path, "creating", e))?,
             };
             let total = parts[0].len() + parts[1].len();
-            let mut buffer = pool().pop().unwrap_or_default();
+            let mut buffer = self.buffers.borrow();
             let (mut at, mut written) = (0, Ok(()));
             while at < total && written.is_ok() {
                 let n = BUFFER.min(total - at);
                 let room = buffer.room(n.next_multiple_of(ALIGN));
                 let from_first = parts[0].len().saturating_sub(at).min(n);
                 room[..from_first].copy_from_slice(&parts[0][at.min(parts[0].len())..][..from_first]);
-                let second = (at + from_first) - parts[0].len();
+                // Nothing of it yet where the first part alone is larger than the buffer.
+                let second = (at + from_first).saturating_sub(parts[0].len());
                 room[from_first..n].copy_from_slice(&parts[1][second..][..n - from_first]);
                 room[n..].fill(0);
                 written = crate::io::write_all_at(&file, room, at as u64);
                 at += n;
             }
-            pool().push(buffer);
             match written.and_then(|()| file.set_len(total as u64)) {
                 Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Ok(false),
                 r => r.map(|()| true).map_err(|e| crate::Error::io(path, "writing", e)),
@@ -281,7 +280,9 @@ mod tests {
             eprintln!("skipped: this disk is written the usual way");
             return;
         };
-        for (first, all) in [(320, 1 << 20), (0, 4096), (4096, 5000), (77, 78), (100, BUFFER), (320, 2 * BUFFER + 999)]
+        let long = 2 * BUFFER + 999;
+        for (first, all) in
+            [(320, 1 << 20), (0, 4096), (4096, 5000), (77, 78), (100, BUFFER), (320, long), (BUFFER + 5, long)]
         {
             let path = dir.path().join(format!("{first}_{all}"));
             std::fs::write(&path, [9u8; 3]).unwrap();

@@ -36,6 +36,7 @@ pub mod model;
 pub mod registry;
 pub mod scan_out;
 pub mod series;
+mod shelf;
 pub mod sink;
 pub mod source;
 

@@ -5,8 +5,9 @@
 //! beside the volume. Nothing here is needed for correctness: what is not kept (slices of an earlier run) is counted from
 //! the file.
 
-use super::counts::{Shelf, SliceHistogram};
+use super::counts::SliceHistogram;
 use super::stats::{BINS, Extent, Histogram, measure_with};
+use crate::shelf::Shelf;
 use crate::source::FrameSource;
 use crate::{Error, Result};
 use rayon::prelude::*;

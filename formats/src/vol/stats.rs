@@ -12,8 +12,9 @@
 //! 2.4 % of the voxels lie one bin aside of PyHST2's histogram file, because it bins in single precision, where the
 //! rounding of a value is about 2 % of a bin.
 
-use super::counts::{Shelf, SliceHistogram};
+use super::counts::SliceHistogram;
 use crate::model::VolumeStats;
+use crate::shelf::Shelf;
 use crate::source::FrameSource;
 use crate::{Region, Result};
 use rayon::prelude::*;
