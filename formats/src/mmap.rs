@@ -55,19 +55,14 @@ impl Map {
 }
 
 /// Waits until these bytes of a map are in memory: for the stage that reads, while another one computes.
+///
+/// One byte per stretch that the system brings in at once is looked at. Linux maps the 64 KiB around a page asked for
+/// where it has them; its MADV_POPULATE_READ goes page by page and takes half as long again.
 pub fn fetch(bytes: &[u8]) {
-    #[cfg(target_os = "linux")]
-    {
-        const PAGE: usize = 4096;
-        let start = bytes.as_ptr() as usize / PAGE * PAGE;
-        let len = bytes.as_ptr() as usize + bytes.len() - start;
-        // SAFETY: the call only makes pages readable that belong to a live mapping; it changes none and reads none of ours.
-        if unsafe { libc::madvise(start as *mut libc::c_void, len, libc::MADV_POPULATE_READ) } == 0 {
-            return;
-        }
-    }
-    // An older system: every page is touched.
-    std::hint::black_box(bytes.iter().step_by(4096).fold(0u8, |a, b| a ^ b));
+    const STRETCH: usize = if cfg!(target_os = "linux") { 64 << 10 } else { 4096 };
+    let first = bytes.as_ptr().align_offset(STRETCH).min(bytes.len());
+    let (head, rest) = bytes.split_at(first);
+    std::hint::black_box(head.iter().take(1).chain(rest.iter().step_by(STRETCH)).fold(0u8, |a, b| a ^ b));
 }
 
 /// Says that these bytes of a map will be wanted soon: the system begins to read them, nobody waits. A hint.

@@ -8,6 +8,7 @@ pub fn avx512() -> bool {
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("popcnt")
+        && is_x86_feature_detected!("fma")
 }
 
 /// AVX2: what everything else has since 2015.

@@ -14,14 +14,20 @@ use std::collections::BTreeMap;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
-/// Bits of the float pattern that are dropped.
-const DROP: u32 = 10;
-/// Whole numbers below have bins of their own.
-const WHOLE: f64 = (2 * PAGE) as f64;
-/// Bins of a page: one power of two of one sign.
-const PAGE: usize = 1 << (23 - DROP);
+/// Bits of the float pattern that are dropped, as a rule.
+const FINE: u32 = 10;
+/// … where a thousandth of a value is fine enough: an eighth of the memory, which more often is in the processor's first
+/// cache.
+const COARSE: u32 = 13;
+/// Bins of a page: one power of two of one sign, or eight.
+const PAGE: usize = 1 << (23 - FINE);
 /// Signs times exponents.
 const PAGES: usize = 512;
+
+/// Bins of a thousandth.
+pub type CoarseCounter = FineCounter<COARSE>;
+/// Bins of a thousandth.
+pub type CoarseHistogram = FineHistogram<COARSE>;
 
 /// Maps f32 to u32 so that the order of values is the order of integers.
 #[inline(always)]
@@ -36,10 +42,10 @@ fn unordered(u: u32) -> f32 {
 /// Values looked at before their bins are counted.
 const CHUNK: usize = 64;
 /// Bins of all pages.
-const BINS: usize = PAGE * PAGES;
+pub(super) const BINS: usize = PAGE * PAGES;
 
 /// Counters of one thread. Not more than `u32::MAX` values may go in between two [`FineHistogram::absorb`].
-pub struct FineCounter {
+pub struct FineCounter<const DROP: u32 = FINE> {
     /// One counter per bin, 16 MiB of addresses: the system gives memory only for what is touched.
     counts: Box<[u32]>,
     pending: u64,
@@ -50,14 +56,18 @@ pub struct FineCounter {
     extent: (u32, u32),
 }
 
-impl Default for FineCounter {
+impl<const DROP: u32> Default for FineCounter<DROP> {
     fn default() -> Self {
         let counts = vec![0; BINS].into_boxed_slice();
         FineCounter { counts, pending: 0, zeros: 0, nan: 0, infinite: 0, extent: (u32::MAX, 0) }
     }
 }
 
-impl FineCounter {
+impl<const DROP: u32> FineCounter<DROP> {
+    /// Bits of the ordered pattern below a bin.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) const DROPPED: u32 = DROP;
+
     /// True where the next `n` values might overflow a counter.
     pub fn is_full(&self, n: usize) -> bool {
         self.pending + n as u64 > u64::from(u32::MAX)
@@ -74,6 +84,30 @@ impl FineCounter {
         self.add_by_chunks(values);
     }
 
+    /// The counters by bin, see [`bin`](Self::bin), for a kernel that counts what it computes: all but zeros, which may
+    /// go to any of the first 64. It says so with [`counted`](Self::counted).
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn bins_mut(&mut self) -> &mut [u32; BINS] {
+        // A length known to the compiler.
+        <&mut [u32; BINS]>::try_from(&mut self.counts[..]).unwrap_or_else(|_| unreachable!("made with this length"))
+    }
+
+    /// The bin of a value other than 0.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn bin(value: f32) -> usize {
+        (ordered(value.to_bits()) >> DROP) as usize
+    }
+
+    /// `n` values were counted elsewhere, those other than 0 between `smallest` and `largest`.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn counted(&mut self, n: usize, smallest: f32, largest: f32) {
+        self.pending += n as u64;
+        if smallest <= largest {
+            let (a, b) = (ordered(smallest.to_bits()), ordered(largest.to_bits()));
+            self.extent = (self.extent.0.min(a), self.extent.1.max(b));
+        }
+    }
+
     fn add_by_chunks(&mut self, values: &[f32]) {
         let (chunks, tail) = values.as_chunks::<CHUNK>();
         chunks.iter().for_each(|c| self.chunk(c));
@@ -87,12 +121,11 @@ impl FineCounter {
 
     fn chunk(&mut self, values: &[f32; CHUNK]) {
         let mut bins = [0u32; CHUNK];
-        let f = sort_out(values, &mut bins);
+        let f = sort_out::<DROP>(values, &mut bins);
         self.zeros += u64::from(f.zeros);
         self.nan += u64::from(f.nan);
         self.infinite += u64::from(f.infinite);
         self.extent = (self.extent.0.min(f.extent.0), self.extent.1.max(f.extent.1));
-        // A length known to the compiler: no check per value.
         if let Ok(counts) = <&mut [u32; BINS]>::try_from(&mut self.counts[..]) {
             bins.iter().for_each(|b| {
                 let n = &mut counts[*b as usize % BINS];
@@ -114,7 +147,7 @@ struct Found {
 /// The bin of each value, branch-free. Zeros, NaN and infinities go to the lowest bins, which belong to the NaN of
 /// negative sign and are never looked at: each to one of its own, so that no count waits for the one before.
 #[inline(always)]
-fn sort_out_any(values: &[f32; CHUNK], bins: &mut [u32; CHUNK]) -> Found {
+fn sort_out_any<const DROP: u32>(values: &[f32; CHUNK], bins: &mut [u32; CHUNK]) -> Found {
     let mut f = Found { zeros: 0, nan: 0, infinite: 0, extent: (u32::MAX, 0) };
     for (i, (v, bin)) in values.iter().zip(bins).enumerate() {
         let bits = v.to_bits();
@@ -134,22 +167,22 @@ fn sort_out_any(values: &[f32; CHUNK], bins: &mut [u32; CHUNK]) -> Found {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn sort_out_avx2(values: &[f32; CHUNK], bins: &mut [u32; CHUNK]) -> Found {
-    sort_out_any(values, bins)
+fn sort_out_avx2<const DROP: u32>(values: &[f32; CHUNK], bins: &mut [u32; CHUNK]) -> Found {
+    sort_out_any::<DROP>(values, bins)
 }
 
-fn sort_out(values: &[f32; CHUNK], bins: &mut [u32; CHUNK]) -> Found {
+fn sort_out<const DROP: u32>(values: &[f32; CHUNK], bins: &mut [u32; CHUNK]) -> Found {
     #[cfg(target_arch = "x86_64")]
     if cpu::avx2() {
         // SAFETY: the instructions were just found on this machine.
-        return unsafe { sort_out_avx2(values, bins) };
+        return unsafe { sort_out_avx2::<DROP>(values, bins) };
     }
-    sort_out_any(values, bins)
+    sort_out_any::<DROP>(values, bins)
 }
 
 /// Counts by value of everything absorbed.
 #[derive(Clone, Default)]
-pub struct FineHistogram {
+pub struct FineHistogram<const DROP: u32 = FINE> {
     /// Pages in use by number.
     pages: BTreeMap<usize, Vec<u64>>,
     extent: Option<(u32, u32)>,
@@ -162,19 +195,30 @@ pub struct FineHistogram {
     with_zeros: bool,
 }
 
-impl FineHistogram {
+impl<const DROP: u32> FineHistogram<DROP> {
+    /// Whole numbers below have bins of their own.
+    const WHOLE: f64 = (1u32 << (24 - DROP)) as f64;
+    /// The lowest bins: of NaN of negative sign.
+    const NAN_BINS: usize = if 0x0080_0000 >> DROP < PAGE { 0x0080_0000 >> DROP } else { PAGE };
+    /// The page of zero.
+    const ZERO_PAGE: usize = (1 << (31 - DROP)) / PAGE;
+
     /// An empty histogram. `with_zeros`: exact zeros are values like any other, else they are left out (and counted).
     pub fn new(with_zeros: bool) -> Self {
         FineHistogram { with_zeros, ..Self::default() }
     }
 
     /// Moves the counts of a thread in and leaves it empty.
-    pub fn absorb(&mut self, c: &mut FineCounter) {
+    pub fn absorb(&mut self, c: &mut FineCounter<DROP>) {
         if c.extent.0 <= c.extent.1 {
             let first = (c.extent.0 >> DROP) as usize / PAGE;
             let last = (c.extent.1 >> DROP) as usize / PAGE;
             for i in first..=last {
                 let page = &mut c.counts[i * PAGE..][..PAGE];
+                if i == 0 {
+                    // What went to the bins of the NaN.
+                    page[..Self::NAN_BINS].fill(0);
+                }
                 if page.iter().all(|n| *n == 0) {
                     continue; // looked at only: such memory still costs nothing
                 }
@@ -195,7 +239,7 @@ impl FineHistogram {
     }
 
     /// Adds the counts of another one, of the same kind.
-    pub fn merge(&mut self, o: FineHistogram) {
+    pub fn merge(&mut self, o: FineHistogram<DROP>) {
         for (i, page) in o.pages {
             let to = self.pages.entry(i).or_insert_with(|| vec![0; PAGE]);
             to.iter_mut().zip(page).for_each(|(t, n)| *t += n);
@@ -242,7 +286,6 @@ impl FineHistogram {
 
     /// Bins in use in ascending order: smallest value, largest value, count. Zero is a bin of its own.
     pub fn bins(&self) -> impl Iterator<Item = (f64, f64, u64)> + '_ {
-        const ZERO_PAGE: usize = PAGES / 2;
         let of = |range: std::ops::Range<usize>| {
             self.pages.range(range).flat_map(|(i, page)| {
                 page.iter().enumerate().filter(|(_, n)| **n > 0).map(move |(j, n)| {
@@ -253,7 +296,7 @@ impl FineHistogram {
             })
         };
         let zero = (self.with_zeros && self.zeros > 0).then_some((0.0, 0.0, self.zeros));
-        of(0..ZERO_PAGE).chain(zero).chain(of(ZERO_PAGE..PAGES))
+        of(0..Self::ZERO_PAGE).chain(zero).chain(of(Self::ZERO_PAGE..PAGES))
     }
 
     /// The percentile `p` (0 to 100) in numpy's default sense: linear between the two nearest values, each known to one
@@ -275,7 +318,7 @@ impl FineHistogram {
             if below + n > k {
                 // A whole number in the bin is the value meant: bins of data that were counted are at most that wide.
                 let whole = if a < 0.0 { b } else { a };
-                if whole.fract() == 0.0 && whole.abs() < WHOLE && (b - a).abs() < 2.0 && self.looks_whole() {
+                if whole.fract() == 0.0 && whole.abs() < Self::WHOLE && (b - a).abs() < 2.0 && self.looks_whole() {
                     return Some(whole);
                 }
                 // Spread evenly within the bin.
@@ -286,9 +329,9 @@ impl FineHistogram {
         None
     }
 
-    /// True where only whole numbers below [`WHOLE`] can have been counted: every bin in use holds one.
+    /// True where only whole numbers below `WHOLE` can have been counted: every bin in use holds one.
     fn looks_whole(&self) -> bool {
-        self.extent().is_some_and(|(a, b)| a.fract() == 0.0 && b.fract() == 0.0 && a.abs().max(b.abs()) < WHOLE)
+        self.extent().is_some_and(|(a, b)| a.fract() == 0.0 && b.fract() == 0.0 && a.abs().max(b.abs()) < Self::WHOLE)
             && self.bins().all(|(a, b, _)| (if a < 0.0 { b } else { a }).fract() == 0.0)
     }
 
@@ -337,7 +380,7 @@ mod tests {
         }
         v[1000..1300].fill(0.0);
         let pieces = || (0..200).map(|n| &v[n * 317..n * 317 + n]).chain([&v[..], &v[990..1290]]);
-        let (mut a, mut b) = (FineCounter::default(), FineCounter::default());
+        let (mut a, mut b) = <(FineCounter, FineCounter)>::default();
         pieces().for_each(|p| a.add(p));
         pieces().for_each(|p| {
             b.pending += p.len() as u64;
@@ -350,7 +393,7 @@ mod tests {
         );
         // The first bins take what is special.
         assert!(a.counts[CHUNK..] == b.counts[CHUNK..]);
-        let (mut one, mut two) = (FineHistogram::new(false), FineHistogram::new(false));
+        let (mut one, mut two): (FineHistogram, FineHistogram) = (FineHistogram::new(false), FineHistogram::new(false));
         one.absorb(&mut a);
         two.absorb(&mut b);
         let values = one.values();
@@ -377,10 +420,10 @@ mod tests {
         let mut naive = BTreeMap::<u32, u64>::new();
         v.iter()
             .filter(|v| v.is_finite() && **v != 0.0)
-            .for_each(|v| *naive.entry(ordered(v.to_bits()) >> DROP).or_default() += 1);
+            .for_each(|v| *naive.entry(ordered(v.to_bits()) >> FINE).or_default() += 1);
         assert_eq!(h.values(), naive.values().sum::<u64>());
         let found: Vec<(f64, u64)> = h.bins().map(|(a, _, n)| (a, n)).collect();
-        let want: Vec<(f64, u64)> = naive.iter().map(|(b, n)| (f64::from(unordered(b << DROP)), *n)).collect();
+        let want: Vec<(f64, u64)> = naive.iter().map(|(b, n)| (f64::from(unordered(b << FINE)), *n)).collect();
         assert_eq!(found, want);
         assert_eq!(h.extent(), Some((f64::from(f32::MIN), f64::from(f32::MAX))));
     }

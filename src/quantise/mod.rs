@@ -9,7 +9,7 @@ mod histogram;
 mod pairs;
 
 pub use field::{Field, Placement, between_zeros};
-pub use fine::{FineCounter, FineHistogram};
+pub use fine::{CoarseCounter, CoarseHistogram, FineCounter, FineHistogram};
 pub use grey::{Depth, GreyMap, NonFinite, Tally};
 pub use histogram::{Histogram, Statistics};
 pub use pairs::{Pair, Pairs, Second, follow};

@@ -1,9 +1,14 @@
 //! Differences between two runs of values: counts, extremes and sums, mergeable in order, so that the result does not
 //! depend on the number of threads.
 
+use super::CoarseCounter;
 #[cfg(target_arch = "x86_64")]
 use super::cpu;
 
+#[cfg(target_arch = "x86_64")]
+mod short;
+#[cfg(test)]
+mod tests;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
@@ -28,27 +33,59 @@ pub enum Second<'a> {
 const NEAR: f64 = 1e-6;
 const TINY: f64 = 1e-44;
 
-/// How many of the differences are larger than `tolerance`: told from their rounded values, and from themselves where
-/// these come too close.
-#[cfg(target_arch = "x86_64")]
-fn beyond(d: &[f32], worst: f32, tolerance: f64, unequal: u64, far: impl Fn(usize) -> f64) -> u64 {
-    if tolerance == 0.0 {
-        return unequal;
+/// Differences rounded to 32 bits: each off by at most `slack` and a rounding. Empty where none are kept.
+#[derive(Clone, Copy)]
+struct Rounded<'a> {
+    d: &'a [f32],
+    slack: f64,
+}
+
+/// Differences looked through at once for a large one.
+const LOOK: usize = 64;
+
+impl Rounded<'_> {
+    /// What a difference of size `v` may have become, at least.
+    fn at_least(&self, v: f64) -> f64 {
+        v * (1.0 - NEAR) - TINY - self.slack
     }
-    let up = tolerance * (1.0 + NEAR) + TINY;
-    let down = tolerance * (1.0 - NEAR) - TINY;
-    if f64::from(worst) < down {
-        return 0;
+
+    /// … and at most.
+    #[cfg(target_arch = "x86_64")]
+    fn at_most(&self, v: f64) -> f64 {
+        v * (1.0 + NEAR) + TINY + self.slack
     }
-    let (surely, perhaps) = d.iter().fold((0, 0), |(s, p), d| {
-        let m = f64::from(d.abs());
-        (s + u64::from(m > up), p + u64::from(m >= down))
-    });
-    if perhaps == surely {
-        return surely;
+
+    /// Which of `n` differences may have size `v` or more.
+    fn candidates(&self, n: usize, v: f64) -> impl Iterator<Item = usize> {
+        // One below: in 32 bits, where the compiler makes vectors of it.
+        let least = (self.at_least(v) as f32).next_down();
+        let reaches = move |d: &f32| d.abs() >= least;
+        let all = if self.d.is_empty() { 0..n } else { 0..0 };
+        let some = self.d.chunks(LOOK).enumerate();
+        let some = some.filter(move |(_, c)| c.iter().fold(false, |any, d| any | reaches(d)));
+        all.chain(some.flat_map(move |(i, c)| (0..c.len()).filter(move |k| reaches(&c[*k])).map(move |k| i * LOOK + k)))
     }
-    let close = |i: &usize| (down..=up).contains(&f64::from(d[*i].abs()));
-    surely + (0..d.len()).filter(close).filter(|i| far(*i) > tolerance).count() as u64
+
+    /// How many are larger than `tolerance`, told from the differences themselves (`far`) where the rounded come too close.
+    #[cfg(target_arch = "x86_64")]
+    fn beyond(&self, largest: f32, tolerance: f64, unequal: u64, far: impl Fn(usize) -> f64) -> u64 {
+        if tolerance == 0.0 {
+            return unequal;
+        }
+        let (down, up) = (self.at_least(tolerance), self.at_most(tolerance));
+        if f64::from(largest) < down {
+            return 0;
+        }
+        let (surely, perhaps) = self.d.iter().fold((0, 0), |(s, p), d| {
+            let m = f64::from(d.abs());
+            (s + u64::from(m > up), p + u64::from(m >= down))
+        });
+        if perhaps == surely {
+            return surely;
+        }
+        let close = |i: &usize| (down..=up).contains(&f64::from(self.d[*i].abs()));
+        surely + (0..self.d.len()).filter(close).filter(|i| far(*i) > tolerance).count() as u64
+    }
 }
 
 /// The value of one grey, once it has followed the other side's.
@@ -118,31 +155,29 @@ impl Pairs {
             return self.and_runs(a, b, index, tolerance);
         }
         let shifts = (a.first().copied().unwrap_or(0.0), b.first().copied().unwrap_or(0.0));
-        self.with(&s, shifts, a.len(), index, tolerance, &[], |i| (a[i], b[i]))
+        let p = s.pairs(a.len() as u64, shifts.0, shifts.1);
+        self.with(p, s.worst, index, tolerance, Rounded { d: &[], slack: 0.0 }, |i| (a[i], b[i]))
     }
 
-    /// These, then sums over `n` pairs; `at` gives a pair, `d` the differences in 32 bits where there are any, which are
-    /// quicker to look through.
-    #[allow(clippy::too_many_arguments)]
+    /// These, then `p`, of which the worst and the first pair are still to be found: `worst` is its largest difference,
+    /// `at` gives a pair, the rounded differences are quicker to look through.
     fn with(
         self,
-        s: &Sums,
-        shifts: (f64, f64),
-        n: usize,
+        mut p: Pairs,
+        worst: f64,
         index: u64,
         tolerance: f64,
-        d: &[f32],
+        rounded: Rounded<'_>,
         at: impl Fn(usize) -> (f64, f64),
     ) -> Pairs {
-        let mut p = s.pairs(n as u64, shifts.0, shifts.1);
+        let n = p.finite as usize;
         let far = |i: usize| (at(i).1 - at(i).0).abs();
-        let maybe = |i: usize, v: f64| d.get(i).is_none_or(|d| f64::from(d.abs()) >= v * (1.0 - NEAR) - TINY);
         let pair = |i: usize| Pair { index: index + i as u64, a: at(i).0, b: at(i).1 };
-        if p.unequal > 0 && self.worst.is_none_or(|w| s.worst > (w.b - w.a).abs()) {
-            p.worst = (0..n).find(|&i| maybe(i, s.worst) && far(i) == s.worst).map(pair);
+        if p.unequal > 0 && self.worst.is_none_or(|w| worst > (w.b - w.a).abs()) {
+            p.worst = rounded.candidates(n, worst).find(|&i| far(i) == worst).map(pair);
         }
         if p.beyond > 0 && self.first.is_none() {
-            p.first = (0..n).find(|&i| maybe(i, tolerance) && far(i) > tolerance).map(pair);
+            p.first = rounded.candidates(n, tolerance).find(|&i| far(i) > tolerance).map(pair);
         }
         self.then(p)
     }
@@ -170,8 +205,8 @@ impl Pairs {
         self
     }
 
-    /// As [`and`](Self::and) from float32 and what else a file holds, without widening it first. Where pairs are unequal the
-    /// differences are left in `d`; how many values lie beyond an end of the scale is returned.
+    /// As [`and`](Self::and) from float32 and what else a file holds, without widening it first, and counts the
+    /// differences other than 0. How many values lie beyond an end of the scale is returned; `d` is scratch.
     ///
     /// `None` where this machine has no instructions for it or a value is no finite number: go the other way.
     ///
@@ -184,12 +219,31 @@ impl Pairs {
         index: u64,
         tolerance: f64,
         d: &mut Vec<f32>,
+        counter: &mut CoarseCounter,
     ) -> Option<(Pairs, u64)> {
         #[cfg(target_arch = "x86_64")]
         if cpu::avx512() {
-            d.resize(a.len().next_multiple_of(8), 0.0);
+            d.resize(a.len().next_multiple_of(16), 0.0);
+            let narrow = match b {
+                Second::Same => Some(short::Narrow::Same),
+                Second::F32(b) => Some(short::Narrow::F32(b)),
+                Second::U8(b, scale) => short::Steps::new(scale).map(|s| short::Narrow::U8(b, s)),
+                // A step of 16 bits is too small beside the values.
+                Second::U16(..) => None,
+            };
             // SAFETY: the instructions were just found on this machine.
-            let mut found = unsafe { wide::sums(a, b, d) }?;
+            let (mut p, largest, slack, beyond_scale) =
+                match narrow.and_then(|b| unsafe { short::sums(a, b, d, counter) }) {
+                    Some(f) => (f.pairs, f.worst, f.slack, f.beyond_scale),
+                    None => {
+                        // SAFETY: as above.
+                        let f = unsafe { wide::sums(a, b, d) }?;
+                        if f.sums.unequal > 0 {
+                            counter.add(&d[..a.len()]);
+                        }
+                        (f.sums.pairs(a.len() as u64, f.shifts.0, f.shifts.1), f.worst, 0.0, f.beyond_scale)
+                    }
+                };
             d.truncate(a.len());
             let at = |i: usize| {
                 let x = f64::from(a[i]);
@@ -201,21 +255,21 @@ impl Pairs {
                 };
                 (x, other)
             };
-            let mut known = &d[..0];
-            if found.sums.unequal > 0 {
-                known = d;
-                let far = |i: usize| (at(i).1 - at(i).0).abs();
-                found.sums.beyond = beyond(known, found.worst, tolerance, found.sums.unequal, far);
+            let far = |i: usize| (at(i).1 - at(i).0).abs();
+            let rounded = Rounded { d: if p.unequal > 0 { d } else { &[] }, slack };
+            let mut worst = 0.0;
+            if p.unequal > 0 {
+                p.beyond = rounded.beyond(largest, tolerance, p.unequal, far);
                 let now = self.worst.map_or(-1.0, |w| (w.b - w.a).abs());
-                if f64::from(found.worst) * (1.0 + NEAR) >= now {
-                    let largest = (0..a.len()).filter(|i| d[*i].abs() == found.worst);
-                    found.sums.worst = largest.map(far).fold(0.0, f64::max);
+                if rounded.at_most(f64::from(largest)) >= now {
+                    // The largest lies above the largest rounded one less what both may be off by.
+                    let least = now.max(f64::from(largest) - 2.0 * slack);
+                    worst = rounded.candidates(a.len(), least).map(far).fold(0.0, f64::max);
                 }
             }
-            let pairs = self.with(&found.sums, found.shifts, a.len(), index, tolerance, known, at);
-            return Some((pairs, found.beyond_scale));
+            return Some((self.with(p, worst, index, tolerance, rounded, at), beyond_scale));
         }
-        let _ = (a, b, index, tolerance, d);
+        let _ = (a, b, index, tolerance, d, counter);
         None
     }
 
@@ -431,129 +485,4 @@ pub fn follow(own: &mut [f64], ends: (f64, f64), other: &[f64]) -> u64 {
         return unsafe { follow_avx2(own, ends, other) };
     }
     follow_any(own, ends, other)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rand::{RngExt, SeedableRng};
-
-    #[test]
-    fn equals_the_naive_sums_in_any_pieces() {
-        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(6);
-        let mut a: Vec<f64> = (0..50_003).map(|_| rng.random::<f64>() * 3.0 + 1000.0).collect();
-        let mut b: Vec<f64> = a.iter().map(|v| v * 1.001 + rng.random::<f64>() * 0.1).collect();
-        a[70] = b[70] - 5.0;
-        (a[100], b[100]) = (f64::NAN, f64::NAN);
-        b[200] = f64::NAN;
-        (a[300], b[300]) = (f64::INFINITY, f64::NEG_INFINITY);
-        let p = a
-            .chunks(777)
-            .zip(b.chunks(777))
-            .enumerate()
-            .fold(Pairs::default(), |p, (i, (x, y))| p.then(Pairs::of(x, y, i as u64 * 777, 2.0)));
-        let pairs: Vec<(f64, f64)> =
-            a.iter().zip(&b).map(|(x, y)| (*x, *y)).filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
-        let n = pairs.len() as f64;
-        let mean = |f: &dyn Fn((f64, f64)) -> f64| pairs.iter().map(|p| f(*p)).sum::<f64>() / n;
-        let (ma, mb) = (mean(&|p| p.0), mean(&|p| p.1));
-        let r =
-            mean(&|p| (p.0 - ma) * (p.1 - mb)) / (mean(&|p| (p.0 - ma).powi(2)) * mean(&|p| (p.1 - mb).powi(2))).sqrt();
-        let rms = mean(&|p| (p.1 - p.0).powi(2)).sqrt();
-        assert_eq!((p.finite, p.odd_same, p.odd_differ), (50_000, 1, 2));
-        assert!((p.mean_difference().unwrap() - mean(&|p| p.1 - p.0)).abs() < 1e-9);
-        assert!((p.mean_absolute().unwrap() - mean(&|p| (p.1 - p.0).abs())).abs() < 1e-9);
-        assert!((p.rms().unwrap() / rms - 1.0).abs() < 1e-9);
-        assert!((p.correlation().unwrap() - r).abs() < 1e-9, "{:?} {r}", p.correlation());
-        assert_eq!(p.worst.unwrap().index, 70);
-        assert_eq!((p.beyond, p.first.unwrap().index), (3, 70));
-        let (low, high) = p.range_a.unwrap();
-        assert!((p.psnr().unwrap() - 20.0 * ((high - low) / rms).log10()).abs() < 1e-9);
-    }
-
-    /// Every kind of second values, lengths that leave a tail, ends of the scale: as the plain way to the last bit.
-    #[test]
-    fn narrow_and_wide_agree() {
-        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
-        let scale = [0.01, -0.5, -0.5, 0.01 * 255.0 - 0.5];
-        let scale16 = [0.0001, -1.0, -1.0, 0.0001 * 65535.0 - 1.0];
-        let mut seen = 0;
-        for n in [1, 2, 7, 8, 9, 100, 2048, 2051] {
-            let mut a: Vec<f32> = (0..n).map(|_| rng.random::<f32>() * 3.0 - 1.0).collect();
-            a.iter_mut().step_by(11).for_each(|v| *v = 0.0);
-            let b: Vec<f32> = a.iter().map(|v| if rng.random::<bool>() { *v } else { v * 1.001 }).collect();
-            let g: Vec<u8> = a.iter().map(|v| ((v + 0.5) / 0.01).round().clamp(0.0, 255.0) as u8).collect();
-            let h: Vec<u16> = g.iter().map(|g| u16::from(*g) * 257).collect();
-            let doubles = |v: &[f32]| v.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
-            let greys = |[slope, offset, low, high]: [f64; 4], g: Vec<f64>| {
-                let mut v: Vec<f64> = g.iter().map(|g| slope * g + offset).collect();
-                let beyond = follow(&mut v, (low, high), &doubles(&a));
-                (v, beyond)
-            };
-            for (second, (plain, beyond)) in [
-                (Second::Same, (doubles(&a), 0)),
-                (Second::F32(&b), (doubles(&b), 0)),
-                (Second::U8(&g, scale), greys(scale, g.iter().map(|g| f64::from(*g)).collect())),
-                (Second::U16(&h, scale16), greys(scale16, h.iter().map(|g| f64::from(*g)).collect())),
-            ] {
-                let mut d = Vec::new();
-                let start = Pairs::of(&[1.0, 2.0], &[1.0, 2.0005], 0, 0.001);
-                let Some((p, n_beyond)) = start.and_narrow(&a, second, 2, 0.001, &mut d) else { continue };
-                seen += 1;
-                let want = start.and(&doubles(&a), &plain, 2, 0.001);
-                assert_eq!((format!("{p:?}"), n_beyond), (format!("{want:?}"), beyond), "{n} values");
-                if want.unequal > 1 {
-                    let naive: Vec<f32> = doubles(&a).iter().zip(&plain).map(|(a, b)| (b - a) as f32).collect();
-                    assert_eq!(d, naive);
-                }
-            }
-        }
-        let can = cfg!(target_arch = "x86_64")
-            && Pairs::default().and_narrow(&[], Second::Same, 0, 0.0, &mut vec![]).is_some();
-        assert_eq!(seen, if can { 32 } else { 0 });
-        for odd in [f32::NAN, f32::INFINITY] {
-            let a = [1.0, odd, 2.0];
-            for second in [Second::Same, Second::F32(&[1.0; 3]), Second::U8(&[0, 0, 9], scale)] {
-                assert!(Pairs::default().and_narrow(&a, second, 0, 0.0, &mut vec![]).is_none());
-            }
-        }
-    }
-
-    #[test]
-    fn the_ends_of_a_scale_follow_what_lies_beyond() {
-        let inf = f64::INFINITY;
-        let cases = [
-            (1.0, 0.5, 0.5, 1),
-            (1.0, 1.5, 1.0, 0),
-            (1.0, 0.0, 0.0, 1),
-            (1.0, inf, inf, 1),
-            (1.0, 1.0, 1.0, 0),
-            (2.0, 3.0, 3.0, 1),
-            (2.0, 1.9, 2.0, 0),
-            (2.0, inf, inf, 1),
-            (2.0, f64::NAN, 2.0, 0),
-            (1.5, 9.0, 1.5, 0),
-        ];
-        for (own, other, want, n) in cases {
-            // Once in a vector, once in what remains.
-            let mut v = [own; 11];
-            assert_eq!(follow(&mut v, (1.0, 2.0), &[other; 11]), n * 11, "{own} {other}");
-            assert_eq!(v, [want; 11], "{own} {other}");
-        }
-        let mut v = [1.0];
-        assert_eq!(follow(&mut v, (1.0, 2.0), &[f64::NAN]), 1);
-        assert!(v[0].is_nan());
-    }
-
-    #[test]
-    fn equal_and_flat_runs() {
-        let v = [1.0, 2.0, 3.0];
-        let p = Pairs::of(&v, &v, 0, 0.0);
-        assert_eq!((p.beyond, p.unequal, p.worst, p.psnr()), (0, 0, None, None));
-        assert!((p.correlation().unwrap() - 1.0).abs() < 1e-12);
-        let p = Pairs::of(&[1.0; 3], &[1.5; 3], 10, 0.5);
-        assert_eq!((p.beyond, p.unequal, p.correlation(), p.rms()), (0, 3, None, Some(0.5)));
-        assert_eq!(p.worst.unwrap().index, 10);
-        assert_eq!(Pairs::of(&[], &[], 0, 0.0).rms(), None);
-    }
 }

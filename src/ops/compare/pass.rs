@@ -3,7 +3,7 @@
 //! result does not depend on the number of threads.
 
 use super::{Plan, Side};
-use crate::quantise::{FineCounter, FineHistogram, Pairs, Second, follow};
+use crate::quantise::{CoarseCounter, CoarseHistogram, Pairs, Second, follow};
 use crate::stream::{Blocks, Cancel, Progress, split, sweep};
 use std::ops::Range;
 use std::sync::Mutex;
@@ -19,7 +19,7 @@ pub(super) struct Found {
     /// Sums, extremes, counts.
     pub pairs: Pairs,
     /// Differences other than 0.
-    pub histogram: FineHistogram,
+    pub histogram: CoarseHistogram,
     /// Voxels beyond an end of a grey scale.
     pub beyond_scale: u64,
 }
@@ -30,7 +30,7 @@ struct Scratch {
     a: Vec<f64>,
     b: Vec<f64>,
     differences: Vec<f32>,
-    counter: FineCounter,
+    counter: CoarseCounter,
     beyond_scale: u64,
 }
 
@@ -89,27 +89,29 @@ fn widened(plan: &Plan, a: &[u8], b: &[u8], index: u64, p: Pairs, s: &mut Scratc
     if let Some(ends) = plan.b.ends() {
         s.beyond_scale += follow(&mut s.b, ends, &s.a);
     }
-    s.differences.clear();
-    s.differences.extend(s.a.iter().zip(&s.b).map(|(a, b)| (b - a) as f32));
-    p.and(&s.a, &s.b, index, plan.tolerance)
+    let all = p.and(&s.a, &s.b, index, plan.tolerance);
+    if all.unequal > p.unequal {
+        s.differences.clear();
+        s.differences.extend(s.a.iter().zip(&s.b).map(|(a, b)| (b - a) as f32));
+        s.counter.add(&s.differences);
+    }
+    all
 }
 
 fn task(plan: &Plan, a: &[u8], b: &[u8], first: u64, s: &mut Scratch) -> Pairs {
     let mut p = Pairs::default();
     let chunks = a.chunks(CHUNK * plan.a.dtype.size()).zip(b.chunks(CHUNK * plan.b.dtype.size()));
     for (i, (a, b)) in chunks.enumerate() {
-        let (index, before) = (first + (i * CHUNK) as u64, p.unequal);
+        let index = first + (i * CHUNK) as u64;
         let quick = narrow(plan, a, b);
-        p = match quick.and_then(|(x, y)| p.and_narrow(x, y, index, plan.tolerance, &mut s.differences)) {
+        let (d, counter) = (&mut s.differences, &mut s.counter);
+        p = match quick.and_then(|(x, y)| p.and_narrow(x, y, index, plan.tolerance, d, counter)) {
             Some((p, beyond_scale)) => {
                 s.beyond_scale += beyond_scale;
                 p
             }
             None => widened(plan, a, b, index, p, s),
         };
-        if p.unequal > before {
-            s.counter.add(&s.differences);
-        }
     }
     p
 }
@@ -120,7 +122,7 @@ pub(super) fn look(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Res
     let sizes = (plan.a.dtype.size(), plan.b.dtype.size());
     progress.begin("comparing", (shape.len()? as usize * (sizes.0 + sizes.1)) as u64);
     let (left, right) = (Blocks::new(&*plan.a.view.source), Blocks::new(&*plan.b.view.source));
-    let full = Mutex::new(FineHistogram::new(false));
+    let full = Mutex::new(CoarseHistogram::new(false));
     let mut pairs = Pairs::default();
     let outcome = sweep(
         split(0, shape.frames, plan.block_slices),

@@ -1,6 +1,6 @@
 //! Counting with AVX-512: sixteen bins at a time, then one increment per value, which is what takes the time.
 
-use super::{BINS, DROP, FineCounter};
+use super::{BINS, FineCounter};
 use std::arch::x86_64::*;
 
 /// Vectors whose bins are worked out before they are counted.
@@ -9,7 +9,7 @@ const GROUP: usize = 16 * VECTORS;
 
 /// Counts `values`, all but how many they are.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,popcnt")]
-pub(super) fn count(c: &mut FineCounter, values: &[f32]) {
+pub(super) fn count<const DROP: u32>(c: &mut FineCounter<DROP>, values: &[f32]) {
     assert_eq!(c.counts.len(), BINS);
     let counts = c.counts.as_mut_ptr();
     let sign = _mm512_set1_epi32(i32::MIN);
