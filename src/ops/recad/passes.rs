@@ -273,12 +273,11 @@ pub(super) fn write(
     plan: &Plan,
     map: &GreyMap,
     sink: &mut dyn tomokit_formats::SliceSink,
-    unhashed: Option<&Digest>,
+    digest: &Digest,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<(Counts, Timings)> {
     let (shape, dtype) = (plan.shape, plan.input_dtype);
-    let digest = unhashed.unwrap_or(&Digest::Off);
     let in_row = shape.cols * dtype.size();
     let out_row = shape.cols * plan.depth.dtype().size();
     let slice_in = shape.rows * in_row;

@@ -77,9 +77,15 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
     let create = plan.writer.create.ok_or_else(|| Error::caller("this format cannot be written"))?;
     let start = std::time::Instant::now();
     let digest = Digest::new(plan);
+    // Threads that write wait for the disk and have time to hash; a hash that takes one block after the other would hold up
+    // the writing, and has the first pass to itself.
+    let (first, second) = match Digest::in_order(plan.hash) && !plan.one_pass {
+        true => (&digest, &Digest::Off),
+        false => (&Digest::Off, &digest),
+    };
     let survey = match plan.one_pass {
         true => None,
-        false => Some(passes::survey(plan, &digest, progress, cancel).inspect_err(|_| progress.end())?),
+        false => Some(passes::survey(plan, first, progress, cancel).inspect_err(|_| progress.end())?),
     };
     let mut limits = match (&plan.limits, &survey) {
         (Some(l), _) => l.clone(),
@@ -108,9 +114,8 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
         ..plan.meta.clone()
     };
     let mut sink = create(&plan.output, &options)?;
-    let unhashed = survey.is_none().then_some(&digest);
     let (counts, timings) =
-        passes::write(plan, &map, &mut *sink, unhashed, progress, cancel).inspect_err(|_| progress.end())?;
+        passes::write(plan, &map, &mut *sink, second, progress, cancel).inspect_err(|_| progress.end())?;
     if plan.non_finite == NonFinite::Refuse && counts.tally.not_finite() > 0 {
         return Err(Error::file(&plan.input, format!("{} voxels are no finite number", counts.tally.not_finite()))
             .hint("see where with 'tomo info --stats', or choose what becomes of them with --nan"));

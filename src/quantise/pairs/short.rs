@@ -225,21 +225,20 @@ unsafe fn kernel<const KIND: u8>(
             difference = _mm512_sub_ps(_mm512_fmsub_ps(slope, grey, above), rest);
             let (at_low, at_high) =
                 (_mm_cmpeq_epi8_mask(g, _mm_setzero_si128()), _mm_cmpeq_epi8_mask(g, _mm_set1_epi8(-1)));
-            let mut follows = 0;
-            if (at_low | at_high) & there != 0 {
+            let close = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(_mm512_abs_ps(difference), close);
+            if (at_low | at_high | close) & there != 0 {
                 // Not "inside and not zero".
                 let is_low = if scale.low.1 { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(x, low) } else { 0 };
                 let is_high = if scale.high.1 { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(x, high) } else { 0 };
                 let under = !_mm512_cmp_ps_mask::<_CMP_GE_OQ>(x, low) | _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(x, zero);
                 let over = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, high);
-                follows = ((at_low & under & !is_low) | (at_high & over & !is_high)) & there;
+                let follows = ((at_low & under & !is_low) | (at_high & over & !is_high)) & there;
                 beyond_scale += u64::from(follows.count_ones());
                 difference = _mm512_mask_blend_ps(follows, difference, zero);
-            }
-            let doubtful = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(_mm512_abs_ps(difference), close) & there & !follows;
-            if doubtful != 0 {
-                let exact = in_64_bits(&scale, g, x);
-                difference = _mm512_mask_blend_ps(doubtful, difference, exact);
+                let doubtful = close & there & !follows;
+                if doubtful != 0 {
+                    difference = _mm512_mask_blend_ps(doubtful, difference, in_64_bits(&scale, g, x));
+                }
             }
         }
         if i == 0 {
