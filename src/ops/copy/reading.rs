@@ -3,9 +3,9 @@
 use super::Sparse;
 use super::engine::Ctx;
 use super::flow::{Block, FileJob, HashMsg, Mode, Slot, WriteMsg};
+use super::outcome::Kind;
 use super::partial::resume_point;
 use super::plan::{BLOCK, Plan, Todo};
-use super::run::Kind;
 use crate::trust::readback::Aligned;
 use crate::trust::root::nanos;
 use crate::trust::{Digest, Sha256, SourceDir, blocks};
@@ -45,8 +45,8 @@ pub(super) fn open_source(plan: &Plan, item: u32, held: Option<&SourceDir>) -> s
         return File::open(g.path(it));
     }
     match held {
-        Some(dir) => dir.file(&it.below),
-        None => SourceDir::open(&source.dir)?.file(&it.below),
+        Some(dir) => dir.file(&g.below(it)),
+        None => SourceDir::open(&source.dir)?.file(&g.below(it)),
     }
 }
 
