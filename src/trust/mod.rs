@@ -8,6 +8,7 @@
 //! | `blocks` | sums of the blocks of large files: which stretch differs |
 //! | `name` | relative names as they stand in manifests; which a target can hold, and what they become if not |
 //! | `list`, `files` | millions of names, and what is known of files, in little memory |
+//! | `fresh` | size and time of a file, not from memory |
 //! | `sums` | `SHA256SUMS` as coreutils write and read it, hashdeep's form |
 //! | `journal` | the record on the disk, one JSON event per line, safe against crashes |
 //! | `root` | a destination folder held by its handle |
@@ -16,6 +17,7 @@
 pub mod bag;
 pub mod blocks;
 pub mod files;
+pub mod fresh;
 pub mod hash;
 pub mod journal;
 pub mod list;

@@ -58,6 +58,12 @@ impl Known {
         (key, new)
     }
 
+    /// Notes that a file is another one than it seemed.
+    pub(super) fn changed(&mut self, key: Key, seen: Version) {
+        let file = self.file(key);
+        (file.seen, file.since) = (seen, Instant::now());
+    }
+
     /// True where a file stood still for long enough, and neither lies on the disks nor was given up as it is now.
     pub(super) fn is_wanted(&mut self, key: Key, settle: Duration) -> bool {
         let f = self.file(key);

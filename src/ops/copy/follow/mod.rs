@@ -6,6 +6,7 @@
 //! verified, flushed.
 
 mod known;
+mod source;
 mod watch;
 
 use super::Request;
@@ -15,9 +16,10 @@ use super::plan::{Plan, Verdict, plan_of};
 use super::ready::not_yet;
 use super::run::execute;
 use crate::stream::{Cancel, Progress};
-use crate::trust::one_line;
+use crate::trust::{fresh, one_line};
 use known::{Key, Known, Version, version};
 use serde::Serialize;
+use source::Place;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -72,6 +74,7 @@ pub struct Followed {
 
 struct Follower<'a> {
     request: FollowRequest,
+    places: Vec<Place>,
     known: Known,
     waiting_for: HashSet<String>,
     out: Followed,
@@ -93,6 +96,7 @@ pub fn follow(mut request: FollowRequest, progress: &dyn Progress, cancel: &Canc
     }
     let (events, _watcher) = watch(&request.copy.sources);
     let mut f = Follower {
+        places: request.copy.sources.iter().map(|s| Place::new(s)).collect(),
         request,
         known: Known::default(),
         waiting_for: HashSet::new(),
@@ -140,8 +144,8 @@ impl Follower<'_> {
     /// All files there are, or `None` while a source is away.
     fn look(&mut self) -> Result<Option<Gathered>> {
         let sources = self.request.copy.sources.clone();
-        for s in &sources {
-            let away = std::fs::metadata(s).is_err();
+        for (i, s) in sources.iter().enumerate() {
+            let away = self.places[i].is_away();
             self.waiting(&s.display().to_string(), away);
             if away {
                 return Ok(None);
@@ -166,9 +170,20 @@ impl Follower<'_> {
         for item in std::mem::take(&mut g.items) {
             let (key, new) = self.known.notice(&g, &item, settle);
             changed |= new;
-            if self.known.is_wanted(key, settle) && not_yet(&g.path(&item), item.size).is_none() {
-                ready.push(item);
-                keys.push((key, version(&item)));
+            if !self.known.is_wanted(key, settle) {
+                continue;
+            }
+            let path = g.path(&item);
+            match fresh::of_path(&path) {
+                Ok(now) if now != version(&item) => {
+                    self.known.changed(key, now);
+                    changed = true;
+                }
+                _ if not_yet(&path, item.size).is_none() => {
+                    ready.push(item);
+                    keys.push((key, version(&item)));
+                }
+                _ => {}
             }
         }
         if !ready.is_empty() {
@@ -201,17 +216,24 @@ impl Follower<'_> {
         self.out.rounds += 1;
         self.out.safe_to_unplug = done.targets.iter().all(|t| t.safe_to_unplug);
         self.count(&done);
+        // What cannot be read because its source went away is read when that is back.
+        let away = self.places.iter().any(Place::is_away);
+        let comes_again = |kind: Kind| match kind {
+            Kind::Changed | Kind::Full | Kind::Gone | Kind::Interrupted => true,
+            Kind::Source => away,
+            _ => false,
+        };
         let lost: HashMap<&str, Kind> = done.failed.iter().map(|f| (f.path.as_str(), f.kind)).collect();
         for (key, version) in keys {
             let kind = if lost.is_empty() { None } else { lost.get(self.known.shown(*key, &folders).as_str()) };
             match kind {
                 None => self.out.again += u64::from(self.known.done(*key, *version)),
                 // Tried again in the next round: the file changed, the disk is full or away.
-                Some(Kind::Changed | Kind::Full | Kind::Gone | Kind::Interrupted) => {}
+                Some(kind) if comes_again(*kind) => {}
                 Some(_) => self.known.give_up(*key, *version),
             }
         }
-        for f in done.failed.iter().filter(|f| !matches!(f.kind, Kind::Changed | Kind::Full | Kind::Gone)) {
+        for f in done.failed.iter().filter(|f| f.kind == Kind::Interrupted || !comes_again(f.kind)) {
             self.progress.note(&format!("{}: {}", f.path, f.why));
             self.out.failed.push(f.clone());
         }
