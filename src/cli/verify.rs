@@ -2,7 +2,7 @@
 
 use crate::cli::common::Context;
 use crate::cli::{Exit, Tool, human, output};
-use crate::ops::copy::{self, CheckReport, CheckRequest, Outcome};
+use crate::ops::copy::{self, CheckReport, CheckRequest};
 use crate::trust::journal::JOURNAL;
 use crate::trust::sums::SHA256SUMS;
 use clap::Args;
@@ -131,7 +131,7 @@ fn text(r: &CheckReport, how: How) -> String {
         }
     }
     if !how.record && r.recorded && !(r.changed.is_empty() && r.missing.is_empty()) {
-        let damaged = r.outcome.iter().any(|o| matches!(o.1, Outcome::Damaged { .. }));
+        let damaged = r.looked.any_damaged();
         t += &format!(
             "  repair    give the copy command again: it brings what is missing{}\n",
             if damaged { "; with --verify --record before, also what is damaged" } else { "" }

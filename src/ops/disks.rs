@@ -119,6 +119,7 @@ mod tests {
             copied: 1,
             verified: Some(2),
             level: None,
+            session: None,
         };
         ledger::record(&path, &v, &[copy]).unwrap();
         let mut r = Request { folders: vec![dir.path().to_owned()], probe_bytes: Some(1), ledger: Some(path.clone()) };

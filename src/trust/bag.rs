@@ -12,20 +12,20 @@ pub const PAYLOAD: &str = "data";
 ///
 /// # Errors
 /// `System` where they cannot be written.
-pub fn write(folder: &Path, files: &[(Name, u64, Digest)]) -> Result<()> {
+pub fn write(folder: &Path, files: impl Iterator<Item = (Name, u64, Digest)>) -> Result<()> {
     let mut manifest = Vec::new();
-    for (name, _, digest) in files {
+    let (mut count, mut bytes) = (0u64, 0u64);
+    for (name, size, digest) in files {
+        (count, bytes) = (count + 1, bytes + size);
         let encoded: Vec<u8> = name.bytes().iter().flat_map(encoded).copied().collect();
         let _ = write!(manifest, "{digest}  ");
         manifest.extend(encoded);
         manifest.push(b'\n');
     }
-    let bytes: u64 = files.iter().map(|f| f.1).sum();
     let today = super::rfc3339(super::now());
     let info = format!(
-        "Bagging-Date: {}\nPayload-Oxum: {bytes}.{}\nBag-Software-Agent: tomokit {}\n",
+        "Bagging-Date: {}\nPayload-Oxum: {bytes}.{count}\nBag-Software-Agent: tomokit {}\n",
         today.split('T').next().unwrap_or_default(),
-        files.len(),
         env!("CARGO_PKG_VERSION"),
     );
     let declaration = "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n";

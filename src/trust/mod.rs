@@ -7,6 +7,8 @@
 //! | `hash` | SHA-256 that can stop and go on; digests |
 //! | `blocks` | sums of the blocks of large files: which stretch differs |
 //! | `name` | relative names as they stand in manifests; which a target can hold, and what they become if not |
+//! | `list`, `files` | millions of names, and what is known of files, in little memory |
+//! | `fresh` | size and time of a file, not from memory |
 //! | `sums` | `SHA256SUMS` as coreutils write and read it, hashdeep's form |
 //! | `journal` | the record on the disk, one JSON event per line, safe against crashes |
 //! | `root` | a destination folder held by its handle |
@@ -14,15 +16,20 @@
 
 pub mod bag;
 pub mod blocks;
+pub mod files;
+pub mod fresh;
 pub mod hash;
 pub mod journal;
+pub mod list;
 pub mod name;
 pub mod readback;
 pub mod root;
 pub mod sums;
 
+pub use files::{FileState, Files};
 pub use hash::{Digest, Midstate, Sha256};
 pub use journal::{Event, FileEvent, Journal, JournalState};
+pub use list::{Marks, NameList, NameSet};
 pub use name::{Name, Rules};
 pub use readback::Level;
 pub use root::{Root, SourceDir};

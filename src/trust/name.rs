@@ -104,6 +104,12 @@ impl Name {
         Name([&*self.0, b"/", &*below.0].concat().into())
     }
 
+    /// `folder/last`, or `last` alone where there is no folder: two parts of a name that was taken apart.
+    pub(super) fn below((folder, last): (&[u8], &[u8])) -> Name {
+        let between: &[u8] = if folder.is_empty() { b"" } else { b"/" };
+        Name([folder, between, last].concat().into())
+    }
+
     /// The same name with `suffix` at the end.
     pub fn suffixed(&self, suffix: &str) -> Name {
         Name([&*self.0, suffix.as_bytes()].concat().into())

@@ -222,6 +222,48 @@ def test_the_ledger_hears_of_checks_and_of_interrupted_copies(tmp_path, monkeypa
     assert sorted(found) == ["src/a", "src/b", "src/d"] and found["src/b"] == (None, None) and found["src/a"][0]
 
 
+def test_what_a_check_found_damaged_is_not_entered_as_verified_again(tmp_path, monkeypatch):
+    """The check writes nothing on the disk, whose record goes on calling the file verified. The ledger knows better, until
+    the file is copied anew or read again and good."""
+    path, rows = ledger_of(tmp_path, monkeypatch)
+    src, disk = tmp_path / "src", tmp_path / "disk"
+    src.mkdir(), disk.mkdir()
+    for n in ("a", "b"):
+        (src / n).write_bytes(noise(ord(n), 100_000))
+    tomo("copy", src, disk)
+    assert all(v for v, _ in rows().values())
+    flip(disk / "src/b", 500)
+    record = (disk / "tomo-copy.jsonl").read_bytes()
+    assert verify(disk)[0] == 1 and (disk / "tomo-copy.jsonl").read_bytes() == record
+    assert rows()["src/b"] == (None, None)
+    (src / "c").write_bytes(noise(3, 1000))
+    tomo("copy", src, disk)
+    found = rows()
+    assert found["src/b"] == (None, None) and found["src/a"][0] and found["src/c"][0]
+    tomo("ledger", "rebuild", disk, "--ledger", path)
+    assert rows()["src/b"] == (None, None) and rows()["src/a"][0]
+    # mended by hand, and found good
+    flip(disk / "src/b", 500)
+    assert verify(disk)[0] == 0 and rows()["src/b"][0]
+    tomo("copy", src, disk)
+    assert rows()["src/b"][0]
+    # damaged, noted on the disk, and copied anew
+    flip(disk / "src/b", 500)
+    assert verify(disk)[0] == 1 and verify(disk, "--record")[0] == 1
+    assert rows()["src/b"] == (None, None)
+    tomo("copy", src, disk)
+    assert rows()["src/b"][0]
+    sums_agree(disk)
+    # a ledger that was away while the damage was noted on the disk hears of it from there
+    flip(disk / "src/a", 500)
+    monkeypatch.setenv("TOMOKIT_LEDGER", str(tmp_path / "elsewhere.sqlite"))
+    assert verify(disk, "--record")[0] == 1
+    monkeypatch.setenv("TOMOKIT_LEDGER", str(path))
+    assert rows()["src/a"][0]
+    tomo("copy", src / "c", disk)
+    assert rows()["src/a"] == (None, None)
+
+
 def small_disk(path, size="6m"):
     if not ROOT_USER or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], capture_output=True).returncode:
         pytest.skip("mounting a small file system is not possible here")

@@ -4,10 +4,10 @@
 //! folder, then the list of sums. A batch costs one sync of the data and one of the record, however many files it has.
 
 use super::engine::Ctx;
-use super::flow::FileJob;
+use super::flow::{FileJob, Version};
+use super::outcome::Kind;
 use super::plan::Todo;
 use super::readback::Check;
-use super::run::Kind;
 use super::target::Syncing;
 use crate::trust::blocks::BlockSums;
 use crate::trust::journal::Event;
@@ -27,7 +27,7 @@ pub(super) enum CommitMsg {
     /// All of a file is written.
     Whole { job: Arc<FileJob>, dest: Name, part: Name, file: Option<File>, holes: u64 },
     /// A file that was there already, to be compared with the source's sum.
-    Adopt { job: Arc<FileJob>, dest: Name },
+    Adopt { job: Arc<FileJob> },
 }
 
 struct Whole {
@@ -55,12 +55,10 @@ pub(super) fn run(ctx: &Ctx<'_>, t: usize, queue: Receiver<CommitMsg>, back: Sen
         while let Some(msg) = next.take() {
             match msg {
                 CommitMsg::Mark { job, dest, file, offset } => mark(ctx, t, &job, dest, file, offset),
-                CommitMsg::Adopt { job, dest } => {
+                CommitMsg::Adopt { job } => {
                     if let Some((sha256, blocks)) = job.sum.whole() {
-                        let event = event(ctx, t, &job, &dest, (sha256, blocks), 0, true);
-                        let check =
-                            Check { item: job.item, dest, size: job.size, sha256, adopt: Some(Box::new(event)) };
-                        let _ = back.send(check);
+                        let adopt = Some(Box::new((job.modified_ns, blocks)));
+                        let _ = back.send(Check { item: job.item, size: job.size, sha256, adopt });
                     }
                 }
                 CommitMsg::Whole { job, dest, part, file, holes } => {
@@ -87,22 +85,31 @@ pub(super) fn run(ctx: &Ctx<'_>, t: usize, queue: Receiver<CommitMsg>, back: Sen
     }
 }
 
-type Sums = (Digest, Option<BlockSums>);
+pub(super) type Sums = (Digest, Option<BlockSums>);
 
-fn event(ctx: &Ctx<'_>, t: usize, job: &FileJob, dest: &Name, sums: Sums, holes: u64, adopted: bool) -> FileEvent {
-    let plain = ctx.plan.gathered.dest(&ctx.plan.gathered.items[job.item as usize]);
-    let source = ctx.source_path(job.item);
+/// What the record says of a file that is whole.
+pub(super) fn event(
+    ctx: &Ctx<'_>,
+    t: usize,
+    read: Version,
+    dest: &Name,
+    sums: Sums,
+    holes: u64,
+    adopted: bool,
+) -> FileEvent {
+    let plain = || ctx.plan.gathered.dest(&ctx.plan.gathered.items[read.item as usize]);
+    let source = ctx.source_path(read.item);
     // A record outlives the folder it was written from: the ledger asks for sources by their full names.
     let source = std::path::absolute(&source).unwrap_or(source);
     FileEvent {
         path: dest.clone(),
-        size: job.size,
-        modified_ns: job.modified_ns,
+        size: read.size,
+        modified_ns: read.modified_ns,
         sha256: sums.0,
         copied: now(),
         session: ctx.targets[t].session,
         source: source.to_string_lossy().into_owned(),
-        original: ctx.plan.targets[t].renames.contains_key(&job.item).then_some(plain),
+        original: ctx.plan.targets[t].renames.contains_key(&read.item).then(plain),
         holes,
         adopted,
         made_by: None,
@@ -184,7 +191,7 @@ fn commit(ctx: &Ctx<'_>, t: usize, mut batch: Vec<Whole>, back: &Sender<Check>) 
     }
     let record = || -> Result<()> {
         for (w, d) in &good {
-            target.record(event(ctx, t, &w.job, &w.dest, d.clone(), w.holes, false))?;
+            target.record(event(ctx, t, w.job.version(), &w.dest, d.clone(), w.holes, false))?;
         }
         target.journal().sync()
     };
@@ -229,7 +236,7 @@ fn commit(ctx: &Ctx<'_>, t: usize, mut batch: Vec<Whole>, back: &Sender<Check>) 
         target.went_well();
         ctx.set(w.job.item, t, Todo::Verify);
         *target.last.lock().unwrap_or_else(|e| e.into_inner()) = Some((w.dest.clone(), w.job.item));
-        let _ = back.send(Check { item: w.job.item, dest: w.dest, size: w.job.size, sha256, adopt: None });
+        let _ = back.send(Check { item: w.job.item, size: w.job.size, sha256, adopt: None });
     }
     ctx.lanes(t);
 }

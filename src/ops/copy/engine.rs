@@ -11,9 +11,9 @@
 
 use super::commit::{self, CommitMsg};
 use super::flow::{HashMsg, WriteMsg, sums};
+use super::outcome::Kind;
 use super::plan::{BLOCK, Plan, Todo, blocks};
 use super::reading::{Fan, read_file};
-use super::run::Kind;
 use super::target::Target;
 use super::writing::writer;
 use super::{ReadBackWhen, readback};
@@ -127,17 +127,10 @@ pub(super) fn pass(ctx: &Ctx<'_>, jobs: &[(u32, u32)], verify: &[(u32, u32)]) ->
             let (write_tx, write_rx) = bounded::<WriteMsg>(64);
             let (commit_tx, commit_rx) = bounded::<CommitMsg>(512);
             let (back_tx, back_rx) = unbounded();
-            for (item, mask) in verify.iter().filter(|(_, m)| m & (1 << t) != 0) {
-                let _ = mask;
-                let dest = ctx.dest(*item, t);
-                if let Some(f) = ctx.targets[t].state.files.get(&dest) {
-                    let _ = back_tx.send(readback::Check {
-                        item: *item,
-                        dest,
-                        size: f.size,
-                        sha256: f.sha256,
-                        adopt: None,
-                    });
+            for (item, _) in verify.iter().filter(|(_, m)| m & (1 << t) != 0) {
+                if let Some(f) = ctx.targets[t].state.files.get(&ctx.dest(*item, t)) {
+                    let check = readback::Check { item: *item, size: f.size, sha256: f.sha256, adopt: None };
+                    let _ = back_tx.send(check);
                 }
             }
             threads.push(scope.spawn(move || writer(ctx, t, write_rx, commit_tx)));

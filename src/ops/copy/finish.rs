@@ -1,9 +1,9 @@
 //! The end of a target: everything flushed, the tail read again, lists for other programs, and then the word "safe".
 
 use super::ReadBackWhen;
+use super::outcome::TargetDone;
 use super::plan::{Plan, TargetPlan};
 use super::reading::open_source;
-use super::run::TargetDone;
 use super::target::{Stop, Target};
 use crate::stream::Progress;
 use crate::trust::journal::{Event, JOURNAL};
@@ -20,7 +20,7 @@ const TAIL: u64 = 4 << 20;
 pub(super) const HASHDEEP: &str = "hashdeep.txt";
 
 /// Ends a target; never fails: what goes wrong means "not safe", and is said.
-pub(super) fn finish(target: Target, own: &TargetPlan, plan: &Plan, progress: &dyn Progress) -> TargetDone {
+pub(super) fn finish(mut target: Target, own: &TargetPlan, plan: &Plan, progress: &dyn Progress) -> TargetDone {
     let gone = matches!(target.stopped(), Some(Stop::Gone(_)));
     let c = &target.counters;
     let mut done = TargetDone {
@@ -47,6 +47,8 @@ pub(super) fn finish(target: Target, own: &TargetPlan, plan: &Plan, progress: &d
     if gone {
         return done;
     }
+    // Of a million files the record is large, and read anew.
+    target.state = JournalState::default();
     match end(&target, own, plan, &mut done) {
         Ok(()) => done.safe_to_unplug = true,
         Err(e) => progress.note(&format!("{}: NOT safe to unplug: {}", own.path.display(), one_line(&e))),
@@ -59,7 +61,7 @@ fn end(target: &Target, own: &TargetPlan, plan: &Plan, done: &mut TargetDone) ->
     let state = journal::read_record(target.root.path(), |_| {})?.unwrap_or_default();
     target.journal().tidy(&target.root, &state)?;
     done.recorded_files = state.files.len() as u64;
-    done.recorded_verified = state.files.values().filter(|f| f.verified.is_some()).count() as u64;
+    done.recorded_verified = state.files.iter().filter(|(_, f)| f.verified.is_some()).count() as u64;
     if plan.request.bag {
         write_bag(target, &state)?;
     }
@@ -134,17 +136,17 @@ fn tail(target: &Target, plan: &Plan) -> Result<Level> {
     Ok(level)
 }
 
-fn sorted(state: &JournalState) -> Vec<(Name, u64, Digest)> {
-    let mut files: Vec<_> = state.files.iter().map(|(n, f)| (n.clone(), f.size, f.sha256)).collect();
-    files.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    files
+/// Name, size and sum of every file, in the order of names.
+fn sorted(state: &JournalState) -> impl Iterator<Item = (Name, u64, Digest)> {
+    let files = &state.files;
+    files.sorted().into_iter().filter_map(|n| files.state(n).map(|f| (files.name(n), f.size, f.sha256)))
 }
 
 fn write_bag(target: &Target, state: &JournalState) -> Result<()> {
     target.root.still_there()?;
     // What is not below data/ (the checker) is no payload.
     let payload = |f: &(Name, u64, Digest)| f.0.parts().next() == Some(bag::PAYLOAD.as_bytes());
-    bag::write(target.root.path(), &sorted(state).into_iter().filter(payload).collect::<Vec<_>>())
+    bag::write(target.root.path(), sorted(state).filter(payload))
 }
 
 fn write_hashdeep(target: &Target, state: &JournalState) -> Result<()> {

@@ -56,6 +56,20 @@ pub(super) struct FileJob {
     pub(super) sum: Slot,
 }
 
+/// A file as it was when it was read.
+#[derive(Clone, Copy)]
+pub(super) struct Version {
+    pub(super) item: u32,
+    pub(super) size: u64,
+    pub(super) modified_ns: i64,
+}
+
+impl FileJob {
+    pub(super) fn version(&self) -> Version {
+        Version { item: self.item, size: self.size, modified_ns: self.modified_ns }
+    }
+}
+
 /// Where the sum appears once it is known, and its states on the way.
 #[derive(Default)]
 pub(super) struct Slot(Mutex<SlotState>, Condvar);

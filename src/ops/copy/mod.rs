@@ -16,7 +16,8 @@
 //! | `readback` | the second stage: what is on the disk |
 //! | `onway` | volumes made smaller on the way |
 //! | `follow`, `ready` | while the experiment runs: files as they are finished |
-//! | `run` | passes, retries, full disks, "safe to unplug" |
+//! | `run`, `jobs` | passes, retries, full disks, "safe to unplug" |
+//! | `outcome` | what became of it |
 //! | `check` | any disk against its own record |
 //! | `checker`, `made` | the program that does so, put on the disk; files of our own making |
 
@@ -28,9 +29,11 @@ mod finish;
 mod flow;
 mod follow;
 mod gather;
+mod jobs;
 mod made;
 mod names;
 mod onway;
+mod outcome;
 mod partial;
 mod past;
 mod plan;
@@ -42,13 +45,14 @@ mod suits;
 mod target;
 mod writing;
 
-pub use check::{CheckReport, CheckRequest, Damage, Outcome, check};
+pub use check::{CheckReport, CheckRequest, Damage, Looked, Outcome, check};
 pub use checker::{Checker, FOLDER as CHECKER_FOLDER, PROGRAM as CHECKER};
 pub use follow::{FollowRequest, Followed, follow};
 pub use gather::{Gathered, Item, Links, Order, Select, Source};
 pub use onway::OnTheWay;
+pub use outcome::{Done, Failed, TargetDone};
 pub use plan::{Finding, Plan, Probe, TargetPlan, Todo, Verdict, plan};
-pub use run::{Done, Failed, TargetDone, execute};
+pub use run::execute;
 
 use crate::stream::Budget;
 use std::path::PathBuf;

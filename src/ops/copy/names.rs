@@ -24,7 +24,7 @@ pub(super) fn names(r: &Request, g: &Gathered, t: &mut TargetPlan, say: &mut imp
     let above = above.map_or(0, |p| p.to_string_lossy().encode_utf16().count() + 1) + 3;
     // In the order of names, so that the same file keeps the same name from run to run.
     let mut order: Vec<u32> = (0..g.items.len() as u32).collect();
-    order.sort_by_cached_key(|i| g.dest(&g.items[*i as usize]));
+    order.sort_by(|a, b| g.order(&g.items[*a as usize], &g.items[*b as usize]));
     for i in order {
         let plain = g.dest(&g.items[i as usize]);
         let mut name = plain.clone();

@@ -1,8 +1,8 @@
 //! Volumes made smaller on the way: the float stays at the source, 8 or 16 bits go to the disk, with the receipt that leads
 //! back. What arrives is recorded and read back like any copy; the receipt holds the sum of the voxels that were read.
 
+use super::outcome::{Failed, Kind};
 use super::plan::{Plan, TargetPlan, Todo};
-use super::run::{Failed, Kind};
 use super::target::Target;
 use super::{ReadBackWhen, Request, made};
 use crate::ops::recad::{self, LimitsChoice, RECEIPT};
@@ -132,7 +132,7 @@ fn again(
     to.root.still_there()?;
     let receipt = how.output(dest)?.suffixed(RECEIPT);
     for name in names {
-        if !to.state.files.contains_key(name) && to.root.stat(name)?.is_some() && !plan.request.overwrite {
+        if !to.state.files.has(name) && to.root.stat(name)?.is_some() && !plan.request.overwrite {
             return Err(Error::caller("already there, and not this program's")
                 .path(to.root.shown(name))
                 .hint("--overwrite replaces it"));
@@ -192,7 +192,7 @@ fn one(
     let output = how.output(dest)?;
     root.make_parents(&output)?;
     // Ours from an earlier run may be replaced; anything else only when asked.
-    let ours = target.state.files.contains_key(&output.suffixed(RECEIPT));
+    let ours = target.state.files.has(&output.suffixed(RECEIPT));
     let empty = CreateOptions::new(Shape::new(0, 0, 0), DType::F32);
     let plan = recad::plan(
         &recad::Request {

@@ -3,23 +3,25 @@
 
 use super::ReadBackWhen;
 use super::check::locate;
+use super::commit::event;
 use super::engine::Ctx;
+use super::flow::Version;
+use super::outcome::Kind;
 use super::plan::Todo;
-use super::run::Kind;
+use crate::trust::blocks::BlockSums;
 use crate::trust::journal::Event;
-use crate::trust::{Digest, FileEvent, Name, now};
+use crate::trust::{Digest, now};
 use crossbeam_channel::Receiver;
 use std::sync::atomic::Ordering::Relaxed;
 use tomokit_formats::{Error, Result};
 
-/// A file to be read back.
+/// A file to be read back. Small: there may be as many of them waiting as files.
 pub(super) struct Check {
     pub(super) item: u32,
-    pub(super) dest: Name,
     pub(super) size: u64,
     pub(super) sha256: Digest,
-    /// The file was there before; this is recorded if it is the same.
-    pub(super) adopt: Option<Box<FileEvent>>,
+    /// The file was there before, and is recorded if it is the same: time of the source, sums of its blocks.
+    pub(super) adopt: Option<Box<(i64, Option<BlockSums>)>>,
 }
 
 /// Bytes and files of one stretch.
@@ -66,8 +68,8 @@ fn stretch(ctx: &Ctx<'_>, t: usize, checks: Vec<Check>) {
         match one(ctx, t, &check) {
             Ok(true) => {
                 ctx.set(item, t, Todo::Done);
-                if let Some(event) = check.adopt {
-                    adopted.push((event.sha256, event.path));
+                if check.adopt.is_some() {
+                    adopted.push((check.sha256, ctx.dest(item, t)));
                 }
             }
             Ok(false) => {}
@@ -90,22 +92,25 @@ fn stretch(ctx: &Ctx<'_>, t: usize, checks: Vec<Check>) {
 /// Reads one file back; false where it is not what it should be, which is then in the list of failures.
 fn one(ctx: &Ctx<'_>, t: usize, check: &Check) -> Result<bool> {
     let target = &ctx.targets[t];
+    let dest = ctx.dest(check.item, t);
     target.root.still_there()?;
-    let (found, size, level) = target.back.sum(&target.root, &check.dest, ctx.cancel, &|_| {})?;
-    let shown = target.root.shown(&check.dest);
+    let (found, size, level) = target.back.sum(&target.root, &dest, ctx.cancel, &|_| {})?;
+    let shown = target.root.shown(&dest);
     if found == check.sha256 && size == check.size {
-        if let Some(event) = &check.adopt {
-            target.record((**event).clone())?;
+        if let Some(adopt) = &check.adopt {
+            let (modified_ns, blocks) = &**adopt;
+            let read = Version { item: check.item, size, modified_ns: *modified_ns };
+            target.record(event(ctx, t, read, &dest, (found, blocks.clone()), 0, true))?;
             target.counters.adopted_files.fetch_add(1, Relaxed);
         }
-        target.verified(&check.dest, found, level, size)?;
+        target.verified(&dest, found, level, size)?;
         ctx.lanes(t);
         return Ok(true);
     }
     let (kind, text) = if check.adopt.is_some() {
         (Kind::Differs, "already there with other contents")
     } else {
-        let path = check.dest.clone();
+        let path = dest.clone();
         let mut journal = target.journal();
         journal.push(&Event::Mismatch { t: now(), path, expected: check.sha256, found })?;
         journal.sync()?;
@@ -114,7 +119,7 @@ fn one(ctx: &Ctx<'_>, t: usize, check: &Check) -> Result<bool> {
     };
     let mut text = text.to_owned();
     if kind == Kind::Mismatch
-        && let Ok(Some(damage)) = locate(&target.root, &target.back, &check.dest, &check.sha256, ctx.cancel)
+        && let Ok(Some(damage)) = locate(&target.root, &target.back, &dest, &check.sha256, ctx.cancel)
     {
         text += &format!(": {damage}");
     }

@@ -3,12 +3,12 @@
 use super::Sparse;
 use super::engine::Ctx;
 use super::flow::{Block, FileJob, HashMsg, Mode, Slot, WriteMsg};
+use super::outcome::Kind;
 use super::partial::resume_point;
 use super::plan::{BLOCK, Plan, Todo};
-use super::run::Kind;
 use crate::trust::readback::Aligned;
 use crate::trust::root::nanos;
-use crate::trust::{Digest, Sha256, SourceDir, blocks};
+use crate::trust::{Digest, Sha256, SourceDir, blocks, fresh};
 use crossbeam_channel::{Receiver, Sender};
 use std::fs::File;
 use std::sync::Arc;
@@ -45,8 +45,8 @@ pub(super) fn open_source(plan: &Plan, item: u32, held: Option<&SourceDir>) -> s
         return File::open(g.path(it));
     }
     match held {
-        Some(dir) => dir.file(&it.below),
-        None => SourceDir::open(&source.dir)?.file(&it.below),
+        Some(dir) => dir.file(&g.below(it)),
+        None => SourceDir::open(&source.dir)?.file(&g.below(it)),
     }
 }
 
@@ -65,7 +65,7 @@ pub(super) fn read_file(ctx: &Ctx<'_>, item: u32, live: &[usize], out: &mut Fan)
     if !before.is_file() {
         return Err((Kind::Source, Error::file(&path, "this is no plain file any more")));
     }
-    let (size, modified_ns) = (before.len(), nanos(before.modified()));
+    let (size, modified_ns) = fresh::of_file(&file).map_err(failed("looking at the source"))?;
     if size > BLOCK as u64 {
         read_ahead(&file);
     }
@@ -85,8 +85,7 @@ pub(super) fn read_file(ctx: &Ctx<'_>, item: u32, live: &[usize], out: &mut Fan)
     out.to(&job, || WriteMsg::Begin(job.clone()));
 
     let result = read_blocks(ctx, &file, &job, out).and_then(|()| {
-        let after = file.metadata().map_err(failed("looking at the source"))?;
-        if (after.len(), nanos(after.modified())) != (size, modified_ns) {
+        if fresh::of_file(&file).map_err(failed("looking at the source"))? != (size, modified_ns) {
             return Err((Kind::Changed, Error::file(&path, "the source changed while it was being read")));
         }
         let _ = out.hash.send(HashMsg::End);

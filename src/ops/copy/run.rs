@@ -2,127 +2,19 @@
 
 use super::engine::{Ctx, Failure, Throttle, pass};
 use super::finish;
+use super::jobs::{first_jobs, make_folders, rename_whole, statuses};
+use super::outcome::{Done, Failed, Kind, TargetDone};
 use super::plan::{Plan, TargetPlan, Todo};
 use super::target::{Stop, Target};
 use super::{ReadBackWhen, checker, onway, plan};
 use crate::stream::{Cancel, Progress};
 use crate::trust::journal::Event;
-use crate::trust::root::PART;
-use crate::trust::{Level, now, one_line};
-use serde::Serialize;
+use crate::trust::{now, one_line};
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tomokit_formats::Result;
-
-/// What went wrong with a file on a target.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// The source cannot be read.
-    Source,
-    /// The source changed while it was read.
-    Changed,
-    /// The target refused.
-    Target,
-    /// The target is full.
-    Full,
-    /// The target went away.
-    Gone,
-    /// Read back, it is something else.
-    Mismatch,
-    /// It could not be read back.
-    Unread,
-    /// It was there already, with other contents.
-    Differs,
-    /// The user stopped.
-    Interrupted,
-}
-
-impl Kind {
-    /// Trying again may help.
-    fn passes(self) -> bool {
-        matches!(self, Kind::Source | Kind::Changed | Kind::Target | Kind::Mismatch | Kind::Unread)
-    }
-}
-
-/// A file that is not on a target in the end.
-#[derive(Clone, Debug, Serialize)]
-pub struct Failed {
-    /// The file.
-    pub path: String,
-    /// The target.
-    pub target: PathBuf,
-    /// What kind of failure.
-    pub kind: Kind,
-    /// In words.
-    pub why: String,
-}
-
-/// What became of one target.
-#[derive(Clone, Debug, Serialize)]
-pub struct TargetDone {
-    /// The folder.
-    pub path: PathBuf,
-    /// Files copied in this run, and their bytes.
-    pub copied_files: u64,
-    /// Bytes.
-    pub copied_bytes: u64,
-    /// Of them not written again, because an earlier run had.
-    pub resumed_bytes: u64,
-    /// Of them holes.
-    pub hole_bytes: u64,
-    /// Files that were there before and hold the same.
-    pub adopted_files: u64,
-    /// Files read back in this run and good.
-    pub verified_files: u64,
-    /// Their bytes.
-    pub verified_bytes: u64,
-    /// The least sure of these readings.
-    pub level: Option<Level>,
-    /// The level this target needs before a read-back says something about the disk.
-    pub wanted: Level,
-    /// Files that were verified before this run began and were left alone.
-    pub skipped_files: u64,
-    /// Files recorded on the target in all.
-    pub recorded_files: u64,
-    /// Of them read back and good, in this run or before.
-    pub recorded_verified: u64,
-    /// Full or gone, in words.
-    pub stopped: Option<String>,
-    /// The disk is full.
-    pub full: bool,
-    /// The disk went away.
-    pub gone: bool,
-    /// Everything flushed, the last bytes read again: the disk may be unplugged after ejecting.
-    pub safe_to_unplug: bool,
-}
-
-/// The result.
-#[derive(Clone, Debug, Serialize)]
-pub struct Done {
-    /// By target; full disks first, then those that took over.
-    pub targets: Vec<TargetDone>,
-    /// What did not arrive.
-    pub failed: Vec<Failed>,
-    /// Seconds.
-    pub seconds: f64,
-    /// Bytes read from the sources, as planned.
-    pub bytes_read: u64,
-    /// Destinations at the end: full ones replaced by those that took over.
-    pub current: Vec<PathBuf>,
-    /// Further disks that were not needed.
-    pub spares: Vec<PathBuf>,
-}
-
-impl Failed {
-    /// The file could be looked at and is not what it should be, in contrast to one that could not be copied or read.
-    pub fn is_an_answer(&self) -> bool {
-        matches!(self.kind, Kind::Mismatch | Kind::Differs)
-    }
-}
 
 /// Copies.
 ///
@@ -240,8 +132,7 @@ pub fn execute(mut plan: Plan, progress: &dyn Progress, cancel: &Cancel) -> Resu
         // A file that was read back and not recorded in this run's opening state is copied again instead.
         verify.retain(|(item, mask)| {
             let known = (0..targets.len()).all(|t| {
-                mask & (1 << t) == 0
-                    || targets[t].state.files.contains_key(&plan.targets[t].dest(&plan.gathered, *item))
+                mask & (1 << t) == 0 || targets[t].state.files.has(&plan.targets[t].dest(&plan.gathered, *item))
             });
             if !known {
                 jobs.push((*item, *mask));
@@ -251,24 +142,7 @@ pub fn execute(mut plan: Plan, progress: &dyn Progress, cancel: &Cancel) -> Resu
     }
     progress.end();
     onway::run(&plan, &targets, &status, progress, cancel, &mut failed)?;
-    // Left out because their target had stopped before they came up.
-    for (t, target) in targets.iter().enumerate() {
-        if let Some(stop) = target.stopped() {
-            let why = match stop {
-                Stop::Full(w) | Stop::Gone(w) => w,
-            };
-            let listed: HashSet<String> =
-                failed.iter().filter(|f| f.target == plan.targets[t].path).map(|f| f.path.clone()).collect();
-            for (i, s) in status[t].iter().enumerate() {
-                let open = [Todo::Copy, Todo::Adopt, Todo::Convert].iter().any(|d| s.load(Relaxed) == *d as u8);
-                let path = plan.gathered.path(&plan.gathered.items[i]).display().to_string();
-                if open && !listed.contains(&path) {
-                    let kind = if matches!(target.stopped(), Some(Stop::Full(_))) { Kind::Full } else { Kind::Gone };
-                    failed.push(Failed { path, target: plan.targets[t].path.clone(), kind, why: why.clone() });
-                }
-            }
-        }
-    }
+    left_out(&plan, &targets, &status, &mut failed);
     let current = plan.targets.iter().map(|t| t.path.clone()).collect();
     for (t, target) in targets.into_iter().enumerate() {
         finished.push(finish::finish(target, &plan.targets[t], &plan, progress));
@@ -291,65 +165,31 @@ pub fn execute(mut plan: Plan, progress: &dyn Progress, cancel: &Cancel) -> Resu
     })
 }
 
+/// Files whose target had stopped before they came up.
+fn left_out(plan: &Plan, targets: &[Target], status: &[Vec<AtomicU8>], failed: &mut Vec<Failed>) {
+    for (t, target) in targets.iter().enumerate() {
+        let (kind, why) = match target.stopped() {
+            Some(Stop::Full(why)) => (Kind::Full, why),
+            Some(Stop::Gone(why)) => (Kind::Gone, why),
+            None => continue,
+        };
+        let place = &plan.targets[t].path;
+        let listed: HashSet<String> = failed.iter().filter(|f| f.target == *place).map(|f| f.path.clone()).collect();
+        for (item, s) in plan.gathered.items.iter().zip(&status[t]) {
+            if ![Todo::Copy, Todo::Adopt, Todo::Convert].iter().any(|d| s.load(Relaxed) == *d as u8) {
+                continue;
+            }
+            let path = plan.gathered.path(item).display().to_string();
+            if !listed.contains(&path) {
+                failed.push(Failed { path, target: place.clone(), kind, why: why.clone() });
+            }
+        }
+    }
+}
+
 fn failure(plan: &Plan, f: Failure) -> Failed {
     let path = plan.gathered.path(&plan.gathered.items[f.item as usize]).display().to_string();
     Failed { path, target: plan.targets[f.target].path.clone(), kind: f.kind, why: one_line(&f.error) }
-}
-
-fn statuses(plan: &Plan) -> Vec<Vec<AtomicU8>> {
-    plan.targets.iter().map(|t| t.todo.iter().map(|d| AtomicU8::new(*d as u8)).collect()).collect()
-}
-
-type Jobs = Vec<(u32, u32)>;
-
-/// Files to copy (or compare), and files to read back only, each with a bit per target.
-fn first_jobs(plan: &Plan, status: &[Vec<AtomicU8>]) -> (Jobs, Jobs) {
-    let (mut jobs, mut verify) = (Vec::new(), Vec::new());
-    for i in 0..plan.gathered.items.len() {
-        let bits = |todo: &[Todo]| {
-            let is = |s: &Vec<AtomicU8>| todo.iter().any(|d| s[i].load(Relaxed) == *d as u8);
-            status.iter().enumerate().filter(|(_, s)| is(s)).fold(0, |m, (t, _)| m | 1 << t)
-        };
-        for (list, bits) in
-            [(&mut jobs, bits(&[Todo::Copy, Todo::Adopt])), (&mut verify, bits(&[Todo::Verify, Todo::Rename]))]
-        {
-            if bits != 0 {
-                list.push((i as u32, bits));
-            }
-        }
-    }
-    (jobs, verify)
-}
-
-/// Files whose data and record were on the disk when an earlier run ended, but not their names.
-fn rename_whole(plan: &Plan, targets: &[Target], status: &[Vec<AtomicU8>]) -> Result<()> {
-    for (t, target) in targets.iter().enumerate() {
-        let mut any = false;
-        for (i, s) in status[t].iter().enumerate().filter(|(_, s)| s.load(Relaxed) == Todo::Rename as u8) {
-            let dest = plan.targets[t].dest(&plan.gathered, i as u32);
-            target.root.rename(&dest.suffixed(PART), &dest)?;
-            s.store(Todo::Verify as u8, Relaxed);
-            any = true;
-        }
-        if any && !target.root.sync_volume()? {
-            target.root.sync_folder(None)?;
-        }
-    }
-    Ok(())
-}
-
-fn make_folders(plan: &Plan, targets: &[Target]) {
-    for (t, target) in targets.iter().enumerate() {
-        for f in &plan.gathered.folders {
-            let Some(name) = plan.targets[t].folder(f, plan.request.map_names) else {
-                log::warn!("{f}: this empty folder's name cannot be kept on {}", target.root.path().display());
-                continue;
-            };
-            if let Err(e) = target.root.make_folder(&name) {
-                log::warn!("{}", one_line(&e));
-            }
-        }
-    }
 }
 
 /// The plan of a disk that takes over: only what the full one does not have.
@@ -474,8 +314,8 @@ mod tests {
         assert_eq!(done.failed[0].kind, Kind::Mismatch);
         assert!(done.failed[0].is_an_answer());
         let state = journal::read_record(&dir.path().join("disk"), |_| {}).unwrap().unwrap();
-        let bad = state.files[&Name::parse(b"src/a.vol").unwrap()];
+        let bad = state.files.get(&Name::parse(b"src/a.vol").unwrap()).unwrap();
         assert!(bad.bad && bad.verified.is_none());
-        assert!(state.files[&Name::parse(b"src/b.vol").unwrap()].verified.is_some());
+        assert!(state.files.get(&Name::parse(b"src/b.vol").unwrap()).unwrap().verified.is_some());
     }
 }

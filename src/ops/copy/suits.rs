@@ -138,7 +138,7 @@ pub(super) fn target(
             }
             continue;
         }
-        let (todo, why) = match state.files.contains_key(&dest) || (!fresh && there.may_be(root, &dest)?) {
+        let (todo, why) = match state.files.has(&dest) || (!fresh && there.may_be(root, &dest)?) {
             true => decide(item, &dest, root, &state, r.overwrite)?,
             false => (Todo::Copy, None),
         };

@@ -140,8 +140,8 @@ impl Target {
     }
 
     /// What an error on this target means for it; a full or vanished disk stops it.
-    pub(super) fn judge(&self, e: Error) -> (super::run::Kind, Error) {
-        use super::run::Kind;
+    pub(super) fn judge(&self, e: Error) -> (super::outcome::Kind, Error) {
+        use super::outcome::Kind;
         if e.fault() == Fault::Interrupted {
             return (Kind::Interrupted, e);
         }

@@ -3,9 +3,9 @@
 use super::commit::CommitMsg;
 use super::engine::Ctx;
 use super::flow::{Block, FileJob, Mode, WriteMsg};
+use super::outcome::Kind;
 use super::past::PastCache;
 use super::plan::{BLOCK, blocks};
-use super::run::Kind;
 use super::target::Syncing;
 use crate::trust::Name;
 use crate::trust::root::{PART, system_time};
@@ -42,8 +42,7 @@ pub(super) fn writer(ctx: &Ctx<'_>, t: usize, queue: Receiver<WriteMsg>, commit:
     for msg in queue {
         match msg {
             WriteMsg::Begin(job) if job.modes[t] == Mode::Adopt => {
-                let dest = ctx.dest(job.item, t);
-                let _ = commit.send(CommitMsg::Adopt { job, dest });
+                let _ = commit.send(CommitMsg::Adopt { job });
             }
             WriteMsg::Begin(job) => match begin(ctx, t, &job) {
                 Ok(w) => current = Some(w),

@@ -246,6 +246,7 @@ mod tests {
             copied: 1,
             verified: Some(1),
             level: None,
+            session: None,
         };
         ledger::record(&book, &disk::volume_of(dir.path()).unwrap(), &[copy]).unwrap();
         let n = look(&r);

@@ -1,7 +1,7 @@
 //! Questions to the ledger. Answers are counted by SQLite; lists are handed over row by row, so that a million files need
 //! no memory.
 
-use super::{DiskId, Ledger, failed, find, name_out, path_bytes};
+use super::{Ledger, failed, find, name_out, path_bytes};
 use crate::disk::Volume;
 use rusqlite::{Row, params};
 use serde::Serialize;
@@ -228,14 +228,6 @@ impl Ledger {
         let n: Option<i64> =
             q.query_row(params![super::NameIn(&source), super::signed(bytes), mtime_ns], |r| r.get(0)).map_err(&on)?;
         Ok(n.map(i64::unsigned_abs))
-    }
-
-    /// Names recorded for a disk, for those who bring the ledger up to date.
-    pub fn names_on(&self, disk: DiskId) -> Result<Vec<Vec<u8>>> {
-        let on = self.on("reading the ledger");
-        let mut q = self.db.prepare("SELECT path FROM copies WHERE disk = ?1").map_err(&on)?;
-        let rows = q.query_map([disk.0], |r| Ok(name_out(r.get_ref(0)?))).map_err(&on)?;
-        rows.collect::<rusqlite::Result<_>>().map_err(&on)
     }
 }
 

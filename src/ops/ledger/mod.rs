@@ -7,14 +7,17 @@
 //!
 //! | part | what |
 //! |---|---|
-//! | here | the file, its tables, and writing |
+//! | here | the file and its tables |
+//! | `write` | entering copies and what checks found |
 //! | [`ask`] | questions: disks, scans, find, missing |
 //! | [`export`] | CSV and HTML |
-//! | [`rebuild`] | from the disks' records |
+//! | [`rebuild`], `records` | from the disks' records |
 
 pub mod ask;
 pub mod export;
 pub mod rebuild;
+mod records;
+mod write;
 
 use crate::disk::{Volume, same_serial};
 use crate::stream::Cancel;
@@ -23,6 +26,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, ToSql, param
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tomokit_formats::{Error, Result};
+pub use write::{Found, Seen};
 
 /// Marks the file as ours (`tomo` in ASCII).
 const APPLICATION: i32 = 0x746f_6d6f;
@@ -81,17 +85,8 @@ pub struct Copy {
     pub verified: Option<i64>,
     /// How far that reading went, in a word.
     pub level: Option<String>,
-}
-
-/// A file that was read again and is what it was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// Digest of the content, lower-case hexadecimal.
-    pub sha256: String,
-    /// When, seconds since 1970.
-    pub when: i64,
-    /// How far the reading went, in a word.
-    pub level: String,
+    /// Which session of the record on the disk wrote it; tells a copy from an earlier one of the same contents.
+    pub session: Option<u32>,
 }
 
 /// The scan a file belongs to, from its name relative to the folder that was copied: the first folder, or the copied folder
@@ -266,74 +261,6 @@ impl Ledger {
         };
         t.commit().map_err(on)?;
         Ok(DiskId(id))
-    }
-
-    /// Records copies on a disk, all or none. A name that is known already is replaced; a verification that is known stays
-    /// where the content is the same and none is given.
-    pub fn record(&mut self, disk: DiskId, copies: &[Copy]) -> Result<()> {
-        let on = |e| failed(&self.path, "recording copies", e);
-        let t = self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(on)?;
-        {
-            let mut put = t
-                .prepare_cached(
-                    "INSERT INTO copies (disk, path, bytes, sha256, scan, source, mtime, copied, verified, level) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (disk, path) DO UPDATE SET \
-                     verified = CASE WHEN excluded.verified IS NOT NULL OR excluded.sha256 <> sha256 \
-                                     THEN excluded.verified ELSE verified END, \
-                     level = CASE WHEN excluded.verified IS NOT NULL OR excluded.sha256 <> sha256 \
-                                  THEN excluded.level ELSE level END, \
-                     source = coalesce(excluded.source, source), mtime = coalesce(excluded.mtime, mtime), \
-                     bytes = excluded.bytes, sha256 = excluded.sha256, scan = excluded.scan, copied = excluded.copied",
-                )
-                .map_err(on)?;
-            for c in copies {
-                let source = c.source.as_deref().map(path_bytes);
-                put.execute(params![
-                    disk.0,
-                    NameIn(&c.path),
-                    signed(c.bytes),
-                    c.sha256,
-                    c.scan,
-                    source.as_deref().map(NameIn),
-                    c.mtime_ns,
-                    c.copied,
-                    c.verified,
-                    c.level
-                ])
-                .map_err(on)?;
-            }
-        }
-        t.commit().map_err(on)
-    }
-
-    /// Notes what a check of a disk found, by name; nothing where a file is not good.
-    pub fn seen(&mut self, disk: DiskId, files: &[(Vec<u8>, Option<Seen>)]) -> Result<()> {
-        let on = |e| failed(&self.path, "noting a check", e);
-        let t = self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(on)?;
-        for (path, good) in files {
-            match good {
-                Some(s) => t.execute(
-                    "UPDATE copies SET verified = ?4, level = ?5 WHERE disk = ?1 AND path = ?2 AND sha256 = ?3",
-                    params![disk.0, NameIn(path), s.sha256, s.when, s.level],
-                ),
-                None => t.execute(
-                    "UPDATE copies SET verified = NULL, level = NULL WHERE disk = ?1 AND path = ?2",
-                    params![disk.0, NameIn(path)],
-                ),
-            }
-            .map_err(on)?;
-        }
-        t.commit().map_err(on)
-    }
-
-    /// Forgets names on a disk that are not there any more.
-    pub fn forget(&mut self, disk: DiskId, paths: &[Vec<u8>]) -> Result<()> {
-        let on = |e| failed(&self.path, "forgetting copies", e);
-        let t = self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(on)?;
-        for p in paths {
-            t.execute("DELETE FROM copies WHERE disk = ?1 AND path = ?2", params![disk.0, NameIn(p)]).map_err(on)?;
-        }
-        t.commit().map_err(on)
     }
 }
 

@@ -3,22 +3,17 @@
 //! Looks for `tomo copy`'s record and for `SHA256SUMS` at the top of a disk and up to three folders down. A file is entered
 //! only where it is on the disk with the size recorded. What the ledger says of other disks stays.
 
-use super::{Copy, Ledger, Seen, now, path_bytes, scan_of, source_path};
+use super::records::{Recorded, from_journal, from_sums, records};
+use super::{Copy, DiskId, Found, Ledger, Seen, now, path_bytes, source_path};
 use crate::disk;
 use crate::ops::copy::{CheckReport, Outcome};
 use crate::stream::{Cancel, Progress};
-use crate::trust::journal::{Event, FileEvent, JOURNAL};
-use crate::trust::{Name, journal, sums};
+use crate::trust::{Digest, Name};
 use serde::Serialize;
-use std::collections::{HashMap, HashSet};
-use std::ffi::OsStr;
-use std::fs::File;
-use std::io::BufReader;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use tomokit_formats::{Error, Fault, Result};
 
-/// How far below the top of a disk records are looked for.
-const DEPTH: usize = 3;
 /// Files per transaction.
 const BATCH: usize = 2000;
 
@@ -122,49 +117,27 @@ pub fn checked(path: &Path, report: &CheckReport) -> Result<()> {
     let now = now();
     let on_disk = |name: &Name| [below.as_slice(), name.bytes()].concat();
     let (mut seen, mut missing) = (Vec::new(), Vec::new());
-    for (name, outcome) in &report.outcome {
+    for (name, state, outcome) in report.looked.outcome() {
+        let path = on_disk(&name);
         match outcome {
             Outcome::Good(digest, level) => {
                 let good = Seen { sha256: digest.to_string(), when: now, level: level.to_string() };
-                seen.push((on_disk(name), Some(good)));
+                seen.push((path, Found::Good(good)));
             }
-            _ if std::fs::symlink_metadata(folder.join(name.path())).is_err() => missing.push(on_disk(name)),
-            _ => seen.push((on_disk(name), None)),
+            _ if std::fs::symlink_metadata(folder.join(name.path())).is_err() => missing.push(path),
+            _ => {
+                let session = report.recorded.then_some(state.session);
+                seen.push((path, Found::NotGood { session, when: now }));
+            }
+        }
+        if seen.len() + missing.len() >= BATCH {
+            ledger.seen(id, &seen)?;
+            ledger.forget(id, &missing)?;
+            (seen, missing) = (Vec::new(), Vec::new());
         }
     }
     ledger.seen(id, &seen)?;
     ledger.forget(id, &missing)
-}
-
-/// Folders with a record, each with whether it is `tomo copy`'s own.
-fn records(disk: &Path, cancel: &Cancel) -> Result<Vec<(PathBuf, bool)>> {
-    if !disk.is_dir() {
-        return Err(Error::caller("no such disk or folder")
-            .path(disk)
-            .hint("plug it in and give the folder it is mounted at"));
-    }
-    let mut found: Vec<(PathBuf, bool)> = Vec::new();
-    for entry in walkdir::WalkDir::new(disk).max_depth(DEPTH + 1).same_file_system(true).sort_by_file_name() {
-        cancel.check()?;
-        // Folders that may not be listed (System Volume Information) hold no record of ours.
-        let Ok(entry) = entry else { continue };
-        let (name, is_file) = (entry.file_name(), entry.file_type().is_file());
-        let own = name == OsStr::new(JOURNAL);
-        if !is_file || !(own || name == OsStr::new(sums::SHA256SUMS)) {
-            continue;
-        }
-        let folder = entry.path().parent().unwrap_or(disk).to_owned();
-        match found.iter_mut().find(|f| f.0 == folder) {
-            Some(f) => f.1 |= own,
-            None => found.push((folder, own)),
-        }
-    }
-    if found.is_empty() {
-        return Err(Error::caller(format!("no record of copies here: neither {JOURNAL} nor {}", sums::SHA256SUMS))
-            .path(disk)
-            .hint("give the folder that was copied into, or copy again with 'tomo copy'"));
-    }
-    Ok(found)
 }
 
 /// Enters what the records in `folders` of a disk say; with `all`, what they do not confirm below `place` is forgotten.
@@ -173,42 +146,90 @@ fn one(ledger: &mut Ledger, place: &Path, folders: &[(PathBuf, bool)], all: bool
     let id = ledger.disk(&volume)?;
     let name = volume.label.clone().or(volume.serial.clone()).unwrap_or(volume.mount_point.display().to_string());
     let mut report = FromDisk { disk: name, ..FromDisk::default() };
-    let mut now_known: HashSet<Vec<u8>> = HashSet::new();
-    let mut batch = Vec::new();
+    // By a mark of sixteen bytes each.
+    let mut confirmed: HashSet<[u8; 16]> = HashSet::new();
     for (folder, own) in folders {
         report.records.push(folder.display().to_string());
-        let copies = if *own { from_journal(folder, &mut report)? } else { from_sums(folder, &mut report)? };
         let below = below(folder, &volume.mount_point)?;
-        for (name, mut copy) in copies {
+        let mut entry =
+            Entry { ledger, id, below, folder, copies: Vec::new(), bad: Vec::new(), counts: FromDisk::default() };
+        let each = |r: Recorded| {
             cancel.check()?;
-            let file = folder.join(name.path());
-            let there = std::fs::symlink_metadata(&file).ok().filter(|m| m.is_file());
-            let Some(meta) = there.filter(|m| copy.bytes == u64::MAX || m.len() == copy.bytes) else {
-                report.missing += 1;
-                continue;
-            };
-            copy.bytes = meta.len();
-            copy.path = [below.as_slice(), name.bytes()].concat();
-            report.files += 1;
-            report.verified += u64::from(copy.verified.is_some());
-            now_known.insert(copy.path.clone());
-            batch.push(copy);
-            if batch.len() >= BATCH {
-                ledger.record(id, &batch)?;
-                batch.clear();
+            match entry.take(r)? {
+                Some(path) if all => drop(confirmed.insert(mark(&path))),
+                _ => {}
             }
-        }
+            Ok(())
+        };
+        if *own {
+            from_journal(folder, &mut report, each)?
+        } else {
+            from_sums(folder, &mut report, each)?
+        };
+        entry.write()?;
+        report.files += entry.counts.files;
+        report.verified += entry.counts.verified;
+        report.missing += entry.counts.missing;
     }
-    ledger.record(id, &batch)?;
-    if !all {
-        return Ok(report);
+    if all {
+        // What the ledger had below this place, and no record or no file confirms.
+        let inside = below(place, &volume.mount_point)?;
+        ledger.keep(id, |n| !n.starts_with(&inside) || confirmed.contains(&mark(n)))?;
     }
-    // What the ledger had below this place, and no record or no file confirms.
-    let inside = below(place, &volume.mount_point)?;
-    let gone: Vec<_> =
-        ledger.names_on(id)?.into_iter().filter(|n| n.starts_with(&inside) && !now_known.contains(n)).collect();
-    ledger.forget(id, &gone)?;
     Ok(report)
+}
+
+fn mark(name: &[u8]) -> [u8; 16] {
+    let mut m = [0; 16];
+    m.copy_from_slice(&Digest::of(name).0[..16]);
+    m
+}
+
+/// One record on its way into the ledger.
+struct Entry<'a> {
+    ledger: &'a mut Ledger,
+    id: DiskId,
+    /// What comes before its names on the disk.
+    below: Vec<u8>,
+    folder: &'a Path,
+    copies: Vec<Copy>,
+    bad: Vec<(Vec<u8>, Found)>,
+    counts: FromDisk,
+}
+
+impl Entry<'_> {
+    /// Takes a file that is on the disk as recorded; answers its name there.
+    fn take(&mut self, r: Recorded) -> Result<Option<Vec<u8>>> {
+        let path = [self.below.as_slice(), r.name.bytes()].concat();
+        if r.bad {
+            // A reading after the last good one: the ledger may still call it verified.
+            self.bad.push((path, Found::NotGood { session: r.copy.session, when: now() }));
+            return Ok(None);
+        }
+        let file = self.folder.join(r.name.path());
+        let there = std::fs::symlink_metadata(&file).ok().filter(|m| m.is_file());
+        let Some(meta) = there.filter(|m| r.copy.bytes == u64::MAX || m.len() == r.copy.bytes) else {
+            self.counts.missing += u64::from(!r.again);
+            return Ok(None);
+        };
+        self.counts.files += u64::from(!r.again);
+        self.counts.verified += u64::from(!r.again && r.copy.verified.is_some());
+        self.copies.push(Copy { path: path.clone(), bytes: meta.len(), ..r.copy });
+        if self.copies.len() >= BATCH {
+            self.write()?;
+        }
+        Ok(Some(path))
+    }
+
+    fn write(&mut self) -> Result<()> {
+        self.ledger.record(self.id, &self.copies)?;
+        self.copies.clear();
+        if !self.bad.is_empty() {
+            self.ledger.seen(self.id, &self.bad)?;
+            self.bad.clear();
+        }
+        Ok(())
+    }
 }
 
 /// `exp/` for a folder `exp` of the disk, nothing for its top.
@@ -223,99 +244,13 @@ fn below(folder: &Path, mount_point: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// `tomo copy`'s record: sizes, times, sources, verifications.
-fn from_journal(folder: &Path, report: &mut FromDisk) -> Result<Vec<(Name, Copy)>> {
-    let mut files: HashMap<Name, (FileEvent, String)> = HashMap::new();
-    let mut sources: Vec<PathBuf> = Vec::new();
-    let state = journal::read_record(folder, |event| match event {
-        Event::Session { sources: s, .. } => sources = s.iter().map(PathBuf::from).collect(),
-        Event::File(f) => {
-            let scan = scan_in(&sources, folder, f);
-            files.insert(f.path.clone(), (f.clone(), scan));
-        }
-        Event::Dropped { path, .. } => {
-            files.remove(path);
-        }
-        _ => {}
-    })?;
-    let Some(state) = state else { return Ok(Vec::new()) };
-    report.refused += state.refused;
-    let copies = files.into_iter().filter_map(|(name, (f, scan))| {
-        let known = state.files.get(&name).filter(|s| s.sha256 == f.sha256 && !s.bad)?;
-        let source = PathBuf::from(&f.source);
-        let copy = Copy {
-            path: Vec::new(),
-            bytes: f.size,
-            sha256: f.sha256.to_string(),
-            scan,
-            source: source.is_absolute().then(|| source_path(&source).unwrap_or(source)),
-            mtime_ns: Some(f.modified_ns),
-            copied: f.copied,
-            verified: known.verified.map(|v| v.0),
-            level: known.verified.map(|v| v.1.to_string()),
-        };
-        Some((name, copy))
-    });
-    Ok(copies.collect())
-}
-
-/// The scan of a file is named after the folder in the source, not after where it went on the disk: by its place below
-/// a source, else by the name of the source on the disk.
-fn scan_in(sources: &[PathBuf], folder: &Path, f: &FileEvent) -> String {
-    let source = Path::new(&f.source);
-    let below = |root: &Path| Some(path_bytes(source.strip_prefix(root).ok()?)).filter(|b| !b.is_empty());
-    if let Some((root, inside)) = sources.iter().find_map(|s| Some((s, below(s)?))) {
-        return scan_of(root, &inside);
-    }
-    let name = f.path.bytes();
-    match name.iter().position(|b| *b == b'/') {
-        Some(at) => match sources.iter().find(|s| s.file_name().is_some_and(|n| n.as_encoded_bytes() == &name[..at])) {
-            Some(root) => scan_of(root, &name[at + 1..]),
-            None => scan_of(folder, name),
-        },
-        // A file that was named alone.
-        None => scan_of(source.parent().unwrap_or(folder), name),
-    }
-}
-
-/// A list of sums alone: sizes and times are those of the files, nothing is verified.
-fn from_sums(folder: &Path, report: &mut FromDisk) -> Result<Vec<(Name, Copy)>> {
-    let list = folder.join(sums::SHA256SUMS);
-    let file = File::open(&list).map_err(|e| Error::io(&list, "opening", e))?;
-    let mut copies = Vec::new();
-    sums::read(BufReader::new(file), |_, line| {
-        match line {
-            Ok((digest, name)) => {
-                let time = folder.join(name.path()).metadata().and_then(|m| m.modified()).ok();
-                let since = time.and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default();
-                let copy = Copy {
-                    path: Vec::new(),
-                    // Taken from the file.
-                    bytes: u64::MAX,
-                    sha256: digest.to_string(),
-                    scan: scan_of(folder, name.bytes()),
-                    source: None,
-                    mtime_ns: None,
-                    copied: since.as_secs() as i64,
-                    verified: None,
-                    level: None,
-                };
-                copies.push((name, copy));
-            }
-            Err(_) => report.refused += 1,
-        }
-        true
-    })
-    .map_err(|e| Error::io(&list, "reading", e))?;
-    Ok(copies)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ops::ledger::ask::Search;
     use crate::stream::Silent;
-    use crate::trust::{Digest, Level};
+    use crate::trust::Level;
+    use crate::trust::journal::{Event, FileEvent, JOURNAL};
 
     fn line(event: &Event) -> String {
         serde_json::to_string(event).unwrap() + "\n"

@@ -32,6 +32,7 @@ pub(super) fn copy(path: &[u8], content: &str, verified: Option<i64>) -> Copy {
         copied: 1_700_000_100,
         verified,
         level: verified.map(|_| "device".into()),
+        session: Some(1),
     }
 }
 
@@ -117,7 +118,8 @@ fn a_known_verification_stays_unless_the_content_changes() {
     assert_eq!(state(), (1, 1, None));
     let mut l = Ledger::open(&path).unwrap();
     let d = l.disk(&v).unwrap();
-    assert_eq!(l.names_on(d).unwrap(), [b"a".to_vec()]);
+    let left: Vec<String> = found(&l, &Search::default()).into_iter().map(|f| f.1).collect();
+    assert_eq!(left, ["a"]);
     l.forget(d, &[b"a".to_vec()]).unwrap();
     drop(l);
     assert_eq!(state().0, 0);
@@ -212,4 +214,68 @@ fn exports_hold_every_file_and_escape_every_name() {
     export::html(&l, &page, false, |n| n.to_string()).unwrap();
     let text = std::fs::read_to_string(&page).unwrap();
     assert!(text.contains("s&lt;1&gt;") && text.contains("&lt;b&gt;&amp;DISK") && !text.contains("<b>"));
+}
+
+#[test]
+fn what_was_found_damaged_is_not_entered_as_verified_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut l = Ledger::open_or_create(&dir.path().join("l.sqlite")).unwrap();
+    let d = l.disk(&volume(None, "/media/A")).unwrap();
+    let verified = |l: &Ledger| {
+        let mut v = Vec::new();
+        l.files(&Search::default(), |f| {
+            v.push((f.verified, f.level.is_some()));
+            Ok(())
+        })
+        .unwrap();
+        v
+    };
+    let of = |session, at| Copy { session, ..copy(b"a", "1", at) };
+    let not_good = |when| [(b"a".to_vec(), Found::NotGood { session: Some(1), when })];
+    l.record(d, &[of(Some(1), Some(100))]).unwrap();
+    l.seen(d, &not_good(200)).unwrap();
+    assert_eq!(verified(&l), [(None, false)]);
+    // The record on the disk says what it said before; of the same copy, and of one of unknown origin.
+    l.record(d, &[of(Some(1), Some(100))]).unwrap();
+    l.record(d, &[of(None, Some(200))]).unwrap();
+    assert_eq!(verified(&l), [(None, false)]);
+    // Verified after that, or copied anew.
+    l.record(d, &[of(Some(1), Some(201))]).unwrap();
+    assert_eq!(verified(&l), [(Some(201), true)]);
+    l.seen(d, &not_good(300)).unwrap();
+    l.record(d, &[of(Some(2), Some(250))]).unwrap();
+    l.record(d, &[of(Some(1), Some(260))]).unwrap();
+    assert_eq!(verified(&l), [(Some(260), true)], "nothing is held against it any more");
+    // Read again and good; gone.
+    l.seen(d, &not_good(400)).unwrap();
+    let good = Seen { sha256: of(None, None).sha256, when: 400, level: "device".into() };
+    l.seen(d, &[(b"a".to_vec(), Found::Good(good))]).unwrap();
+    l.record(d, &[of(Some(1), Some(100))]).unwrap();
+    assert_eq!(verified(&l), [(Some(100), true)]);
+    l.seen(d, &not_good(500)).unwrap();
+    l.forget(d, &[b"a".to_vec()]).unwrap();
+    l.record(d, &[of(Some(1), Some(100))]).unwrap();
+    assert_eq!(verified(&l), [(Some(100), true)]);
+    l.check().unwrap();
+}
+
+#[test]
+fn names_that_are_not_kept_are_forgotten_however_many() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut l = Ledger::open_or_create(&dir.path().join("l.sqlite")).unwrap();
+    let d = l.disk(&volume(None, "/media/A")).unwrap();
+    let other = l.disk(&volume(None, "/media/B")).unwrap();
+    let mut all: Vec<Copy> = (0..25_000).map(|i| copy(format!("s/{i:05}").as_bytes(), "1", None)).collect();
+    all.push(copy(b"s/\xff", "1", None));
+    l.record(d, &all).unwrap();
+    l.record(other, &all[..3]).unwrap();
+    let mut asked = 0;
+    l.keep(d, |n| {
+        asked += 1;
+        n.ends_with(b"7") || n.ends_with(b"\xff")
+    })
+    .unwrap();
+    assert_eq!(asked, 25_001);
+    let left = l.disks().unwrap();
+    assert_eq!((left[0].files, left[1].files), (2501, 3));
 }

@@ -1,12 +1,16 @@
 //! Which files are copied, and in which order. Nothing is opened here but folders.
 
+mod patterns;
+mod walk;
+
 use crate::trust::root::nanos;
-use crate::trust::{Name, journal, root, sums};
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use crate::trust::{Name, NameList, journal, root, sums};
+use patterns::Patterns;
+use std::cmp::Ordering;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use tomokit_formats::{Error, Result};
-use walkdir::WalkDir;
+use walk::walk;
 
 /// Order of copying.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -61,12 +65,12 @@ pub struct Source {
 }
 
 /// A file to copy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Item {
     /// Which source.
     pub source: u32,
-    /// Name below the source's folder.
-    pub below: Name,
+    /// Number of its name below the source's folder.
+    name: u32,
     /// Bytes when it was looked at.
     pub size: u64,
     /// Its time then.
@@ -82,6 +86,7 @@ pub struct Gathered {
     pub sources: Vec<Source>,
     /// Files, in the order of copying.
     pub items: Vec<Item>,
+    names: NameList,
     /// Folders with nothing in them, as on the target.
     pub folders: Vec<Name>,
     /// Links left out: how many, and some of them.
@@ -93,45 +98,31 @@ pub struct Gathered {
 }
 
 impl Gathered {
+    /// Name of a file below its source's folder.
+    pub fn below(&self, item: &Item) -> Name {
+        self.names.get(item.name)
+    }
+
     /// Name of a file on the target, before any mapping.
     pub fn dest(&self, item: &Item) -> Name {
+        let below = self.below(item);
         match &self.sources[item.source as usize].prefix {
-            Some(p) => p.join(&item.below),
-            None => item.below.clone(),
+            Some(p) => p.join(&below),
+            None => below,
         }
+    }
+
+    /// The order of two files' names on the target.
+    pub fn order(&self, a: &Item, b: &Item) -> Ordering {
+        if a.source == b.source {
+            return self.names.order(a.name, b.name);
+        }
+        self.dest(a).cmp(&self.dest(b))
     }
 
     /// Path of a file at the source.
     pub fn path(&self, item: &Item) -> PathBuf {
-        self.sources[item.source as usize].dir.join(item.below.path())
-    }
-}
-
-/// Patterns as people write them: `*.tif`, `raw/**`, `scan?`.
-struct Patterns {
-    include: Option<GlobSet>,
-    exclude: GlobSet,
-}
-
-fn globs(patterns: &[String]) -> Result<GlobSet> {
-    let mut set = GlobSetBuilder::new();
-    for p in patterns {
-        let p = p.trim_end_matches('/');
-        let anywhere = if p.contains('/') { p.trim_start_matches('/').to_owned() } else { format!("**/{p}") };
-        let glob = GlobBuilder::new(&anywhere).literal_separator(true).build();
-        set.add(glob.map_err(|e| Error::caller("cannot read this pattern").found(p).source(e))?);
-    }
-    set.build().map_err(|e| Error::caller("these patterns are too much").source(e))
-}
-
-impl Patterns {
-    fn new(select: &Select) -> Result<Patterns> {
-        let include = if select.include.is_empty() { None } else { Some(globs(&select.include)?) };
-        Ok(Patterns { include, exclude: globs(&select.exclude)? })
-    }
-
-    fn takes(&self, below: &Path) -> bool {
-        self.include.as_ref().is_none_or(|i| i.is_match(below)) && !self.exclude.is_match(below)
+        self.sources[item.source as usize].dir.join(self.below(item).path())
     }
 }
 
@@ -201,7 +192,7 @@ pub fn gather(given: &[PathBuf], select: &Select, targets: &[PathBuf]) -> Result
             (None, false) => {
                 let below = Name::of(Path::new(path.file_name().unwrap_or_default()))
                     .map_err(|why| Error::caller(why).path(path))?;
-                take(&mut g, index, below, &meta, path);
+                take(&mut g, index, &below, &meta, path);
             }
         }
     }
@@ -214,95 +205,13 @@ pub fn gather(given: &[PathBuf], select: &Select, targets: &[PathBuf]) -> Result
     Ok(g)
 }
 
-fn take(g: &mut Gathered, source: u32, below: Name, meta: &std::fs::Metadata, path: &Path) {
+fn take(g: &mut Gathered, source: u32, below: &Name, meta: &std::fs::Metadata, path: &Path) {
     if !meta.is_file() {
         return some(&mut g.special, path);
     }
     let (size, modified_ns) = (meta.len(), nanos(meta.modified()));
-    g.items.push(Item { source, below, size, modified_ns, allocated: allocated(meta) });
-}
-
-fn walk(g: &mut Gathered, index: u32, select: &Select, patterns: &Patterns) {
-    let dir = g.sources[index as usize].dir.clone();
-    let prefix = g.sources[index as usize].prefix.clone();
-    let follow = select.links == Links::Follow;
-    // Folders in which nothing was found yet, by depth.
-    let mut open: Vec<(PathBuf, bool)> = Vec::new();
-    let close = |g: &mut Gathered, open: &mut Vec<(PathBuf, bool)>, depth: usize| {
-        while open.len() > depth {
-            let Some((path, used)) = open.pop() else { break };
-            if used || select.files_from.is_some() || !select.include.is_empty() {
-                continue;
-            }
-            let Ok(below) = path.strip_prefix(&dir) else { continue };
-            let name = match (Name::of(below), &prefix) {
-                (Ok(n), Some(p)) => p.join(&n),
-                (_, Some(p)) => p.clone(),
-                _ => continue,
-            };
-            g.folders.push(name);
-            if let Some(above) = open.last_mut() {
-                above.1 = true;
-            }
-        }
-    };
-    let mut entries = WalkDir::new(&dir).follow_links(follow).sort_by_file_name().into_iter();
-    while let Some(entry) = entries.next() {
-        let entry = match entry {
-            Ok(e) => e,
-            Err(e) => {
-                let path = e.path().unwrap_or(&dir).to_owned();
-                let why = match e.into_io_error() {
-                    Some(io) => Error::io(&path, "reading the folder", io),
-                    None => Error::file(&path, "a link leads back to a folder above it"),
-                };
-                g.unreadable.push(why);
-                continue;
-            }
-        };
-        close(g, &mut open, entry.depth());
-        let below = entry.path().strip_prefix(&dir).unwrap_or(entry.path());
-        let kind = entry.file_type();
-        if kind.is_dir() {
-            if entry.depth() > 0 && patterns.exclude.is_match(below) {
-                entries.skip_current_dir();
-                continue;
-            }
-            open.push((entry.path().to_owned(), false));
-            continue;
-        }
-        if !patterns.takes(below) || is_ours(below) || (select.skip_unfinished && is_unfinished(below)) {
-            continue;
-        }
-        if let Some(o) = open.last_mut() {
-            o.1 = true;
-        }
-        if kind.is_symlink() {
-            some(&mut g.links, entry.path());
-            continue;
-        }
-        match (entry.metadata(), Name::of(below)) {
-            (Ok(meta), Ok(name)) => take(g, index, name, &meta, entry.path()),
-            // Gone since the folder was read: nothing to copy.
-            (Err(e), _) if e.io_error().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound) => {}
-            (Err(e), _) => g.unreadable.push(Error::io(entry.path(), "looking at", e.into())),
-            (_, Err(why)) => g.unreadable.push(Error::file(entry.path(), why)),
-        }
-    }
-    close(g, &mut open, 0);
-}
-
-/// What this program leaves on a disk is not copied on from there: it belongs to that disk.
-fn is_ours(below: &Path) -> bool {
-    let last = below.file_name().unwrap_or_default();
-    last.as_encoded_bytes().ends_with(root::PART.as_bytes())
-        || last == root::LOCK
-        || (below.components().count() == 1 && last == journal::JOURNAL)
-}
-
-fn is_unfinished(below: &Path) -> bool {
-    let last = below.file_name().unwrap_or_default().as_encoded_bytes();
-    [&b".part"[..], b".part.json", b".tmp", b".partial"].iter().any(|s| last.ends_with(s))
+    let name = g.names.push(below);
+    g.items.push(Item { source, name, size, modified_ns, allocated: allocated(meta) });
 }
 
 fn listed(g: &mut Gathered, index: u32, list: &Path, patterns: &Patterns) -> Result<()> {
@@ -330,7 +239,7 @@ fn listed(g: &mut Gathered, index: u32, list: &Path, patterns: &Patterns) -> Res
             Ok(m) if m.is_dir() => {
                 return Err(Error::caller("a list of names holds files, this is a folder").path(path));
             }
-            Ok(m) if patterns.takes(&name.path()) => take(g, index, name, &m, &path),
+            Ok(m) if patterns.takes(&name.path()) => take(g, index, &name, &m, &path),
             Ok(_) => {}
             Err(e) => g.unreadable.push(Error::io(&path, "looking at", e)),
         }

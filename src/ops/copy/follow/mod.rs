@@ -5,20 +5,26 @@
 //! next look comes at once. A source or target that goes away is waited for. Each round is a whole [`execute`]: recorded,
 //! verified, flushed.
 
+mod known;
+mod source;
+mod watch;
+
 use super::Request;
-use super::gather::{Gathered, Item, gather};
+use super::gather::{Gathered, gather};
+use super::outcome::{Done, Kind};
 use super::plan::{Plan, Verdict, plan_of};
 use super::ready::not_yet;
-use super::run::{Done, Kind, execute};
+use super::run::execute;
 use crate::stream::{Cancel, Progress};
-use crate::trust::{Name, one_line};
-use notify::{RecursiveMode, Watcher};
+use crate::trust::{fresh, one_line};
+use known::{Key, Known, Version, version};
 use serde::Serialize;
+use source::Place;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 use tomokit_formats::{Error, Fault, Result};
+use watch::{wait, watch};
 
 /// Names a further disk for the one that is full.
 pub type NextDisk = Box<dyn FnMut(&Path) -> Option<PathBuf>>;
@@ -66,22 +72,10 @@ pub struct Followed {
     pub seconds: f64,
 }
 
-/// What was last seen of a file.
-struct Seen {
-    size: u64,
-    modified_ns: i64,
-    since: Instant,
-}
-
-type Version = (u64, i64);
-
 struct Follower<'a> {
     request: FollowRequest,
-    seen: HashMap<(u32, Name), Seen>,
-    /// Versions that are on the disks, or failed for good.
-    done: HashMap<(u32, Name), Version>,
-    /// Versions that cannot be copied until they change.
-    given_up: HashMap<(u32, Name), Version>,
+    places: Vec<Place>,
+    known: Known,
     waiting_for: HashSet<String>,
     out: Followed,
     progress: &'a dyn Progress,
@@ -102,10 +96,9 @@ pub fn follow(mut request: FollowRequest, progress: &dyn Progress, cancel: &Canc
     }
     let (events, _watcher) = watch(&request.copy.sources);
     let mut f = Follower {
+        places: request.copy.sources.iter().map(|s| Place::new(s)).collect(),
         request,
-        seen: HashMap::new(),
-        done: HashMap::new(),
-        given_up: HashMap::new(),
+        known: Known::default(),
         waiting_for: HashSet::new(),
         out: Followed::default(),
         progress,
@@ -151,8 +144,8 @@ impl Follower<'_> {
     /// All files there are, or `None` while a source is away.
     fn look(&mut self) -> Result<Option<Gathered>> {
         let sources = self.request.copy.sources.clone();
-        for s in &sources {
-            let away = std::fs::metadata(s).is_err();
+        for (i, s) in sources.iter().enumerate() {
+            let away = self.places[i].is_away();
             self.waiting(&s.display().to_string(), away);
             if away {
                 return Ok(None);
@@ -172,63 +165,43 @@ impl Follower<'_> {
     fn round(&mut self) -> Result<Round> {
         let Some(mut g) = self.look()? else { return Ok(Round::Quiet) };
         let mut changed = false;
-        let mut ready = Vec::new();
+        let (mut ready, mut keys) = (Vec::new(), Vec::new());
+        let settle = self.request.settle;
         for item in std::mem::take(&mut g.items) {
-            changed |= self.notice(&item);
-            if self.is_ready(&g, &item) {
-                ready.push(item);
+            let (key, new) = self.known.notice(&g, &item, settle);
+            changed |= new;
+            if !self.known.is_wanted(key, settle) {
+                continue;
+            }
+            let path = g.path(&item);
+            match fresh::of_path(&path) {
+                Ok(now) if now != version(&item) => {
+                    self.known.changed(key, now);
+                    changed = true;
+                }
+                _ if not_yet(&path, item.size).is_none() => {
+                    ready.push(item);
+                    keys.push((key, version(&item)));
+                }
+                _ => {}
             }
         }
         if !ready.is_empty() {
             g.items = ready;
-            return self.copy(g);
+            return self.copy(g, &keys);
         }
         Ok(if changed { Round::Changed } else { Round::Quiet })
     }
 
-    /// Takes note of a file's size and time; true where they are new.
-    fn notice(&mut self, item: &Item) -> bool {
-        let key = (item.source, item.below.clone());
-        match self.seen.get_mut(&key) {
-            Some(s) if (s.size, s.modified_ns) == (item.size, item.modified_ns) => false,
-            Some(s) => {
-                *s = Seen { size: item.size, modified_ns: item.modified_ns, since: Instant::now() };
-                true
-            }
-            None => {
-                // What was last changed long ago need not be watched first.
-                let age = crate::trust::now().saturating_sub(item.modified_ns / 1_000_000_000);
-                let old = age > 10 * self.request.settle.as_secs() as i64 + 60;
-                let since = if old { Instant::now().checked_sub(self.request.settle) } else { None };
-                let since = since.unwrap_or_else(Instant::now);
-                self.seen.insert(key, Seen { size: item.size, modified_ns: item.modified_ns, since });
-                true
-            }
-        }
-    }
-
-    fn is_ready(&self, g: &Gathered, item: &Item) -> bool {
-        let key = (item.source, item.below.clone());
-        let version = (item.size, item.modified_ns);
-        if self.done.get(&key) == Some(&version) || self.given_up.get(&key) == Some(&version) {
-            return false;
-        }
-        let still = self.seen.get(&key).is_some_and(|s| s.since.elapsed() >= self.request.settle);
-        still && not_yet(&g.path(item), item.size).is_none()
-    }
-
-    fn copy(&mut self, g: Gathered) -> Result<Round> {
-        let keys: Vec<((u32, Name), Version)> =
-            g.items.iter().map(|i| ((i.source, i.below.clone()), (i.size, i.modified_ns))).collect();
-        let paths: HashMap<String, usize> =
-            g.items.iter().enumerate().map(|(i, it)| (g.path(it).display().to_string(), i)).collect();
+    fn copy(&mut self, g: Gathered, keys: &[(Key, Version)]) -> Result<Round> {
         let mut request = self.request.copy.clone();
         request.fill = true;
+        let folders: Vec<PathBuf> = g.sources.iter().map(|s| s.dir.clone()).collect();
         let plan = match plan_of(&request, g, self.cancel) {
             Ok(p) => p,
             Err(e) => return self.target_trouble(e),
         };
-        let plan = match self.without_refused(plan, &keys)? {
+        let plan = match self.without_refused(plan, keys)? {
             Some(p) => p,
             None => return Ok(Round::Quiet),
         };
@@ -243,23 +216,24 @@ impl Follower<'_> {
         self.out.rounds += 1;
         self.out.safe_to_unplug = done.targets.iter().all(|t| t.safe_to_unplug);
         self.count(&done);
-        let mut lost: HashMap<usize, Kind> = HashMap::new();
-        for f in &done.failed {
-            if let Some(i) = paths.get(&f.path) {
-                lost.insert(*i, f.kind);
-            }
-        }
-        for (i, (key, version)) in keys.into_iter().enumerate() {
-            match lost.get(&i) {
-                None => {
-                    self.out.again += u64::from(self.done.insert(key, version).is_some());
-                }
+        // What cannot be read because its source went away is read when that is back.
+        let away = self.places.iter().any(Place::is_away);
+        let comes_again = |kind: Kind| match kind {
+            Kind::Changed | Kind::Full | Kind::Gone | Kind::Interrupted => true,
+            Kind::Source => away,
+            _ => false,
+        };
+        let lost: HashMap<&str, Kind> = done.failed.iter().map(|f| (f.path.as_str(), f.kind)).collect();
+        for (key, version) in keys {
+            let kind = if lost.is_empty() { None } else { lost.get(self.known.shown(*key, &folders).as_str()) };
+            match kind {
+                None => self.out.again += u64::from(self.known.done(*key, *version)),
                 // Tried again in the next round: the file changed, the disk is full or away.
-                Some(Kind::Changed | Kind::Full | Kind::Gone | Kind::Interrupted) => {}
-                Some(_) => drop(self.given_up.insert(key, version)),
+                Some(kind) if comes_again(*kind) => {}
+                Some(_) => self.known.give_up(*key, *version),
             }
         }
-        for f in done.failed.iter().filter(|f| !matches!(f.kind, Kind::Changed | Kind::Full | Kind::Gone)) {
+        for f in done.failed.iter().filter(|f| f.kind == Kind::Interrupted || !comes_again(f.kind)) {
             self.progress.note(&format!("{}: {}", f.path, f.why));
             self.out.failed.push(f.clone());
         }
@@ -311,7 +285,7 @@ impl Follower<'_> {
     }
 
     /// Leaves out files that are refused, says why, once; `None` where nothing is left.
-    fn without_refused(&mut self, plan: Plan, keys: &[((u32, Name), Version)]) -> Result<Option<Plan>> {
+    fn without_refused(&mut self, plan: Plan, keys: &[(Key, Version)]) -> Result<Option<Plan>> {
         if plan.verdict != Verdict::Refuse {
             return Ok(Some(plan));
         }
@@ -325,7 +299,7 @@ impl Follower<'_> {
         }
         for i in &refused {
             let (key, version) = &keys[*i];
-            self.given_up.insert(key.clone(), *version);
+            self.known.give_up(*key, *version);
         }
         // The rest comes again in the next round, without them.
         Ok(None)
@@ -337,7 +311,9 @@ impl Follower<'_> {
         self.progress.note("last pass over everything");
         if !self.out.sealed.is_empty() {
             // What lies on a full disk is not wanted a second time on the next one.
-            g.items.retain(|i| self.done.get(&(i.source, i.below.clone())) != Some(&(i.size, i.modified_ns)));
+            let mut items = std::mem::take(&mut g.items);
+            items.retain(|i| !self.known.is_done(&g, i));
+            g.items = items;
         }
         let mut unfinished: Vec<String> = g
             .items
@@ -357,52 +333,4 @@ impl Follower<'_> {
         self.out.finalised = true;
         Ok(())
     }
-}
-
-/// Asks the system to report changes. Where it cannot (network drives, too many folders) looking regularly is all there is.
-fn watch(sources: &[PathBuf]) -> (Receiver<()>, Option<notify::RecommendedWatcher>) {
-    let (tx, rx) = channel();
-    let heard = move |event: notify::Result<notify::Event>| {
-        if event.is_ok_and(|e| {
-            !matches!(
-                e.kind,
-                notify::EventKind::Access(notify::event::AccessKind::Open(_) | notify::event::AccessKind::Read)
-            )
-        }) {
-            let _ = tx.send(());
-        }
-    };
-    let watcher = notify::recommended_watcher(heard).and_then(|mut w| {
-        for s in sources {
-            w.watch(s, RecursiveMode::Recursive)?;
-        }
-        Ok(w)
-    });
-    match watcher {
-        Ok(w) => (rx, Some(w)),
-        Err(e) => {
-            log::warn!("changes are not reported here, the source is looked through regularly: {e}");
-            (rx, None)
-        }
-    }
-}
-
-/// Waits for the time of the next look, or a little after a report of a change.
-fn wait(events: &Receiver<()>, pause: Duration, cancel: &Cancel) {
-    let until = Instant::now() + pause;
-    // Not at each of a thousand reports.
-    let earliest = Instant::now() + (pause / 4).min(Duration::from_secs(1));
-    let mut heard = false;
-    while !cancel.is_cancelled() {
-        let now = Instant::now();
-        if now >= until || (heard && now >= earliest) {
-            break;
-        }
-        match events.recv_timeout(Duration::from_millis(100)) {
-            Ok(()) => heard = true,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(100)),
-        }
-    }
-    while events.try_recv().is_ok() {}
 }
