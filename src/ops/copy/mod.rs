@@ -31,6 +31,7 @@ mod follow;
 mod gather;
 mod jobs;
 mod made;
+mod mapped;
 mod names;
 mod onway;
 mod outcome;

@@ -3,6 +3,7 @@
 use super::commit::CommitMsg;
 use super::engine::Ctx;
 use super::flow::{Block, FileJob, Mode, WriteMsg};
+use super::mapped::{Mapped, Refused};
 use super::outcome::Kind;
 use super::past::PastCache;
 use super::plan::{BLOCK, blocks};
@@ -23,6 +24,7 @@ struct Writing {
     part: Name,
     file: File,
     past: Option<PastCache>,
+    mapped: Option<Mapped>,
     end: u64,
     holes: u64,
     started: u64,
@@ -122,7 +124,8 @@ fn begin(ctx: &Ctx<'_>, t: usize, job: &Arc<FileJob>) -> Result<Writing> {
         Syncing::Volume => PastCache::new(root, &ctx.plan.targets[t], &part, job.size, spare),
         _ => None,
     };
-    Ok(Writing { job: job.clone(), dest, part, file, past, end: job.start, holes: 0, started: job.start })
+    let mapped = Mapped::new(&ctx.plan.targets[t]);
+    Ok(Writing { job: job.clone(), dest, part, file, past, mapped, end: job.start, holes: 0, started: job.start })
 }
 
 impl Writing {
@@ -149,10 +152,17 @@ impl Writing {
 
     /// Brings what waits into the file.
     fn flush(&mut self, ctx: &Ctx<'_>, t: usize) -> Result<()> {
-        match self.past.as_mut().map(PastCache::flush) {
-            Some(Err(e)) => self.the_usual_way(ctx, t, &e),
+        if let Some(Err(e)) = self.past.as_mut().map(PastCache::flush) {
+            self.the_usual_way(ctx, t, &e)?;
+        }
+        match self.mapped.as_mut().map(|m| m.settle(&self.file)) {
+            Some(Err(e)) => Err(self.failed(ctx, t, e, self.end)),
             _ => Ok(()),
         }
+    }
+
+    fn failed(&self, ctx: &Ctx<'_>, t: usize, e: std::io::Error, offset: u64) -> Error {
+        Error::io(ctx.targets[t].root.shown(&self.dest), "writing", e).at(offset)
     }
 
     /// Past the cache it did not go: what waits is written like anything else, and all that follows.
@@ -168,8 +178,18 @@ impl Writing {
 
     fn write(&mut self, ctx: &Ctx<'_>, t: usize, bytes: &[u8], offset: u64) -> Result<()> {
         let target = &ctx.targets[t];
-        write_all_at(&self.file, bytes, offset)
-            .map_err(|e| Error::io(target.root.shown(&self.dest), "writing", e).at(offset))?;
+        if let Some(m) = self.mapped.as_mut().filter(|_| Mapped::takes(bytes)) {
+            match m.put(&self.file, bytes, offset) {
+                Ok(()) => return Ok(()),
+                Err(Refused::Disk(e)) => return Err(self.failed(ctx, t, e, offset)),
+                Err(Refused::Here(e)) => {
+                    log::info!("{}: not through a map: {e}", target.root.shown(&self.dest).display());
+                    self.flush(ctx, t)?;
+                    self.mapped = None;
+                }
+            }
+        }
+        write_all_at(&self.file, bytes, offset).map_err(|e| self.failed(ctx, t, e, offset))?;
         // Writing to the disk starts now and not at the sync: less is dirty, and the sync is short.
         const STRETCH: u64 = 8 << 20;
         let end = offset + bytes.len() as u64;
