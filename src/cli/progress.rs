@@ -1,7 +1,7 @@
 //! Progress bars: bytes, rate and time left, on a terminal only.
 
 use crate::stream::Progress;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ pub struct Bars {
     visible: bool,
     quiet: bool,
     bar: Mutex<Option<ProgressBar>>,
-    /// Counters beside the main one, drawn below it.
+    /// Where bars are drawn, and the counters below the main one.
     lanes: Mutex<Option<(MultiProgress, BTreeMap<String, ProgressBar>)>>,
     phase: Mutex<Phase>,
 }
@@ -49,9 +49,31 @@ impl Bars {
         }
     }
 
+    /// Where all bars of a phase are drawn: one that was drawn by itself first would leave its line behind.
+    fn lanes<T>(&self, f: impl FnOnce(&MultiProgress, &mut BTreeMap<String, ProgressBar>) -> T) -> T {
+        let mut lanes = self.lanes.lock().unwrap_or_else(|e| e.into_inner());
+        let (multi, bars) = lanes.get_or_insert_with(|| {
+            (MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(5)), BTreeMap::new())
+        });
+        f(multi, bars)
+    }
+
     fn with(&self, f: impl FnOnce(&mut Option<ProgressBar>)) {
         f(&mut self.bar.lock().unwrap_or_else(|e| e.into_inner()));
     }
+}
+
+/// How long it will take, once anything is known of it.
+fn left(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    // A line that cannot be drawn is no reason to stop.
+    let _ = match state.pos() {
+        0 => Ok(()),
+        _ => write!(out, "{:#} left", HumanDuration(state.eta())),
+    };
+}
+
+fn style(template: &str) -> Option<ProgressStyle> {
+    ProgressStyle::with_template(template).ok().map(|s| s.with_key("left", left))
 }
 
 impl Progress for Bars {
@@ -60,16 +82,16 @@ impl Progress for Bars {
         if !self.visible {
             return;
         }
-        let style = if total_bytes > 0 {
-            "{msg:12} {bar:30} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left"
-        } else {
-            "{msg:12} {spinner} {decimal_bytes}  {decimal_bytes_per_sec}"
+        let (bar, template) = match total_bytes {
+            0 => (ProgressBar::no_length(), "{msg:12} {spinner} {decimal_bytes}  {decimal_bytes_per_sec}"),
+            n => {
+                let template =
+                    "{msg:12} {bar:30} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {left}";
+                (ProgressBar::new(n), template)
+            }
         };
-        let bar = ProgressBar::with_draw_target(
-            (total_bytes > 0).then_some(total_bytes),
-            ProgressDrawTarget::stderr_with_hz(5),
-        );
-        if let Ok(s) = ProgressStyle::with_template(style) {
+        let bar = self.lanes(|multi, _| multi.add(bar));
+        if let Some(s) = style(template) {
             bar.set_style(s);
         }
         bar.set_message(phase.to_owned());
@@ -90,27 +112,19 @@ impl Progress for Bars {
         if !self.visible {
             return;
         }
-        let mut lanes = self.lanes.lock().unwrap_or_else(|e| e.into_inner());
-        let (multi, bars) = lanes.get_or_insert_with(|| {
-            let multi = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(5));
-            self.with(|b| {
-                if let Some(main) = b.take() {
-                    *b = Some(multi.add(main));
+        self.lanes(|multi, bars| {
+            let bar = bars.entry(name.to_owned()).or_insert_with(|| {
+                let bar = multi.add(ProgressBar::new(total));
+                let template = "{msg} {bar:20} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {left}";
+                if let Some(s) = style(template) {
+                    bar.set_style(s);
                 }
+                bar.set_message(name.to_owned());
+                bar
             });
-            (multi, BTreeMap::new())
+            bar.set_length(total.max(done));
+            bar.set_position(done);
         });
-        let bar = bars.entry(name.to_owned()).or_insert_with(|| {
-            let bar = multi.add(ProgressBar::new(total));
-            let style = "{msg} {bar:20} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left";
-            if let Ok(s) = ProgressStyle::with_template(style) {
-                bar.set_style(s);
-            }
-            bar.set_message(name.to_owned());
-            bar
-        });
-        bar.set_length(total.max(done));
-        bar.set_position(done);
     }
 
     fn count(&self, n: u64, unit: &'static str) {
@@ -140,14 +154,14 @@ impl Progress for Bars {
     }
 
     fn end(&self) {
-        if let Some((_, bars)) = self.lanes.lock().unwrap_or_else(|e| e.into_inner()).take() {
-            bars.values().for_each(ProgressBar::finish_and_clear);
-        }
         self.with(|b| {
             if let Some(b) = b.take() {
                 b.finish_and_clear();
             }
         });
+        if let Some((_, bars)) = self.lanes.lock().unwrap_or_else(|e| e.into_inner()).take() {
+            bars.values().for_each(ProgressBar::finish_and_clear);
+        }
     }
 }
 

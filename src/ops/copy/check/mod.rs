@@ -209,6 +209,7 @@ pub fn check(r: &CheckRequest, progress: &dyn Progress, cancel: &Cancel) -> Resu
             Ok(Seen::Missing) => report.missing.push(name.to_string()),
             Ok(Seen::Changed(how)) => report.changed.push(format!("{name}: {how}")),
             Ok(Seen::Damaged(found)) => {
+                report.bytes_read += entry.size.unwrap_or(0);
                 outcome = Outcome::Damaged { expected: entry.sha256, found };
                 let mut text = format!("{name}: SHA-256 is {found}, was {}", entry.sha256);
                 if report.recorded && report.damage.len() < LOCATED {
