@@ -1,7 +1,7 @@
 """Draws the README's pictures of the terminal from real runs.
 
     pip install pyte pillow
-    python docs/terminal.py PROGRAMS SCAN DISK      (Linux)
+    python docs/terminal.py PROGRAMS SCAN DISK             (Linux)
     python docs/terminal.py --windows PROGRAMS SCAN DISK   (the Windows programs under Wine; SCAN and DISK as Windows names)
 
 PROGRAMS is the folder with tomo, SCAN a folder of some hundred MB, DISK an empty folder on a mounted disk.
@@ -28,14 +28,18 @@ COLOURS = {"default": "#d0d0d0", "green": "#5fd75f", "cyan": "#5fd7ff", "red": "
 
 
 class Terminal:
+    """Runs one below the other; each has a screen of its own, for Windows' programs begin at its top."""
+
     def __init__(self, prompt):
-        self.screen = pyte.Screen(COLS, 200)
-        self.stream = pyte.ByteStream(self.screen)
         self.prompt = prompt
+        self.screens = []
 
     def run(self, shown, command, until=None, then=None):
         """Types `shown` and runs `command`; after `until` seconds `then` is called, and the rest waited for."""
-        self.stream.feed(f"{self.prompt}{shown}\r\n".encode())
+        typed, screen = pyte.Screen(COLS, 3), pyte.Screen(COLS, ROWS)
+        pyte.Stream(typed).feed(f"{self.prompt}{shown}")
+        self.screens += [typed, screen]
+        stream = pyte.ByteStream(screen)
         pid, fd = pty.fork()
         if pid == 0:
             os.environ["TERM"] = "xterm-256color"
@@ -45,7 +49,7 @@ class Terminal:
         while True:
             try:
                 if select.select([fd], [], [], 0.05)[0]:
-                    self.stream.feed(os.read(fd, 65536))
+                    stream.feed(os.read(fd, 65536))
             except OSError:
                 break
             if until and time.monotonic() - began > until:
@@ -53,10 +57,11 @@ class Terminal:
                 until = None
         os.waitpid(pid, 0)
 
-    def save(self, path, last=ROWS):
-        lines = [self.screen.buffer[y] for y in range(self.screen.lines)]
-        used = [y for y in range(self.screen.lines) if self.screen.display[y].strip()]
-        lines = lines[: used[-1] + 1][-last:]
+    def save(self, path):
+        lines = []
+        for screen in self.screens:
+            used = [y for y in range(screen.lines) if screen.display[y].strip()]
+            lines += [screen.buffer[y] for y in range(used[0], used[-1] + 1)] if used else []
         font = ImageFont.truetype(next(f for f in FONTS if os.path.exists(f)), 14)
         w, h = round(font.getlength("M")), 18
         picture = Image.new("RGB", (COLS * w + 24, len(lines) * h + 24), "#1c1c1c")
@@ -76,7 +81,7 @@ def main():
     p.add_argument("scan")
     p.add_argument("disk")
     p.add_argument("--at", type=float, default=3.0, help="seconds into the copy at which a picture is taken")
-    p.add_argument("--damage", help="this file of the copy gets one byte changed before the last check")
+    p.add_argument("--damage", help="then change a byte of this file of the copy, and check the disk")
     o = p.parse_args()
     out = pathlib.Path(__file__).parent
     if o.windows:
@@ -91,9 +96,9 @@ def main():
         with open(o.damage, "r+b") as f:
             f.seek(10_000_000)
             f.write(b"?")
-    t = Terminal(prompt)
-    t.run(f"tomo copy --verify {o.disk}", [*tomo, "copy", "--verify", o.disk])
-    t.save(out / f"copy-{name}-verify.png")
+        t = Terminal(prompt)
+        t.run(f"tomo copy --verify {o.disk}", [*tomo, "copy", "--verify", o.disk])
+        t.save(out / f"copy-{name}-verify.png")
 
 
 signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -122,6 +122,10 @@ impl Progress for Bars {
                 bar.set_message(name.to_owned());
                 bar
             });
+            if bar.position() == 0 && done > 0 {
+                // The rate is that of the work, not of the waiting for it.
+                bar.reset_eta();
+            }
             bar.set_length(total.max(done));
             bar.set_position(done);
         });
