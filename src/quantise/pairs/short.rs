@@ -18,7 +18,7 @@ const U8: u8 = 2;
 const WIDTH: usize = 16;
 /// Values of one lane that are added up in 32 bits.
 const TERMS: usize = 32;
-/// Values ahead that are fetched: the processor's own guess ends with each page of memory.
+/// Values ahead that are fetched, into the first cache only: the processor's own guess ends with each page of memory.
 const AHEAD: usize = 2048;
 /// Least part of a sum of squares that must be left once the mean is taken out: what is left has lost that much.
 const LEFT: f64 = 1.0 / 16.0;
@@ -194,10 +194,10 @@ unsafe fn kernel<const KIND: u8>(
             }
         };
         // Whatever lies there: fetching cannot fail.
-        _mm_prefetch::<_MM_HINT_T0>(a.as_ptr().wrapping_add(i + AHEAD).cast());
+        _mm_prefetch::<_MM_HINT_NTA>(a.as_ptr().wrapping_add(i + AHEAD).cast());
         let mut difference = zero;
         if KIND == F32 {
-            _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add(4 * (i + AHEAD)).cast());
+            _mm_prefetch::<_MM_HINT_NTA>(b.wrapping_add(4 * (i + AHEAD)).cast());
             // SAFETY: as above, for `b`.
             let y = unsafe {
                 match there {
@@ -209,7 +209,7 @@ unsafe fn kernel<const KIND: u8>(
         }
         if KIND == U8 {
             if i % 64 == 0 {
-                _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add(i + AHEAD).cast());
+                _mm_prefetch::<_MM_HINT_NTA>(b.wrapping_add(i + AHEAD).cast());
             }
             // SAFETY: as above, for `b`.
             let g = unsafe {
