@@ -174,7 +174,7 @@ unsafe fn kernel<const KIND: u8>(
     let scale = steps.unwrap_or_default();
     let zero = _mm512_setzero_ps();
     let (slope, slope_rest) = (_mm512_set1_ps(scale.slope[0]), _mm512_set1_ps(scale.slope[1]));
-    let (offset, offset_rest) = (_mm512_set1_ps(scale.offset[0]), _mm512_set1_ps(-scale.offset[1]));
+    let (offset, offset_rest) = (_mm512_set1_ps(scale.offset[0]), _mm512_set1_ps(scale.offset[1]));
     let (low, high) = (_mm512_set1_ps(scale.low.0), _mm512_set1_ps(scale.high.0));
     let close = _mm512_set1_ps(scale.close);
     let (mut shift_a, mut shift_d) = (zero, zero);

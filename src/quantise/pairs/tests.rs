@@ -191,12 +191,12 @@ fn hard_values_lose_nothing() {
             continue;
         };
         assert_eq!(n, beyond);
-        assert_agree(
-            &p,
-            &Pairs::default().and(&doubles(&a), &values, 0, scale[0] / 4.0),
-            (scale[3] - scale[2]) * 2f64.powi(-23),
-            "greys",
-        );
+        let want = Pairs::default().and(&doubles(&a), &values, 0, scale[0] / 4.0);
+        let slack = (scale[3] - scale[2]) * 2f64.powi(-23);
+        assert_agree(&p, &want, slack, "greys");
+        // What single differences are off by is a rounding, up as often as down.
+        let all = (p.sum_d - want.sum_d).abs();
+        assert!(all < slack * 3.0 * (2048f64).sqrt(), "{all:e} for {scale:?}");
     }
 }
 
