@@ -25,6 +25,17 @@ pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
     }
 }
 
+/// True where the record that goes with an output never got its final name and the output is from that moment, not from
+/// later: an earlier run was killed at its very end, and the output is its own.
+pub fn was_killed(output: &Path, record: &Path) -> bool {
+    const FINISHING: std::time::Duration = std::time::Duration::from_secs(60);
+    let when = |p: &Path| fs::metadata(p).and_then(|m| m.modified()).ok();
+    match (when(&with_suffix(record, PART)), when(output)) {
+        (Some(mark), Some(written)) => !record.exists() && written <= mark + FINISHING,
+        _ => false,
+    }
+}
+
 /// Why Windows would not store a file under this name, or silently store it under another one.
 ///
 /// Windows drops dots and blanks at the end (`a.vol.` replaces `a.vol`), writes `a:b` as a hidden stream of `a`, and

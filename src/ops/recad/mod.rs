@@ -53,7 +53,7 @@ use crate::ops::view::{View, ViewSpec, view};
 use crate::quantise::{Depth, Field, NonFinite, Placement};
 use crate::stream::{Algorithm, Budget, Lanes};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tomokit_formats::io::with_suffix;
 use tomokit_formats::model::GreyScale;
 use tomokit_formats::registry::{FormatSpec, open_volume, writer_for};
@@ -290,7 +290,7 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         refuse_removal(r, opened.format)?;
     }
     let receipt = with_suffix(&r.output, RECEIPT);
-    let killed = was_killed(&r.output, &receipt);
+    let killed = durable::was_killed(&r.output, &receipt);
     let create = CreateOptions { overwrite: r.create.overwrite || killed, ..r.create.clone() };
     durable::refuse_existing(&r.output, create.overwrite)?;
     durable::refuse_existing(&receipt, create.overwrite)?;
@@ -387,17 +387,6 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         one_pass: r.one_pass,
         plot: r.plot.clone(),
     })
-}
-
-/// True where a receipt never got its final name and the output is from that moment, not from later: an earlier run was
-/// killed at its very end, and the output is its own.
-fn was_killed(output: &Path, receipt: &Path) -> bool {
-    const FINISHING: std::time::Duration = std::time::Duration::from_secs(60);
-    let when = |p: &Path| std::fs::metadata(p).and_then(|m| m.modified()).ok();
-    match (when(&with_suffix(receipt, durable::PART)), when(output)) {
-        (Some(mark), Some(written)) => !receipt.exists() && written <= mark + FINISHING,
-        _ => false,
-    }
 }
 
 /// An input is removed only where all of it went into the output and the file holds nothing else.

@@ -4,14 +4,16 @@
 use super::Request;
 use super::bands::{BandSize, Bands};
 use super::gather::Gather;
+use super::provenance;
 use super::setup::{Setup, setup, unit_name};
 use crate::recon::{Backend, FbpPlan};
 use crate::stream::{Budget, Cancel, Progress};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tomokit_formats::io::with_suffix;
 use tomokit_formats::registry::{self, FormatSpec, writer_for};
-use tomokit_formats::{CreateOptions, DType, Error, FrameSource, Region, Result, Scan, Shape, VolumeMeta};
+use tomokit_formats::{CreateOptions, DType, Error, FrameSource, Region, Result, Scan, Shape, VolumeMeta, durable};
 
 /// What the gridding back end works on.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -112,7 +114,9 @@ pub struct Plan {
 /// Opens the scan, finds the axis if it must be found, and works everything out.
 pub fn plan(request: &Request, budget: Budget, progress: &dyn Progress, cancel: &Cancel) -> Result<Plan> {
     let writer = writer_for(&request.output, request.to.as_deref())?;
-    tomokit_formats::durable::refuse_existing(&request.output, request.create.overwrite)?;
+    // Killed between the volume's last name and its record's, a run left what is its own.
+    let killed = durable::was_killed(&request.output, &with_suffix(&request.output, provenance::SUFFIX));
+    durable::refuse_existing(&request.output, request.create.overwrite || killed)?;
     if request.verify && writer.reads.is_empty() {
         return Err(Error::caller(format!("--verify is not possible: {} is never read back", writer.name)));
     }
@@ -130,6 +134,7 @@ pub fn plan(request: &Request, budget: Budget, progress: &dyn Progress, cancel: 
 
     let margin = gather.as_ref().map_or((0, 1), |g| g.margin(&rows));
     let mut create = request.create.clone();
+    create.overwrite |= killed;
     create.shape = shape;
     create.dtype = dtype;
     create.held_bytes = create.held_bytes.min(budget.bytes / 8);
