@@ -1,7 +1,7 @@
 //! Compares any two readable stacks voxel by voxel, through their grey scales: how far apart, where first, where worst.
 //!
 //! Guarantees: memory stays within the budget; every voxel is looked at; the result is the same on any number of threads;
-//! counts, places and the largest difference are exact, sums (mean, RMS) to 2·10⁻⁶ of what was added up.
+//! counts, places and the largest difference are exact.
 //! A grey value at an end of its scale stands for everything beyond it (and grey 0 for zeros and NaN that recad was
 //! given): such pairs agree as far as the scale can tell, and are counted.
 

@@ -1,8 +1,8 @@
 //! Sums over pairs with AVX-512 in 32-bit floats, sixteen pairs at a time: float32 beside the same, float32 or 8-bit greys.
 //!
-//! What is squared is small: the first value minus that of the first pair, and the difference minus its own. At most
-//! [`TERMS`] of them are added up in 32 bits, then the sum goes to 64: every sum is off by less than `TERMS × 2⁻²⁴` of what
-//! was added. The second values follow from these two, so that a correlation close to 1 is told from 1. Where that is not
+//! Differences are summed in 64 bits, and rounded to 32 for all else. What the correlation needs besides is small when it is squared: the
+//! first value minus that of the first pair, and the difference minus its own. At most [`TERMS`] of these are added up in
+//! 32 bits, then the sum goes to 64: off by less than `TERMS × 2⁻²⁴` of what was added. The second values follow from both, so that a correlation close to 1 is told from 1. Where that is not
 //! good enough (a chunk that hardly varies beside its first value, one side that varies much less than the other, squares
 //! that leave the range of 32 bits) nothing is returned, and the sums in 64 bits decide.
 
@@ -129,8 +129,8 @@ pub(super) fn sums(a: &[f32], b: Narrow<'_>, d: &mut [f32], counter: &mut Coarse
     found
 }
 
-/// Sums of a lane each: first values, their squares, differences, their squares, products, absolute differences.
-type Sums<V> = [V; 6];
+/// Sums of a lane each: first values, their squares, their products with differences.
+type Sums<V> = [V; 3];
 
 /// Moves sums to 64 bits.
 #[inline]
@@ -178,8 +178,9 @@ unsafe fn kernel<const KIND: u8>(
     let (low, high) = (_mm512_set1_ps(scale.low.0), _mm512_set1_ps(scale.high.0));
     let close = _mm512_set1_ps(scale.close);
     let (mut shift_a, mut shift_d) = (zero, zero);
-    let mut short: Sums<__m512> = [zero; 6];
-    let mut long: Sums<__m512d> = [_mm512_setzero_pd(); 6];
+    let mut short: Sums<__m512> = [zero; 3];
+    let mut long: Sums<__m512d> = [_mm512_setzero_pd(); 3];
+    let (mut sum_d, mut sum_dd, mut sum_abs) = (_mm512_setzero_pd(), _mm512_setzero_pd(), _mm512_setzero_pd());
     let (mut min, mut max) = (_mm512_set1_ps(f32::INFINITY), _mm512_set1_ps(f32::NEG_INFINITY));
     let (mut smallest, mut largest) = (min, max);
     let (mut unequal, mut beyond_scale) = (0u64, 0u64);
@@ -195,11 +196,11 @@ unsafe fn kernel<const KIND: u8>(
         };
         // Whatever lies there: fetching cannot fail.
         _mm_prefetch::<_MM_HINT_NTA>(a.as_ptr().wrapping_add(i + AHEAD).cast());
-        let mut difference = zero;
+        let (mut difference, mut y) = (zero, zero);
         if KIND == F32 {
             _mm_prefetch::<_MM_HINT_NTA>(b.wrapping_add(4 * (i + AHEAD)).cast());
             // SAFETY: as above, for `b`.
-            let y = unsafe {
+            y = unsafe {
                 match there {
                     0xFFFF => _mm512_loadu_ps(b.cast::<f32>().add(i)),
                     _ => _mm512_maskz_loadu_ps(there, b.cast::<f32>().add(i)),
@@ -252,12 +253,20 @@ unsafe fn kernel<const KIND: u8>(
         short[1] = _mm512_fmadd_ps(u, u, short[1]);
         if KIND != SAME {
             let difference = _mm512_maskz_mov_ps(there, difference);
-            let far = _mm512_abs_ps(difference);
             let w = _mm512_maskz_sub_ps(there, difference, shift_d);
-            short[2] = _mm512_add_ps(short[2], w);
-            short[3] = _mm512_fmadd_ps(w, w, short[3]);
-            short[4] = _mm512_fmadd_ps(u, w, short[4]);
-            short[5] = _mm512_add_ps(short[5], far);
+            short[2] = _mm512_fmadd_ps(u, w, short[2]);
+            let halves = |v| [_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v)].map(|h| _mm512_cvtps_pd(h));
+            let [mut first, mut second] = halves(difference);
+            if KIND == F32 {
+                // Rounded to 32 bits for everything but the sums.
+                let ([y0, y1], [x0, x1]) = (halves(y), halves(x));
+                (first, second) = (_mm512_sub_pd(y0, x0), _mm512_sub_pd(y1, x1));
+            }
+            for half in [first, second] {
+                sum_d = _mm512_add_pd(sum_d, half);
+                sum_dd = _mm512_fmadd_pd(half, half, sum_dd);
+                sum_abs = _mm512_add_pd(sum_abs, _mm512_abs_pd(half));
+            }
             // SAFETY: `d` has room for whole vectors.
             unsafe { _mm512_storeu_ps(d.as_mut_ptr().add(i), difference) };
             let differs = _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(difference, zero);
@@ -289,19 +298,23 @@ unsafe fn kernel<const KIND: u8>(
         }
     }
     widen(&mut short, &mut long);
-    let [u, uu, w, ww, uw, abs] = long.map(|v| _mm512_reduce_add_pd(v));
+    let [u, uu, uw] = long.map(|v| _mm512_reduce_add_pd(v));
+    let [d, dd, abs] = [sum_d, sum_dd, sum_abs].map(|v| _mm512_reduce_add_pd(v));
     let (min, max) = (f64::from(_mm512_reduce_min_ps(min)), f64::from(_mm512_reduce_max_ps(max)));
     let first = |v| f64::from(_mm512_cvtss_f32(v));
     let (shift_a, shift_d) = (first(shift_a), first(shift_d));
     let extent = (_mm512_reduce_min_ps(smallest), _mm512_reduce_max_ps(largest));
     let worst = if unequal > 0 { extent.0.abs().max(extent.1.abs()) } else { 0.0 };
     // NaN and infinities end up in the sums, and so do squares that overflow.
-    if !(u.is_finite() && uu.is_finite() && abs.is_finite() && ww.is_finite()) {
+    if !(u.is_finite() && uu.is_finite() && abs.is_finite() && uw.is_finite()) {
         return None;
     }
     let count = n.max(1) as f64;
     let m2 = uu - u * u / count;
-    let m2_d = ww - w * w / count;
+    // The differences themselves, relative to the first.
+    let w = d - shift_d * n as f64;
+    let ww = (dd - 2.0 * shift_d * d + shift_d * shift_d * n as f64).max(0.0);
+    let m2_d = dd - d * d / count;
     let cross_d = uw - u * w / count;
     let m2_b = m2 + 2.0 * cross_d + m2_d;
     let in_range = |sum: f64| sum == 0.0 || (SMALLEST * SMALLEST..LARGEST * LARGEST).contains(&(sum / count));
@@ -314,9 +327,9 @@ unsafe fn kernel<const KIND: u8>(
         finite: n as u64,
         unequal,
         range_a: (n > 0).then_some((min, max)),
-        sum_d: w + shift_d * n as f64,
+        sum_d: d,
         sum_abs: abs,
-        sum_sq: ww + 2.0 * shift_d * w + shift_d * shift_d * n as f64,
+        sum_sq: dd,
         mean: (shift_a + u / count, shift_a + shift_d + (u + w) / count),
         m2: (m2.max(0.0), m2_b.max(0.0)),
         cross: m2 + cross_d,
