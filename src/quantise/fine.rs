@@ -24,9 +24,9 @@ const PAGE: usize = 1 << (23 - FINE);
 /// Signs times exponents.
 const PAGES: usize = 512;
 
-/// Bins of a thousandth.
+/// A counter with bins of a thousandth of a value.
 pub type CoarseCounter = FineCounter<COARSE>;
-/// Bins of a thousandth.
+/// A histogram with bins of a thousandth of a value.
 pub type CoarseHistogram = FineHistogram<COARSE>;
 
 /// Maps f32 to u32 so that the order of values is the order of integers.

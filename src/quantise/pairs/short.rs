@@ -1,10 +1,11 @@
 //! Sums over pairs with AVX-512 in 32-bit floats, sixteen pairs at a time: float32 beside the same, float32 or 8-bit greys.
 //!
-//! Differences are summed in 64 bits, and rounded to 32 for all else. What the correlation needs besides is small when it is squared: the
-//! first value minus that of the first pair, and the difference minus its own. At most [`TERMS`] of these are added up in
-//! 32 bits, then the sum goes to 64: off by less than `TERMS × 2⁻²⁴` of what was added. The second values follow from both, so that a correlation close to 1 is told from 1. Where that is not
-//! good enough (a chunk that hardly varies beside its first value, one side that varies much less than the other, squares
-//! that leave the range of 32 bits) nothing is returned, and the sums in 64 bits decide.
+//! Differences are summed in 64 bits, and rounded to 32 for all else. What the correlation needs besides is small when it
+//! is squared: the first value minus that of the first pair, and the difference minus its own. At most [`TERMS`] of these are
+//! added up in 32 bits, then the sum goes to 64: off by less than `TERMS × 2⁻²⁴` of what was added. The second values follow
+//! from both, so that a correlation close to 1 is told from 1. Where that is not good enough (a chunk that hardly varies
+//! beside its first value, one side that varies much less than the other, squares that leave the range of 32 bits) nothing
+//! is returned, and the sums in 64 bits decide.
 
 use super::Pairs;
 use crate::quantise::fine::{BINS, CoarseCounter};
@@ -118,6 +119,8 @@ pub(super) fn sums(a: &[f32], b: Narrow<'_>, d: &mut [f32], counter: &mut Coarse
     };
     match &found {
         Some(f) => counter.counted(n, f.extent.0, f.extent.1),
+        // Nothing was counted, and `d` is what an earlier run left.
+        None if matches!(b, Narrow::Same) => {}
         None => {
             let bins = counter.bins_mut();
             for v in d[..n].iter().filter(|v| **v != 0.0) {

@@ -126,7 +126,7 @@ fn narrow_and_wide_agree() {
         let a = [1.5, odd, 2.0];
         for second in [Second::Same, Second::F32(&[1.0; 3]), Second::U8(&[0, 0, 9], scale)] {
             let mut counter = CoarseCounter::default();
-            assert!(Pairs::default().and_narrow(&a, second, 0, 0.0, &mut vec![], &mut counter).is_none());
+            assert!(Pairs::default().and_narrow(&a, second, 0, 0.0, &mut vec![7.0; 16], &mut counter).is_none());
             // Nothing stays counted.
             let mut h = CoarseHistogram::new(false);
             counter.add(&[f32::MIN, f32::MAX, f32::MIN_POSITIVE]);
