@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 
 #[cfg(target_arch = "x86_64")]
 mod wide;
+#[cfg(target_arch = "x86_64")]
+pub(super) use wide::increment;
 
 /// Bits of the float pattern that are dropped, as a rule.
 const FINE: u32 = 10;

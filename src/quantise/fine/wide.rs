@@ -7,15 +7,30 @@ use std::arch::x86_64::*;
 const VECTORS: usize = 4;
 const GROUP: usize = 16 * VECTORS;
 
+/// One more in each of these bins, two of them per number.
+///
+/// # Safety
+/// All are below [`BINS`].
+#[inline(always)]
+pub(in crate::quantise) unsafe fn increment(counts: &mut [u32; BINS], bins: &[u64]) {
+    for two in bins {
+        for bin in [*two as u32, (*two >> 32) as u32] {
+            // SAFETY: the caller's promise.
+            let n = unsafe { counts.get_unchecked_mut(bin as usize) };
+            *n = n.wrapping_add(1);
+        }
+    }
+}
+
 /// Counts `values`, all but how many they are.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,popcnt")]
 pub(super) fn count<const DROP: u32>(c: &mut FineCounter<DROP>, values: &[f32]) {
-    assert_eq!(c.counts.len(), BINS);
-    let counts = c.counts.as_mut_ptr();
     let sign = _mm512_set1_epi32(i32::MIN);
     let lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     let (mut low, mut high) = (_mm512_set1_epi32(c.extent.0 as i32), _mm512_set1_epi32(c.extent.1 as i32));
-    let mut bins = [0u64; GROUP / 2];
+    // Each group is counted after the next one's bins are known: what was just stored as vectors cannot be read in parts
+    // before it has reached the cache, and everything behind would wait with it.
+    let (mut bins, mut turn) = ([[0u64; GROUP / 2]; 2], 0);
     let (groups, tail) = values.as_chunks::<GROUP>();
     // What is left over is filled up with zeros, which change nothing but their own count.
     let mut last = [[0f32; GROUP]];
@@ -36,7 +51,7 @@ pub(super) fn count<const DROP: u32>(c: &mut FineCounter<DROP>, values: &[f32]) 
             // What is special goes to bins that are never looked at, one per lane.
             let bin = _mm512_mask_blend_epi32(odd, _mm512_srli_epi32::<DROP>(ordered), lane);
             // SAFETY: the array has room for all vectors of a group.
-            unsafe { _mm512_storeu_si512(bins.as_mut_ptr().add(8 * k).cast(), bin) };
+            unsafe { _mm512_storeu_si512(bins[turn].as_mut_ptr().add(8 * k).cast(), bin) };
             special |= u64::from(odd) << (16 * k);
         }
         if special != 0 {
@@ -48,28 +63,12 @@ pub(super) fn count<const DROP: u32>(c: &mut FineCounter<DROP>, values: &[f32]) 
             c.nan += group.iter().fold(0, |n, v| n + u64::from(v.is_nan()));
             c.infinite += group.iter().fold(0, |n, v| n + u64::from(v.is_infinite()));
         }
-        for eight in bins.as_chunks::<8>().0 {
-            let one = |bin: u64| {
-                // SAFETY: a bin has 32 - DROP bits, and so many counters there are.
-                unsafe {
-                    let n = counts.add(bin as usize);
-                    *n = (*n).wrapping_add(1);
-                }
-            };
-            let two = |at: usize| {
-                one(eight[at] & 0xFFFF_FFFF);
-                one(eight[at] >> 32);
-            };
-            two(0);
-            two(1);
-            two(2);
-            two(3);
-            two(4);
-            two(5);
-            two(6);
-            two(7);
-        }
+        turn = 1 - turn;
+        // SAFETY: a bin has 32 - DROP bits, or is the number of a lane.
+        unsafe { increment(c.bins_mut(), &bins[turn]) };
     }
+    // SAFETY: as above.
+    unsafe { increment(c.bins_mut(), &bins[1 - turn]) };
     if !tail.is_empty() {
         c.zeros -= (GROUP - tail.len()) as u64;
     }

@@ -8,7 +8,7 @@
 //! is returned, and the sums in 64 bits decide.
 
 use super::Pairs;
-use crate::quantise::fine::{BINS, CoarseCounter};
+use crate::quantise::fine::{CoarseCounter, increment};
 use std::arch::x86_64::*;
 
 const SAME: u8 = 0;
@@ -21,6 +21,9 @@ const WIDTH: usize = 16;
 const TERMS: usize = 32;
 /// Values ahead that are fetched, into the first cache only: the processor's own guess ends with each page of memory.
 const AHEAD: usize = 2048;
+/// Vectors whose bins wait before they are counted: what was just stored as a vector cannot be read in parts before it has
+/// reached the cache, and everything behind would wait with it.
+const WAITING: usize = 2;
 /// Least part of a sum of squares that must be left once the mean is taken out: what is left has lost that much.
 const LEFT: f64 = 1.0 / 16.0;
 /// Squares below or beyond leave the range of 32 bits.
@@ -106,14 +109,14 @@ pub(super) fn sums(a: &[f32], b: Narrow<'_>, d: &mut [f32], counter: &mut Coarse
     // SAFETY: as many second values as first ones are there.
     let found = unsafe {
         match b {
-            Narrow::Same => kernel::<SAME>(a, a.as_ptr().cast(), None, d, counter),
+            Narrow::Same => whole_or_not::<SAME>(a, a.as_ptr().cast(), None, d, counter),
             Narrow::F32(b) => {
                 assert_eq!(b.len(), n);
-                kernel::<F32>(a, b.as_ptr().cast(), None, d, counter)
+                whole_or_not::<F32>(a, b.as_ptr().cast(), None, d, counter)
             }
             Narrow::U8(b, steps) => {
                 assert_eq!(b.len(), n);
-                kernel::<U8>(a, b.as_ptr(), Some(steps), d, counter)
+                whole_or_not::<U8>(a, b.as_ptr(), Some(steps), d, counter)
             }
         }
     };
@@ -160,10 +163,32 @@ fn in_64_bits(s: &Steps, greys: __m128i, x: __m512) -> __m512 {
     _mm512_insertf32x8::<1>(_mm512_castps256_ps512(first), second)
 }
 
+/// The kernel of whole vectors, which needs no masks, wherever it will do.
+///
 /// # Safety
-/// `b` points at as many values of its kind as `a` has; `d` has room for these in whole vectors; `steps` are there for greys.
+/// That of the kernel.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,popcnt,fma")]
-unsafe fn kernel<const KIND: u8>(
+unsafe fn whole_or_not<const KIND: u8>(
+    a: &[f32],
+    b: *const u8,
+    steps: Option<Steps>,
+    d: &mut [f32],
+    counter: &mut CoarseCounter,
+) -> Option<Found> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match a.len().is_multiple_of(WIDTH) {
+            true => kernel::<KIND, true>(a, b, steps, d, counter),
+            false => kernel::<KIND, false>(a, b, steps, d, counter),
+        }
+    }
+}
+
+/// # Safety
+/// `b` points at as many values of its kind as `a` has; `d` has room for these in whole vectors; `steps` are there for greys;
+/// `WHOLE` where all vectors are.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,popcnt,fma")]
+unsafe fn kernel<const KIND: u8, const WHOLE: bool>(
     a: &[f32],
     b: *const u8,
     steps: Option<Steps>,
@@ -187,9 +212,11 @@ unsafe fn kernel<const KIND: u8>(
     let (mut min, mut max) = (_mm512_set1_ps(f32::INFINITY), _mm512_set1_ps(f32::NEG_INFINITY));
     let (mut smallest, mut largest) = (min, max);
     let (mut unequal, mut beyond_scale) = (0u64, 0u64);
+    // What is not counted goes to one of the first bins, which are never looked at.
+    let (mut waiting, mut turn) = ([[0u64; WIDTH / 2]; WAITING], 0);
     let mut terms = 0;
     for i in (0..n).step_by(WIDTH) {
-        let there: __mmask16 = if n - i >= WIDTH { 0xFFFF } else { (1 << (n - i)) - 1 };
+        let there: __mmask16 = if WHOLE || n - i >= WIDTH { 0xFFFF } else { (1 << (n - i)) - 1 };
         // SAFETY: lanes that are not there are not read, and the others lie within `a`.
         let x = unsafe {
             match there {
@@ -280,18 +307,12 @@ unsafe fn kernel<const KIND: u8>(
                 let bits = _mm512_castps_si512(difference);
                 let ordered = _mm512_xor_si512(bits, _mm512_or_si512(_mm512_srai_epi32::<31>(bits), sign));
                 let of_lane = _mm512_mask_srli_epi32::<{ CoarseCounter::DROPPED }>(lane, differs, ordered);
-                let mut of = [0u64; WIDTH / 2];
+                let slot = &mut waiting[turn];
+                turn = (turn + 1) % WAITING;
+                // SAFETY: numbers of lanes and what is left of 32 bits once DROPPED are gone.
+                unsafe { increment(bins, slot) };
                 // SAFETY: the array holds a vector.
-                unsafe { _mm512_storeu_si512(of.as_mut_ptr().cast(), of_lane) };
-                for two in &of {
-                    // SAFETY: a number of the array. Taken from memory, not lane by lane from the register, which the compiler
-                    // would rather do and which takes longer.
-                    let two = unsafe { std::ptr::from_ref(two).read_volatile() };
-                    for bin in [two as u32, (two >> 32) as u32] {
-                        let count = &mut bins[bin as usize % BINS];
-                        *count = count.wrapping_add(1);
-                    }
-                }
+                unsafe { _mm512_storeu_si512(slot.as_mut_ptr().cast(), of_lane) };
             }
         }
         terms += 1;
@@ -300,6 +321,8 @@ unsafe fn kernel<const KIND: u8>(
             terms = 0;
         }
     }
+    // SAFETY: as above.
+    waiting.iter().for_each(|slot| unsafe { increment(bins, slot) });
     widen(&mut short, &mut long);
     let [u, uu, uw] = long.map(|v| _mm512_reduce_add_pd(v));
     let [d, dd, abs] = [sum_d, sum_dd, sum_abs].map(|v| _mm512_reduce_add_pd(v));
