@@ -9,6 +9,7 @@
 //! Blocks come from a fixed set; a reader without a free block waits for the slowest target. A target that fails drops out
 //! and the others go on.
 
+use super::ahead;
 use super::commit::{self, CommitMsg};
 use super::flow::{HashMsg, WriteMsg, sums};
 use super::outcome::Kind;
@@ -118,6 +119,8 @@ pub(super) fn pass(ctx: &Ctx<'_>, jobs: &[(u32, u32)], verify: &[(u32, u32)]) ->
     for _ in 0..n {
         let _ = free_tx.send(Aligned::new(BLOCK));
     }
+    let sources: Vec<_> = ctx.plan.gathered.sources.iter().map(|s| SourceDir::open(&s.dir).ok()).collect();
+    let sources = &sources[..];
     std::thread::scope(|scope| {
         let (hash_tx, hash_rx) = bounded::<HashMsg>(64);
         let sums = scope.spawn(move || sums(hash_rx));
@@ -138,12 +141,17 @@ pub(super) fn pass(ctx: &Ctx<'_>, jobs: &[(u32, u32)], verify: &[(u32, u32)]) ->
             threads.push(scope.spawn(move || readback::run(ctx, t, back_rx)));
             writers.push(write_tx);
         }
-        let sources = ctx.plan.gathered.sources.iter().map(|s| SourceDir::open(&s.dir).ok()).collect();
+        let (next_tx, next_rx) = bounded(ahead::FILES);
+        if cfg!(target_os = "linux") {
+            threads.push(scope.spawn(|| ahead::ask(ctx, sources, next_rx)));
+        }
+        let mut next = ahead::Next::new(jobs, next_tx);
         let mut out = Fan { hash: hash_tx, writers, free: free_rx, home: free_tx, sources };
-        for (item, mask) in jobs {
+        for (k, (item, mask)) in jobs.iter().enumerate() {
             if ctx.cancel.is_cancelled() {
                 break;
             }
+            next.reach(ctx, k);
             let live = (0..ctx.targets.len()).filter(|t| mask & (1 << t) != 0 && ctx.targets[*t].stopped().is_none());
             let live: Vec<usize> = live.collect();
             if live.is_empty() {
@@ -160,7 +168,7 @@ pub(super) fn pass(ctx: &Ctx<'_>, jobs: &[(u32, u32)], verify: &[(u32, u32)]) ->
                 }
             }
         }
-        drop(out);
+        drop((out, next));
         for t in threads.into_iter().chain([sums]) {
             if t.join().is_err() {
                 return Err(Error::new(tomokit_formats::Fault::System, "a worker thread died"));

@@ -21,6 +21,7 @@
 //! | `check` | any disk against its own record |
 //! | `checker`, `made` | the program that does so, put on the disk; files of our own making |
 
+mod ahead;
 mod check;
 mod checker;
 mod commit;

@@ -1,6 +1,7 @@
 //! The reader: each file once, block by block, handed to the sums and to every target; holes are passed on as holes.
 
 use super::Sparse;
+use super::ahead::Ahead;
 use super::engine::Ctx;
 use super::flow::{Block, FileJob, HashMsg, Mode, Slot, WriteMsg};
 use super::outcome::Kind;
@@ -17,16 +18,16 @@ use tomokit_formats::io::read_at;
 use tomokit_formats::{Error, Result};
 
 /// The reader's ends of all queues.
-pub(super) struct Fan {
+pub(super) struct Fan<'a> {
     pub(super) hash: Sender<HashMsg>,
     pub(super) writers: Vec<Sender<WriteMsg>>,
     pub(super) free: Receiver<Aligned>,
     pub(super) home: Sender<Aligned>,
     /// Source folders, held for this pass; `None` where that failed, which each of its files then says.
-    pub(super) sources: Vec<Option<SourceDir>>,
+    pub(super) sources: &'a [Option<SourceDir>],
 }
 
-impl Fan {
+impl Fan<'_> {
     fn to(&self, job: &FileJob, make: impl Fn() -> WriteMsg) {
         for (w, mode) in self.writers.iter().zip(&job.modes) {
             if *mode != Mode::Skip {
@@ -53,7 +54,7 @@ pub(super) fn open_source(plan: &Plan, item: u32, held: Option<&SourceDir>) -> s
 pub(super) type Failed = (Kind, Error);
 
 /// Reads one file and hands it on.
-pub(super) fn read_file(ctx: &Ctx<'_>, item: u32, live: &[usize], out: &mut Fan) -> Result<(), Failed> {
+pub(super) fn read_file(ctx: &Ctx<'_>, item: u32, live: &[usize], out: &mut Fan<'_>) -> Result<(), Failed> {
     let path = ctx.source_path(item);
     let failed = |what: &'static str| {
         let path = path.clone();
@@ -66,9 +67,6 @@ pub(super) fn read_file(ctx: &Ctx<'_>, item: u32, live: &[usize], out: &mut Fan)
         return Err((Kind::Source, Error::file(&path, "this is no plain file any more")));
     }
     let (size, modified_ns) = fresh::of_file(&file).map_err(failed("looking at the source"))?;
-    if size > BLOCK as u64 {
-        read_ahead(&file);
-    }
     let mut modes = vec![Mode::Skip; ctx.targets.len()];
     for t in live {
         let adopt = ctx.status[*t][item as usize].load(Relaxed) == Todo::Adopt as u8;
@@ -127,7 +125,7 @@ fn second_sum(ctx: &Ctx<'_>, file: &File, size: u64) -> std::io::Result<Digest> 
     Ok(sum.finish())
 }
 
-fn read_blocks(ctx: &Ctx<'_>, file: &File, job: &Arc<FileJob>, out: &mut Fan) -> Result<(), Failed> {
+fn read_blocks(ctx: &Ctx<'_>, file: &File, job: &Arc<FileJob>, out: &mut Fan<'_>) -> Result<(), Failed> {
     let path = ctx.source_path(job.item);
     // Marks lie between blocks, so that a file that is gone on with has the sums of all of them.
     let block = blocks::block_of(job.size).unwrap_or(BLOCK as u64);
@@ -135,7 +133,7 @@ fn read_blocks(ctx: &Ctx<'_>, file: &File, job: &Arc<FileJob>, out: &mut Fan) ->
     let sparse = ctx.plan.request.sparse == Sparse::Keep;
     let allocated = ctx.plan.gathered.items[job.item as usize].allocated;
     let mut map = Holes::new(file, job.size, sparse && allocated + (BLOCK as u64) < job.size);
-    let mut ahead = Ahead { asked: 0 };
+    let mut ahead = Ahead::default();
     let mut offset = job.start;
     while offset < job.size {
         if ctx.cancel.is_cancelled() {
@@ -229,47 +227,4 @@ impl<'a> Holes<'a> {
     fn data_from(&self, offset: u64) -> u64 {
         offset
     }
-}
-
-/// Asks for what will be read next: the system's own reading ahead keeps too little on its way for a fast disk.
-struct Ahead {
-    /// Asked for up to here.
-    asked: u64,
-}
-
-impl Ahead {
-    /// Bytes asked for ahead of the reader, and how many at a time.
-    const DEPTH: u64 = 16 << 20;
-    const STRETCH: u64 = 4 << 20;
-
-    /// The reader is about to go to `next` in a file of `size` bytes.
-    fn reach(&mut self, file: &File, next: u64, size: u64) {
-        let (from, end) = (self.asked.max(next), (next + Self::DEPTH).min(size));
-        if end <= from || (end - from < Self::STRETCH && end < size) {
-            return;
-        }
-        self.asked = end;
-        #[cfg(target_os = "linux")]
-        {
-            use std::os::fd::AsRawFd;
-            if let (Ok(from), Ok(len)) = (libc::off64_t::try_from(from), libc::off64_t::try_from(end - from)) {
-                // SAFETY: the descriptor is open while `file` is borrowed; only a hint.
-                unsafe { libc::posix_fadvise64(file.as_raw_fd(), from, len, libc::POSIX_FADV_WILLNEED) };
-            }
-        }
-        #[cfg(not(target_os = "linux"))]
-        let _ = (file, from);
-    }
-}
-
-/// Says that a file will be read from front to back.
-fn read_ahead(file: &File) {
-    #[cfg(target_os = "linux")]
-    {
-        use std::os::fd::AsRawFd;
-        // SAFETY: the descriptor is open while `file` is borrowed; only a hint.
-        unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_SEQUENTIAL) };
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = file;
 }
