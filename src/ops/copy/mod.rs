@@ -10,7 +10,8 @@
 //! | `plan`, `suits`, `names` | what each target needs, holds already and cannot hold |
 //! | `target` | a destination folder at work: held, locked, its record open |
 //! | `engine` | one pass, over bounded queues: `reading`, sums (`flow`), a writer per target (`writing`) |
-//! | `past` | large files past the cache |
+//! | `ahead` | asking for what will be read next |
+//! | `past`, `mapped` | large files past the cache; to ntfs-3g through a memory map |
 //! | `partial` | going on in the middle of a file |
 //! | `commit` | sync, record, final name, in batches |
 //! | `readback` | the second stage: what is on the disk |
