@@ -51,9 +51,9 @@ impl<'a> Next<'a> {
         Next { jobs, at: 0, end: 0, bytes: 0, queue }
     }
 
-    /// The reader comes to job `k`.
-    pub(super) fn reach(&mut self, ctx: &Ctx<'_>, k: usize) {
-        let bytes = |k: usize| ctx.plan.gathered.items[self.jobs[k].0 as usize].size.min(STRETCH);
+    /// The reader comes to job `k`; `size` gives the bytes of an item.
+    pub(super) fn reach(&mut self, k: usize, size: impl Fn(u32) -> u64) {
+        let bytes = |k: usize| size(self.jobs[k].0).min(STRETCH);
         self.bytes -= (self.at..self.end.min(k + 1)).map(bytes).sum::<u64>();
         self.at = k + 1;
         self.end = self.end.max(self.at);
@@ -90,4 +90,50 @@ fn will_need(file: &File, from: u64, len: u64) {
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (file, from, len);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is asked for when the reader comes to each job, and nothing is still on its way by then.
+    fn asked(sizes: &[u64], room: usize) -> Vec<Vec<u32>> {
+        let jobs: Vec<(u32, u32)> = (0..sizes.len() as u32).map(|i| (i, 1)).collect();
+        let (queue, asked) = crossbeam_channel::bounded(room);
+        let mut next = Next::new(&jobs, queue);
+        let at = |k| {
+            next.reach(k, |i| sizes[i as usize]);
+            asked.try_iter().collect()
+        };
+        (0..jobs.len()).map(at).collect()
+    }
+
+    #[test]
+    fn each_file_is_asked_for_once_and_not_too_early() {
+        let small = asked(&[40_000; 40], FILES);
+        assert_eq!(small[0], (1..=FILES as u32).collect::<Vec<u32>>());
+        assert!(
+            (1..40).all(
+                |k| small[k] == (k + FILES..=k + FILES).filter(|i| *i < 40).map(|i| i as u32).collect::<Vec<u32>>()
+            )
+        );
+        // Of large ones only as many as fill the depth.
+        let deep = (DEPTH / STRETCH) as u32;
+        let large = asked(&[1 << 34; 9], FILES);
+        assert_eq!(large[0], (1..=deep).collect::<Vec<u32>>());
+        assert_eq!(large.concat(), (1..9).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn a_slow_thread_is_left_behind() {
+        // Room for two: the third waits for the next file, and the one the reader is at is asked for by nobody.
+        let slow = asked(&[1000; 8], 2);
+        assert_eq!(slow[..3], [vec![1, 2], vec![3, 4], vec![5, 6]]);
+        let (jobs, (queue, later)) = ([(0, 1), (1, 1), (2, 1), (3, 1)], crossbeam_channel::bounded(1));
+        let mut next = Next::new(&jobs, queue);
+        (0..3).for_each(|k| next.reach(k, |_| 1000));
+        assert_eq!(later.try_iter().collect::<Vec<u32>>(), [1]);
+        next.reach(3, |_| 1000);
+        assert!(later.try_iter().next().is_none() && next.bytes == 0);
+    }
 }

@@ -151,7 +151,7 @@ pub(super) fn pass(ctx: &Ctx<'_>, jobs: &[(u32, u32)], verify: &[(u32, u32)]) ->
             if ctx.cancel.is_cancelled() {
                 break;
             }
-            next.reach(ctx, k);
+            next.reach(k, |item| ctx.plan.gathered.items[item as usize].size);
             let live = (0..ctx.targets.len()).filter(|t| mask & (1 << t) != 0 && ctx.targets[*t].stopped().is_none());
             let live: Vec<usize> = live.collect();
             if live.is_empty() {
