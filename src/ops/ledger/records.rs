@@ -65,7 +65,7 @@ pub(super) fn from_journal(
 ) -> Result<()> {
     let Some(JournalState { files, refused, .. }) = journal::read_record(folder, |_| {})? else { return Ok(()) };
     report.refused += refused;
-    let mut sources: Vec<PathBuf> = Vec::new();
+    let (mut sources, mut spelling): (Vec<PathBuf>, _) = (Vec::new(), Spelling::default());
     let mut told = Marks::default();
     let mut outcome = Ok(());
     journal::read_events_only(folder, |event| match event {
@@ -80,7 +80,7 @@ pub(super) fn from_journal(
                 bytes: f.size,
                 sha256: f.sha256.to_string(),
                 scan: scan_in(&sources, folder, f),
-                source: source.is_absolute().then(|| source_path(&source).unwrap_or(source)),
+                source: source.is_absolute().then(|| spelling.of(&source).unwrap_or(source)),
                 mtime_ns: Some(f.modified_ns),
                 copied: f.copied,
                 verified: known.verified.map(|v| v.0),
@@ -92,6 +92,33 @@ pub(super) fn from_journal(
         _ => {}
     })?;
     outcome
+}
+
+/// [`source_path`] for files that mostly follow others of their folder: that is looked up once.
+#[derive(Default)]
+struct Spelling {
+    /// A folder as given and as it is spelled.
+    last: Option<(PathBuf, PathBuf)>,
+}
+
+impl Spelling {
+    /// `None` where there is no such file.
+    fn of(&mut self, file: &Path) -> Option<PathBuf> {
+        let (folder, name) = (file.parent()?, file.file_name()?);
+        // Windows has one file under many names.
+        if cfg!(windows) || std::fs::symlink_metadata(file).ok()?.is_symlink() {
+            return source_path(file).ok();
+        }
+        match &self.last {
+            Some((given, spelled)) if given == folder => Some(spelled.join(name)),
+            _ => {
+                let spelled = source_path(folder).ok()?;
+                let file = spelled.join(name);
+                self.last = Some((folder.to_owned(), spelled));
+                Some(file)
+            }
+        }
+    }
 }
 
 /// The scan of a file is named after the folder in the source, not after where it went on the disk: by its place below

@@ -126,6 +126,42 @@ fn a_known_verification_stays_unless_the_content_changes() {
 }
 
 #[test]
+fn only_what_changed_is_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut l = Ledger::open_or_create(&dir.path().join("l.sqlite")).unwrap();
+    let d = l.disk(&volume(Some("AAAA-0001"), "/m")).unwrap();
+    let mut known = copy(b"s/a", "1", Some(5));
+    let mut written = |c: &Copy| {
+        let before = l.db.total_changes();
+        l.record(d, std::slice::from_ref(c)).unwrap();
+        let row = "SELECT bytes || sha256 || scan || source || mtime || copied || verified || level FROM copies";
+        (l.db.total_changes() - before, l.db.query_row(row, [], |r| r.get::<_, String>(0)).unwrap())
+    };
+    let first = written(&known);
+    assert_eq!((first.0, written(&known)), (1, (0, first.1.clone())));
+    // What is not told is no change.
+    let told_less = Copy { source: None, mtime_ns: None, verified: None, level: None, ..known.clone() };
+    assert_eq!(written(&told_less), (0, first.1.clone()));
+    let changes: [fn(&mut Copy); 8] = [
+        |c| c.bytes += 1,
+        |c| c.scan.push('x'),
+        |c| c.source = Some("/elsewhere/a".into()),
+        |c| c.mtime_ns = c.mtime_ns.map(|t| t + 1),
+        |c| c.copied += 1,
+        |c| c.verified = Some(6),
+        |c| c.level = Some("remounted".into()),
+        |c| c.sha256 = "ff".repeat(32),
+    ];
+    let mut last = first.1;
+    for (i, change) in changes.iter().enumerate() {
+        change(&mut known);
+        let (n, row) = written(&known);
+        assert!(n == 1 && row != last, "change {i}: {n} written, {row}");
+        last = row;
+    }
+}
+
+#[test]
 fn damaged_foreign_and_locked_files_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("l.sqlite");

@@ -16,6 +16,7 @@ const NOT_GOOD: &str = "CREATE TABLE IF NOT EXISTS not_good (
     PRIMARY KEY (disk, path)
 ) WITHOUT ROWID";
 
+/// What is known already is not written again: most of a disk, each time something is copied to it.
 const PUT: &str = "INSERT INTO copies (disk, path, bytes, sha256, scan, source, mtime, copied, verified, level) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (disk, path) DO UPDATE SET \
     verified = CASE WHEN excluded.verified IS NOT NULL OR excluded.sha256 <> sha256 \
@@ -23,7 +24,10 @@ const PUT: &str = "INSERT INTO copies (disk, path, bytes, sha256, scan, source, 
     level = CASE WHEN excluded.verified IS NOT NULL OR excluded.sha256 <> sha256 \
                  THEN excluded.level ELSE level END, \
     source = coalesce(excluded.source, source), mtime = coalesce(excluded.mtime, mtime), \
-    bytes = excluded.bytes, sha256 = excluded.sha256, scan = excluded.scan, copied = excluded.copied";
+    bytes = excluded.bytes, sha256 = excluded.sha256, scan = excluded.scan, copied = excluded.copied \
+    WHERE (bytes, sha256, scan, copied) IS NOT (excluded.bytes, excluded.sha256, excluded.scan, excluded.copied) \
+       OR source IS NOT coalesce(excluded.source, source) OR mtime IS NOT coalesce(excluded.mtime, mtime) \
+       OR (excluded.verified IS NOT NULL AND (verified, level) IS NOT (excluded.verified, excluded.level))";
 
 /// A file that was read again and is what it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
