@@ -1,9 +1,9 @@
 //! One pass over files: each is read once, summed on one thread and written to every target on others, all overlapping.
 //!
 //! ```text
-//! reader ──► sums
-//!    ├─────► writer 0 ──► commit 0 ──► read back 0
-//!    └─────► writer 1 ──► commit 1 ──► read back 1
+//! ahead ··► reader ──► sums
+//!              ├─────► writer 0 ──► commit 0 ──► read back 0
+//!              └─────► writer 1 ──► commit 1 ──► read back 1
 //! ```
 //!
 //! Blocks come from a fixed set; a reader without a free block waits for the slowest target. A target that fails drops out
