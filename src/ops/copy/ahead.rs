@@ -37,7 +37,7 @@ impl Ahead {
 /// Asks for the files behind the one being read, by way of a thread that opens them and closes them again.
 pub(super) struct Next<'a> {
     jobs: &'a [(u32, u32)],
-    /// The one being read, and the first that was not asked for.
+    /// The first behind the one being read, and the first that was not asked for.
     at: usize,
     end: usize,
     /// Bytes asked for behind the one being read.
