@@ -16,3 +16,26 @@ pub fn avx512() -> bool {
 pub fn avx2() -> bool {
     is_x86_feature_detected!("avx2")
 }
+
+/// Vectors of 32-bit floats with fused multiply-add and a count of bits.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Vectors {
+    /// Sixteen lanes.
+    Avx512,
+    /// Eight.
+    Avx2,
+}
+
+impl Vectors {
+    /// All kinds, widest first.
+    pub const ALL: [Vectors; 2] = [Vectors::Avx512, Vectors::Avx2];
+
+    /// True where this machine has them.
+    #[inline]
+    pub fn are_there(self) -> bool {
+        match self {
+            Vectors::Avx512 => avx512(),
+            Vectors::Avx2 => avx2() && is_x86_feature_detected!("fma") && is_x86_feature_detected!("popcnt"),
+        }
+    }
+}

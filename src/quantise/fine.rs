@@ -240,6 +240,20 @@ impl<const DROP: u32> FineHistogram<DROP> {
         (c.zeros, c.nan, c.infinite, c.pending, c.extent) = (0, 0, 0, 0, (u32::MAX, 0));
     }
 
+    /// Adds a finite value that was met `n` times.
+    pub fn add(&mut self, value: f32, n: u64) {
+        if value == 0.0 {
+            self.zeros += n;
+            return;
+        }
+        let o = ordered(value.to_bits());
+        let bin = (o >> DROP) as usize;
+        self.pages.entry(bin / PAGE).or_insert_with(|| vec![0; PAGE])[bin % PAGE] += n;
+        let (a, b) = self.extent.unwrap_or((u32::MAX, 0));
+        self.extent = Some((a.min(o), b.max(o)));
+        self.counted += n;
+    }
+
     /// Adds the counts of another one, of the same kind.
     pub fn merge(&mut self, o: FineHistogram<DROP>) {
         for (i, page) in o.pages {

@@ -12,4 +12,4 @@ pub use field::{Field, Placement, between_zeros};
 pub use fine::{CoarseCounter, CoarseHistogram, FineCounter, FineHistogram};
 pub use grey::{Depth, GreyMap, NonFinite, Tally};
 pub use histogram::{Histogram, Statistics};
-pub use pairs::{Pair, Pairs, Second, follow};
+pub use pairs::{Greys, Joint, Pair, Pairs, Second, follow, to_values};

@@ -1,122 +1,23 @@
 //! Differences between two runs of values: counts, extremes and sums, mergeable in order, so that the result does not
 //! depend on the number of threads.
 
-use super::CoarseCounter;
-#[cfg(target_arch = "x86_64")]
-use super::cpu;
+use multiversion::multiversion;
 
+mod joint;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
+mod narrow;
 #[cfg(target_arch = "x86_64")]
 mod short;
 #[cfg(test)]
 mod tests;
-#[cfg(target_arch = "x86_64")]
-mod wide;
+
+pub use joint::{Greys, Joint};
+use narrow::Rounded;
+pub use narrow::Second;
 
 /// Values looked at before anything is decided; also the vector width's multiple.
 const LANES: usize = 8;
-
-/// Second values as they lie in a file. Greys come with the slope and offset of their scale and its lowest and highest
-/// value; at these they follow the first values, see [`follow`].
-#[derive(Clone, Copy)]
-pub enum Second<'a> {
-    /// The first ones once more.
-    Same,
-    /// Values.
-    F32(&'a [f32]),
-    /// Greys of 8 bits.
-    U8(&'a [u8], [f64; 4]),
-    /// Greys of 16 bits.
-    U16(&'a [u16], [f64; 4]),
-}
-
-/// Rounding to 32 bits changes a value by less than this part of it, or by less than this.
-const NEAR: f64 = 1e-6;
-const TINY: f64 = 1e-44;
-
-/// Differences rounded to 32 bits: each off by at most `slack` and a rounding. Empty where none are kept.
-#[derive(Clone, Copy)]
-struct Rounded<'a> {
-    d: &'a [f32],
-    slack: f64,
-}
-
-/// Differences looked through at once for a large one.
-const LOOK: usize = 512;
-
-impl Rounded<'_> {
-    /// What a difference of size `v` may have become, at least.
-    fn at_least(&self, v: f64) -> f64 {
-        v * (1.0 - NEAR) - TINY - self.slack
-    }
-
-    /// … and at most.
-    #[cfg(target_arch = "x86_64")]
-    fn at_most(&self, v: f64) -> f64 {
-        v * (1.0 + NEAR) + TINY + self.slack
-    }
-
-    /// Which of `n` differences may have size `v` or more.
-    fn candidates(&self, n: usize, v: f64) -> impl Iterator<Item = usize> {
-        // One below: in 32 bits, where the compiler makes vectors of it.
-        let least = (self.at_least(v) as f32).next_down();
-        let reaches = move |d: &f32| d.abs() >= least;
-        let all = if self.d.is_empty() { 0..n } else { 0..0 };
-        let some = self.d.chunks(LOOK).enumerate();
-        let some = some.filter(move |(_, c)| any_reaches(c, least));
-        all.chain(some.flat_map(move |(i, c)| (0..c.len()).filter(move |k| reaches(&c[*k])).map(move |k| i * LOOK + k)))
-    }
-
-    /// How many are larger than `tolerance`, told from the differences themselves (`far`) where the rounded come too close.
-    #[cfg(target_arch = "x86_64")]
-    fn beyond(&self, largest: f32, tolerance: f64, unequal: u64, far: impl Fn(usize) -> f64) -> u64 {
-        if tolerance == 0.0 {
-            return unequal;
-        }
-        let (down, up) = (self.at_least(tolerance), self.at_most(tolerance));
-        if f64::from(largest) < down {
-            return 0;
-        }
-        let (surely, perhaps) = self.d.iter().fold((0, 0), |(s, p), d| {
-            let m = f64::from(d.abs());
-            (s + u64::from(m > up), p + u64::from(m >= down))
-        });
-        if perhaps == surely {
-            return surely;
-        }
-        let close = |i: &usize| (down..=up).contains(&f64::from(self.d[*i].abs()));
-        surely + (0..self.d.len()).filter(close).filter(|i| far(*i) > tolerance).count() as u64
-    }
-}
-
-/// By the patterns of the sizes, which are in the order of the sizes: the compiler makes vectors of it.
-#[inline(always)]
-fn reaches_any(d: &[f32], least: f32) -> bool {
-    d.iter().fold(0, |most, d| most.max(d.abs().to_bits())) >= least.max(0.0).to_bits()
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn reaches_avx2(d: &[f32], least: f32) -> bool {
-    reaches_any(d, least)
-}
-
-/// True where one of these has size `least` or more.
-fn any_reaches(d: &[f32], least: f32) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    if cpu::avx2() {
-        // SAFETY: the instructions were just found on this machine.
-        return unsafe { reaches_avx2(d, least) };
-    }
-    reaches_any(d, least)
-}
-
-/// The value of one grey, once it has followed the other side's.
-#[cfg(target_arch = "x86_64")]
-fn at_end([slope, offset, low, high]: [f64; 4], grey: f64, other: f64) -> f64 {
-    let mut value = [slope * grey + offset];
-    follow_any(&mut value, (low, high), &[other]);
-    value[0]
-}
 
 /// A pair of values and where it lies.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -227,74 +128,6 @@ impl Pairs {
         self
     }
 
-    /// As [`and`](Self::and) from float32 and what else a file holds, without widening it first, and counts the
-    /// differences other than 0. How many values lie beyond an end of the scale is returned; `d` is scratch.
-    ///
-    /// `None` where this machine has no instructions for it or a value is no finite number: go the other way.
-    ///
-    /// # Panics
-    /// Where the lengths differ: a bug of the caller.
-    pub fn and_narrow(
-        self,
-        a: &[f32],
-        b: Second<'_>,
-        index: u64,
-        tolerance: f64,
-        d: &mut Vec<f32>,
-        counter: &mut CoarseCounter,
-    ) -> Option<(Pairs, u64)> {
-        #[cfg(target_arch = "x86_64")]
-        if cpu::avx512() {
-            d.resize(a.len().next_multiple_of(16), 0.0);
-            let narrow = match b {
-                Second::Same => Some(short::Narrow::Same),
-                Second::F32(b) => Some(short::Narrow::F32(b)),
-                Second::U8(b, scale) => short::Steps::new(scale).map(|s| short::Narrow::U8(b, s)),
-                // A step of 16 bits is too small beside the values.
-                Second::U16(..) => None,
-            };
-            // SAFETY: the instructions were just found on this machine.
-            let (mut p, largest, slack, beyond_scale) =
-                match narrow.and_then(|b| unsafe { short::sums(a, b, d, counter) }) {
-                    Some(f) => (f.pairs, f.worst, f.slack, f.beyond_scale),
-                    None => {
-                        // SAFETY: as above.
-                        let f = unsafe { wide::sums(a, b, d) }?;
-                        if f.sums.unequal > 0 {
-                            counter.add(&d[..a.len()]);
-                        }
-                        (f.sums.pairs(a.len() as u64, f.shifts.0, f.shifts.1), f.worst, 0.0, f.beyond_scale)
-                    }
-                };
-            d.truncate(a.len());
-            let at = |i: usize| {
-                let x = f64::from(a[i]);
-                let other = match b {
-                    Second::Same => x,
-                    Second::F32(b) => f64::from(b[i]),
-                    Second::U8(b, scale) => at_end(scale, f64::from(b[i]), x),
-                    Second::U16(b, scale) => at_end(scale, f64::from(b[i]), x),
-                };
-                (x, other)
-            };
-            let far = |i: usize| (at(i).1 - at(i).0).abs();
-            let rounded = Rounded { d: if p.unequal > 0 { d } else { &[] }, slack };
-            let mut worst = 0.0;
-            if p.unequal > 0 {
-                p.beyond = rounded.beyond(largest, tolerance, p.unequal, far);
-                let now = self.worst.map_or(-1.0, |w| (w.b - w.a).abs());
-                if rounded.at_most(f64::from(largest)) >= now {
-                    // The largest lies above the largest rounded one less what both may be off by.
-                    let least = now.max(f64::from(largest) - 2.0 * slack);
-                    worst = rounded.candidates(a.len(), least).map(far).fold(0.0, f64::max);
-                }
-            }
-            return Some((self.with(p, worst, index, tolerance, rounded, at), beyond_scale));
-        }
-        let _ = (a, b, index, tolerance, d, counter);
-        None
-    }
-
     /// These, then those that come later.
     pub fn then(self, o: Pairs) -> Pairs {
         let n = self.finite + o.finite;
@@ -351,6 +184,10 @@ impl Pairs {
 
     /// Pearson's correlation; `None` where one of the two is flat.
     pub fn correlation(&self) -> Option<f64> {
+        if self.unequal == 0 {
+            // Exactly, whatever was rounded on the way.
+            return (self.m2.0 > 0.0).then_some(1.0);
+        }
         let r = self.cross / (self.m2.0.sqrt() * self.m2.1.sqrt());
         r.is_finite().then(|| r.clamp(-1.0, 1.0))
     }
@@ -396,8 +233,9 @@ impl Sums {
     }
 }
 
-#[inline(always)]
-fn sums_any(a: &[f64], b: &[f64], tolerance: f64) -> Sums {
+/// The same lanes are added in the same order with any instructions: all agree to the last bit.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+fn sums(a: &[f64], b: &[f64], tolerance: f64) -> Sums {
     let (sa, sb) = (a.first().copied().unwrap_or(0.0), b.first().copied().unwrap_or(0.0));
     let z = [0f64; LANES];
     let (mut abs, mut sq, mut a1, mut b1, mut aa, mut bb) = (z, z, z, z, z, z);
@@ -449,38 +287,18 @@ fn sums_any(a: &[f64], b: &[f64], tolerance: f64) -> Sums {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn sums_avx2(a: &[f64], b: &[f64], tolerance: f64) -> Sums {
-    sums_any(a, b, tolerance)
+/// Greys become the values they stand for.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+pub fn to_values(greys: &mut [f64], slope: f64, offset: f64) {
+    greys.iter_mut().for_each(|v| *v = slope * *v + offset);
 }
 
-/// Registers enough for all sums at once.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn sums_avx512(a: &[f64], b: &[f64], tolerance: f64) -> Sums {
-    sums_any(a, b, tolerance)
-}
-
-/// The same lanes are added in the same order with any instructions: all agree to the last bit.
-fn sums(a: &[f64], b: &[f64], tolerance: f64) -> Sums {
-    #[cfg(target_arch = "x86_64")]
-    if cpu::avx512() {
-        // SAFETY: the instructions were just found on this machine (avx512f comes with each of the others).
-        return unsafe { sums_avx512(a, b, tolerance) };
-    }
-    #[cfg(target_arch = "x86_64")]
-    if cpu::avx2() {
-        // SAFETY: the instructions were just found on this machine.
-        return unsafe { sums_avx2(a, b, tolerance) };
-    }
-    sums_any(a, b, tolerance)
-}
-
-/// Branch-free, so that the compiler makes vectors of it.
-#[inline(always)]
-fn follow_any(own: &mut [f64], (low, high): (f64, f64), other: &[f64]) -> u64 {
-    let mut n = 0;
+/// Sets values at the ends of a grey scale to those of the other side where these lie beyond: below the lowest (or are
+/// zeros or no numbers, which became the lowest), above the highest. Returns how many.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+pub fn follow(own: &mut [f64], ends: (f64, f64), other: &[f64]) -> u64 {
+    // Branch-free, so that the compiler makes vectors of it.
+    let ((low, high), mut n) = (ends, 0);
     for (v, &o) in own.iter_mut().zip(other) {
         // False for NaN and infinities.
         let finite = o.abs() <= f64::MAX;
@@ -490,21 +308,4 @@ fn follow_any(own: &mut [f64], (low, high): (f64, f64), other: &[f64]) -> u64 {
         *v = if beyond { o } else { *v };
     }
     n
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn follow_avx2(own: &mut [f64], ends: (f64, f64), other: &[f64]) -> u64 {
-    follow_any(own, ends, other)
-}
-
-/// Sets values at the ends of a grey scale to those of the other side where these lie beyond: below the lowest (or are
-/// zeros or no numbers, which became the lowest), above the highest. Returns how many.
-pub fn follow(own: &mut [f64], ends: (f64, f64), other: &[f64]) -> u64 {
-    #[cfg(target_arch = "x86_64")]
-    if cpu::avx2() {
-        // SAFETY: the instructions were just found on this machine.
-        return unsafe { follow_avx2(own, ends, other) };
-    }
-    follow_any(own, ends, other)
 }

@@ -72,6 +72,52 @@ fn formats_do_not_matter() {
     }
 }
 
+/// Greys of 8 and of 16 bits beside floats, beside each other and as they are stored: whoever holds them against what they
+/// were made from finds the same.
+#[test]
+fn greys_beside_floats_and_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    write(d, "a.vol", &floats(SHAPE.0 * SHAPE.1 * SHAPE.2));
+    for (out, bits) in [("g.raw", "8"), ("h.raw", "8"), ("s.raw", "16")] {
+        let low = if out == "h.raw" { "0.1" } else { "0.05" };
+        tomo(d, &["recad", "a.vol", "-o", out, "--bits", bits, "--low", low, "--high", "0.9"]).expect(0);
+    }
+    // What compare widens itself, widened beforehand; the number in the file itself.
+    for out in ["g.raw", "h.raw", "s.raw"] {
+        let name = format!("{out}.vol");
+        tomo(d, &["convert", out, &name, "--type", "float32"]).expect(0);
+    }
+    for (a, b) in [("g.raw", "h.raw"), ("g.raw", "s.raw"), ("s.raw", "h.raw"), ("s.raw", "s.raw")] {
+        let stored = tomo(d, &["compare", a, b, "--as-stored", "--tolerance", "1e9", "--json"]).expect(0).json();
+        let (a, b) = (format!("{a}.vol"), format!("{b}.vol"));
+        let wide = tomo(d, &["compare", &a, &b, "--as-stored", "--tolerance", "1e9", "--json"]).expect(0).json();
+        for key in ["max", "mean", "mean_absolute", "rms", "differing", "worst", "first", "correlation", "histogram"] {
+            let (s, w) = (&stored[key], &wide[key]);
+            match (s.as_f64(), w.as_f64()) {
+                (Some(s), Some(w)) => assert!((s - w).abs() <= 1e-6 * w.abs(), "{a} {b} {key}: {s} and {w}"),
+                _ => assert_eq!(s, w, "{a} {b} {key}"),
+            }
+        }
+    }
+    for (b, levels) in [("g.raw", 255.0), ("s.raw", 65535.0)] {
+        let step = 0.85 / levels;
+        let r = tomo(d, &["compare", "a.vol", b, "--json"]).expect(0).json();
+        let number = |k: &str| r[k].as_f64().unwrap();
+        assert!(number("max") <= step / 2.0 * 1.01 && number("max") > step * 0.45, "{b}: {}", number("max"));
+        // Errors of rounding are spread evenly, but for three values in ten, which lie below the lowest grey.
+        let beyond = number("beyond_scale") / number("voxels");
+        assert!((beyond - 0.3).abs() < 0.01, "{b}: {beyond}");
+        let even = step * ((1.0 - beyond) / 12.0).sqrt();
+        assert!((number("rms") / even - 1.0).abs() < 0.05, "{b}: {} and {even}", number("rms"));
+    }
+    // Two scales: what differs is both their roundings, and no more.
+    let r = tomo(d, &["compare", "g.raw", "h.raw", "--json"]).expect(0).json();
+    let step = 0.85 / 255.0;
+    assert!(r["max"].as_f64().unwrap() <= step, "{}", r["max"]);
+    assert!(r["beyond_scale"].as_u64().unwrap() > 100);
+}
+
 #[test]
 fn not_a_number_differs_from_a_number() {
     let dir = tempfile::tempdir().unwrap();

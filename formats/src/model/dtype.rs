@@ -2,6 +2,7 @@
 
 use bytemuck::Pod;
 use half::f16;
+use multiversion::multiversion;
 use serde::{Deserialize, Serialize};
 
 /// Byte order of multi-byte values in a file.
@@ -249,7 +250,7 @@ impl DType {
     /// Where `bytes` does not hold exactly `out.len()` values: that is a bug of the caller, never of a file.
     pub fn to_f32(self, bytes: &[u8], out: &mut [f32]) {
         assert_eq!(bytes.len(), out.len() * self.size());
-        with_dtype!(self, T => widen::<T, f32>(bytes, out, T::to_f32));
+        widen_to_f32(self, bytes, out);
     }
 
     /// Widens native-order `bytes` of this type into `out` as `f64`.
@@ -258,7 +259,7 @@ impl DType {
     /// As [`DType::to_f32`].
     pub fn to_f64(self, bytes: &[u8], out: &mut [f64]) {
         assert_eq!(bytes.len(), out.len() * self.size());
-        with_dtype!(self, T => widen::<T, f64>(bytes, out, T::to_f64));
+        widen_to_f64(self, bytes, out);
     }
 
     /// Converts native-order values exactly; `None` where [`is_lossless_into`](Self::is_lossless_into) says no.
@@ -286,6 +287,16 @@ impl DType {
                       F32 => f32, F64 => f64);
         Some(out)
     }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+fn widen_to_f32(from: DType, bytes: &[u8], out: &mut [f32]) {
+    with_dtype!(from, T => widen::<T, f32>(bytes, out, T::to_f32));
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+fn widen_to_f64(from: DType, bytes: &[u8], out: &mut [f64]) {
+    with_dtype!(from, T => widen::<T, f64>(bytes, out, T::to_f64));
 }
 
 /// Without indices, so that the compiler makes vectors of it.

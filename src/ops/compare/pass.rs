@@ -3,7 +3,7 @@
 //! result does not depend on the number of threads.
 
 use super::{Plan, Side};
-use crate::quantise::{CoarseCounter, CoarseHistogram, Pairs, Second, follow};
+use crate::quantise::{CoarseCounter, CoarseHistogram, Greys, Joint, Pairs, Second, follow, to_values};
 use crate::stream::{Blocks, Cancel, Progress, split, sweep};
 use std::ops::Range;
 use std::sync::Mutex;
@@ -11,6 +11,8 @@ use tomokit_formats::{DType, Result};
 
 /// Values per chunk: both as 64-bit floats stay in the processor's second cache.
 const CHUNK: usize = 8192;
+/// Values widened to 64 bits at once: several times over these are gone, in the processor's first cache.
+const PIECE: usize = 1024;
 /// Values whose sums are added up before they are put to the others.
 const TASK: usize = CHUNK * 8;
 
@@ -29,8 +31,12 @@ pub(super) struct Found {
 struct Scratch {
     a: Vec<f64>,
     b: Vec<f64>,
+    /// Values exact in 32 bits, where a file holds others.
+    narrow: [Vec<f32>; 2],
     differences: Vec<f32>,
     counter: CoarseCounter,
+    /// Where both are greys of 8 bits, instead of all this.
+    joint: Option<Joint>,
     beyond_scale: u64,
 }
 
@@ -39,7 +45,7 @@ impl Side {
         out.resize(bytes.len() / self.dtype.size(), 0.0);
         self.dtype.to_f64(bytes, out);
         if let Some(s) = &self.scale {
-            out.iter_mut().for_each(|v| *v = s.slope * *v + s.offset);
+            to_values(out, s.slope, s.offset);
         }
     }
 
@@ -53,34 +59,60 @@ impl Side {
         };
         Some((s.offset, s.slope * top + s.offset))
     }
+
+    /// Greys of 8 bits.
+    fn greys(&self) -> Option<Greys> {
+        let scale = self.scale.as_ref().map_or((1.0, 0.0), |s| (s.slope, s.offset));
+        let finite = |(low, high): (f64, f64)| low.is_finite() && high.is_finite();
+        let greys = Greys { scale, ends: self.ends() };
+        (self.dtype == DType::U8 && greys.ends.is_none_or(finite)).then_some(greys)
+    }
+}
+
+/// Values in 32 bits, where these hold them exactly.
+fn exact<'a>(side: &Side, bytes: &'a [u8], room: &'a mut Vec<f32>) -> Option<&'a [f32]> {
+    if side.dtype == DType::F32 {
+        return bytemuck::try_cast_slice(bytes).ok();
+    }
+    if side.scale.is_some() || !side.dtype.is_lossless_into(DType::F32) {
+        return None;
+    }
+    room.resize(bytes.len() / side.dtype.size(), 0.0);
+    side.dtype.to_f32(bytes, room);
+    Some(room)
 }
 
 /// Values as vectors take them directly, where they do.
-fn narrow<'a>(plan: &Plan, a: &'a [u8], b: &'a [u8]) -> Option<(&'a [f32], Second<'a>)> {
-    if plan.a.dtype != DType::F32 {
-        return None;
-    }
-    let first = bytemuck::try_cast_slice(a).ok()?;
+fn narrow<'a>(
+    plan: &Plan,
+    a: &'a [u8],
+    b: &'a [u8],
+    [room_a, room_b]: &'a mut [Vec<f32>; 2],
+) -> Option<(&'a [f32], Second<'a>)> {
+    let first = exact(&plan.a, a, room_a)?;
     let scale = || {
-        let (slope, offset) = plan.b.scale.as_ref().map_or((1.0, 0.0), |s| (s.slope, s.offset));
-        // Without a scale no value is at an end of it.
-        let (low, high) = plan.b.ends().unwrap_or((f64::NAN, f64::NAN));
+        let s = plan.b.scale.as_ref()?;
+        let ((slope, offset), (low, high)) = ((s.slope, s.offset), plan.b.ends()?);
         // Only the first and the last grey stand for the ends.
         let told_apart = slope + offset != low && high - slope != high;
         told_apart.then_some([slope, offset, low, high])
     };
     let second = match plan.b.dtype {
-        DType::F32 if a == b => Second::Same,
-        DType::F32 => Second::F32(bytemuck::try_cast_slice(b).ok()?),
-        DType::U8 => Second::U8(b, scale()?),
-        DType::U16 => Second::U16(bytemuck::try_cast_slice(b).ok()?, scale()?),
-        _ => return None,
+        same if same == plan.a.dtype && a == b && plan.b.scale.is_none() => Second::Same,
+        DType::U8 if plan.b.scale.is_some() => Second::U8(b, scale()?),
+        DType::U16 if plan.b.scale.is_some() => Second::U16(bytemuck::try_cast_slice(b).ok()?, scale()?),
+        _ => Second::F32(exact(&plan.b, b, room_b)?),
     };
     Some((first, second))
 }
 
 /// As [`narrow`], by way of 64-bit floats: any type.
 fn widened(plan: &Plan, a: &[u8], b: &[u8], index: u64, p: Pairs, s: &mut Scratch) -> Pairs {
+    let pieces = a.chunks(PIECE * plan.a.dtype.size()).zip(b.chunks(PIECE * plan.b.dtype.size())).enumerate();
+    pieces.fold(p, |p, (i, (a, b))| piece(plan, a, b, index + (i * PIECE) as u64, p, s))
+}
+
+fn piece(plan: &Plan, a: &[u8], b: &[u8], index: u64, p: Pairs, s: &mut Scratch) -> Pairs {
     plan.a.values(a, &mut s.a);
     plan.b.values(b, &mut s.b);
     if let Some(ends) = plan.a.ends() {
@@ -100,10 +132,14 @@ fn widened(plan: &Plan, a: &[u8], b: &[u8], index: u64, p: Pairs, s: &mut Scratc
 
 fn task(plan: &Plan, a: &[u8], b: &[u8], first: u64, s: &mut Scratch) -> Pairs {
     let mut p = Pairs::default();
+    if let Some(joint) = &mut s.joint {
+        joint.add(a, b, first);
+        return p;
+    }
     let chunks = a.chunks(CHUNK * plan.a.dtype.size()).zip(b.chunks(CHUNK * plan.b.dtype.size()));
     for (i, (a, b)) in chunks.enumerate() {
         let index = first + (i * CHUNK) as u64;
-        let quick = narrow(plan, a, b);
+        let quick = narrow(plan, a, b, &mut s.narrow);
         let (d, counter) = (&mut s.differences, &mut s.counter);
         p = match quick.and_then(|(x, y)| p.and_narrow(x, y, index, plan.tolerance, d, counter)) {
             Some((p, beyond_scale)) => {
@@ -123,12 +159,13 @@ pub(super) fn look(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Res
     progress.begin("comparing", (shape.len()? as usize * (sizes.0 + sizes.1)) as u64);
     let (left, right) = (Blocks::new(&*plan.a.view.source), Blocks::new(&*plan.b.view.source));
     let full = Mutex::new(CoarseHistogram::new(false));
+    let greys = plan.a.greys().zip(plan.b.greys());
     let mut pairs = Pairs::default();
     let outcome = sweep(
         split(0, shape.frames, plan.block_slices),
         plan.lanes,
         cancel,
-        Scratch::default,
+        || Scratch { joint: greys.map(|_| Joint::default()), ..Scratch::default() },
         |s: &mut Scratch, frames: Range<usize>| {
             let start = (frames.end + (plan.lanes.threads - 1) * plan.block_slices).min(shape.frames);
             let soon = start..(start + plan.block_slices).min(shape.frames);
@@ -153,6 +190,11 @@ pub(super) fn look(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Res
     );
     progress.end();
     let (threads, _) = outcome?;
+    if let Some((a, b)) = greys {
+        let joint = threads.into_iter().filter_map(|s| s.joint).reduce(Joint::and).unwrap_or_default();
+        let (pairs, histogram, beyond_scale) = joint.found(a, b, plan.tolerance);
+        return Ok(Found { pairs, histogram, beyond_scale });
+    }
     let mut histogram = full.into_inner().unwrap_or_else(|e| e.into_inner());
     let mut beyond_scale = 0;
     for mut s in threads {

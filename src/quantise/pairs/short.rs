@@ -1,4 +1,4 @@
-//! Sums over pairs with AVX-512 in 32-bit floats, sixteen pairs at a time: float32 beside the same, float32 or 8-bit greys.
+//! Sums over pairs in 32-bit floats, as many pairs at a time as a vector holds: float32 beside the same, float32 or greys.
 //!
 //! Differences are summed in 64 bits, and rounded to 32 for all else. What the correlation needs besides is small when it
 //! is squared: the first value minus that of the first pair, and the difference minus its own. At most [`TERMS`] of these are
@@ -8,22 +8,23 @@
 //! is returned, and the sums in 64 bits decide.
 
 use super::Pairs;
+use super::lanes::{LEAST, Lanes, MOST, X8, X16};
+use crate::quantise::cpu::Vectors;
 use crate::quantise::fine::{CoarseCounter, increment};
-use std::arch::x86_64::*;
+use std::arch::x86_64::{_MM_HINT_NTA, _mm_prefetch};
 
 const SAME: u8 = 0;
 const F32: u8 = 1;
 const U8: u8 = 2;
+const U16: u8 = 3;
 
-/// Values per vector.
-const WIDTH: usize = 16;
 /// Values of one lane that are added up in 32 bits.
 const TERMS: usize = 32;
 /// Values ahead that are fetched, into the first cache only: the processor's own guess ends with each page of memory.
 const AHEAD: usize = 2048;
-/// Vectors whose bins wait before they are counted: what was just stored as a vector cannot be read in parts before it has
+/// Values whose bins wait before they are counted: what was just stored as a vector cannot be read in parts before it has
 /// reached the cache, and everything behind would wait with it.
-const WAITING: usize = 2;
+const WAITING: usize = 32;
 /// Least part of a sum of squares that must be left once the mean is taken out: what is left has lost that much.
 const LEFT: f64 = 1.0 / 16.0;
 /// Squares below or beyond leave the range of 32 bits.
@@ -36,6 +37,7 @@ pub(super) enum Narrow<'a> {
     Same,
     F32(&'a [f32]),
     U8(&'a [u8], Steps),
+    U16(&'a [u16], Steps),
 }
 
 /// A grey scale in pairs of 32-bit floats that add up to its numbers.
@@ -49,6 +51,8 @@ pub(super) struct Steps {
     high: (f32, bool),
     /// Differences up to this may be none at all.
     close: f32,
+    /// Bits of a grey.
+    bits: u32,
     /// What lies between `low` and `high`.
     span: f64,
     /// Slope and offset.
@@ -57,7 +61,7 @@ pub(super) struct Steps {
 
 impl Steps {
     /// `None` where 32 bits are not enough for the numbers.
-    pub fn new([slope, offset, low, high]: [f64; 4]) -> Option<Steps> {
+    pub fn new([slope, offset, low, high]: [f64; 4], bits: u32) -> Option<Steps> {
         let two = |v: f64| [v as f32, (v - f64::from(v as f32)) as f32];
         let span = (high - low).abs();
         let fits = |v: f64| v == 0.0 || (SMALLEST..LARGEST).contains(&v.abs());
@@ -71,18 +75,21 @@ impl Steps {
             offset: two(offset),
             low: (up, f64::from(up) == low),
             high: (down, f64::from(down) == high),
-            close: (slack(span, offset) * 1.5) as f32,
+            close: (slack(bits, span, offset) * 1.5) as f32,
+            bits,
             span,
             exact: (slope, offset),
         })
     }
 }
 
-/// What a difference from a grey may be off by, besides its own rounding: that of x − offset, at most `reach`, and what is
-/// left of the scale's numbers after twice 24 bits.
-fn slack(reach: f64, offset: f64) -> f64 {
+/// What a difference from a grey may be off by, besides its own rounding: that of x − offset where it is not made good (8
+/// bits: a twentieth of the time, for a hundred-thousandth of a step), and what is left of it, of the scale's numbers and of
+/// slope · grey after twice 24 bits.
+fn slack(bits: u32, reach: f64, offset: f64) -> f64 {
     let unit = f64::from(f32::EPSILON) / 2.0;
-    1.01 * unit * (reach + 4.0 * unit * (offset.abs() + reach))
+    let once = if bits == 8 { 1.01 * reach } else { 0.0 };
+    unit * (once + 8.0 * unit * (offset.abs() + reach))
 }
 
 /// What the kernel finds.
@@ -99,34 +106,34 @@ pub(super) struct Found {
     pub beyond_scale: u64,
 }
 
-/// Sums over pairs; differences go to `d`, which has room for whole vectors, and those other than 0 are counted: one table
-/// increment per pair, which hides behind the arithmetic. `None`, and nothing counted, where 32 bits are not enough or a
-/// value is no finite number.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,popcnt,fma")]
-pub(super) fn sums(a: &[f32], b: Narrow<'_>, d: &mut [f32], counter: &mut CoarseCounter) -> Option<Found> {
-    let n = a.len();
-    assert!(d.len() >= n.next_multiple_of(WIDTH));
-    // SAFETY: as many second values as first ones are there.
+/// Sums over pairs, a multiple of [`MOST`]; differences go to `d`, and those other than 0 are counted: one table increment
+/// per pair, which hides behind the arithmetic. `None`, and nothing counted, where 32 bits are not enough or a value is no
+/// finite number.
+///
+/// # Panics
+/// Where lengths differ or this machine has no such vectors: a bug of the caller.
+pub(super) fn sums(
+    with: Vectors,
+    a: &[f32],
+    b: Narrow<'_>,
+    d: &mut [f32],
+    counter: &mut CoarseCounter,
+) -> Option<Found> {
+    assert!(with.are_there());
+    // SAFETY: the instructions were just found on this machine.
     let found = unsafe {
-        match b {
-            Narrow::Same => whole_or_not::<SAME>(a, a.as_ptr().cast(), None, d, counter),
-            Narrow::F32(b) => {
-                assert_eq!(b.len(), n);
-                whole_or_not::<F32>(a, b.as_ptr().cast(), None, d, counter)
-            }
-            Narrow::U8(b, steps) => {
-                assert_eq!(b.len(), n);
-                whole_or_not::<U8>(a, b.as_ptr(), Some(steps), d, counter)
-            }
+        match with {
+            Vectors::Avx512 => sums_avx512(a, b, d, counter),
+            Vectors::Avx2 => sums_avx2(a, b, d, counter),
         }
     };
     match &found {
-        Some(f) => counter.counted(n, f.extent.0, f.extent.1),
+        Some(f) => counter.counted(a.len(), f.extent.0, f.extent.1),
         // Nothing was counted, and `d` is what an earlier run left.
         None if matches!(b, Narrow::Same) => {}
         None => {
             let bins = counter.bins_mut();
-            for v in d[..n].iter().filter(|v| **v != 0.0) {
+            for v in d.iter().filter(|v| **v != 0.0) {
                 let count = &mut bins[CoarseCounter::bin(*v)];
                 *count = count.wrapping_sub(1);
             }
@@ -135,238 +142,278 @@ pub(super) fn sums(a: &[f32], b: Narrow<'_>, d: &mut [f32], counter: &mut Coarse
     found
 }
 
+/// # Safety
+/// The instructions are there.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,popcnt,fma")]
+unsafe fn sums_avx512(a: &[f32], b: Narrow<'_>, d: &mut [f32], counter: &mut CoarseCounter) -> Option<Found> {
+    // SAFETY: the caller's promise.
+    unsafe { sums_of::<X16>(a, b, d, counter) }
+}
+
+/// # Safety
+/// The instructions are there.
+#[target_feature(enable = "avx2,popcnt,fma")]
+unsafe fn sums_avx2(a: &[f32], b: Narrow<'_>, d: &mut [f32], counter: &mut CoarseCounter) -> Option<Found> {
+    // SAFETY: the caller's promise.
+    unsafe { sums_of::<X8>(a, b, d, counter) }
+}
+
+/// # Safety
+/// The instructions of `L` are there.
+#[inline(always)]
+unsafe fn sums_of<L: Lanes>(a: &[f32], b: Narrow<'_>, d: &mut [f32], counter: &mut CoarseCounter) -> Option<Found> {
+    let n = a.len();
+    let second = match b {
+        Narrow::Same => n,
+        Narrow::F32(b) => b.len(),
+        Narrow::U8(b, _) => b.len(),
+        Narrow::U16(b, _) => b.len(),
+    };
+    assert!(n.is_multiple_of(MOST) && second == n && d.len() == n);
+    let (p, d) = ((a.as_ptr(), n), d.as_mut_ptr());
+    // SAFETY: as was just seen.
+    unsafe {
+        match b {
+            Narrow::Same => kernel::<L, SAME>(p, a.as_ptr().cast(), None, d, counter),
+            Narrow::F32(b) => kernel::<L, F32>(p, b.as_ptr().cast(), None, d, counter),
+            Narrow::U8(b, steps) => kernel::<L, U8>(p, b.as_ptr(), Some(steps), d, counter),
+            Narrow::U16(b, steps) => kernel::<L, U16>(p, b.as_ptr().cast(), Some(steps), d, counter),
+        }
+    }
+}
+
+/// Asks for what lies there; any address will do.
+#[inline(always)]
+fn fetch(p: *const u8) {
+    // SAFETY: a prefetch reads nothing and faults nowhere.
+    unsafe { _mm_prefetch::<_MM_HINT_NTA>(p.cast()) }
+}
+
 /// Sums of a lane each: first values, their squares, their products with differences.
 type Sums<V> = [V; 3];
 
 /// Moves sums to 64 bits.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,popcnt,fma")]
-fn widen(short: &mut Sums<__m512>, long: &mut Sums<__m512d>) {
+///
+/// # Safety
+/// The instructions of `L` are there.
+#[inline(always)]
+unsafe fn widen<L: Lanes>(short: &mut Sums<L::F>, long: &mut Sums<L::D>) {
     for (s, l) in short.iter_mut().zip(long) {
-        let halves = (_mm512_castps512_ps256(*s), _mm512_extractf32x8_ps::<1>(*s));
-        *l = _mm512_add_pd(*l, _mm512_add_pd(_mm512_cvtps_pd(halves.0), _mm512_cvtps_pd(halves.1)));
-        *s = _mm512_setzero_ps();
+        // SAFETY: the caller's promise.
+        unsafe {
+            let [first, second] = L::halves(*s);
+            *l = L::add_d(*l, L::add_d(first, second));
+            *s = L::splat(0.0);
+        }
     }
 }
 
 /// slope · grey + offset − x, rounded once.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,popcnt,fma")]
-fn in_64_bits(s: &Steps, greys: __m128i, x: __m512) -> __m512 {
-    let half = |greys: __m128i, x: __m256| {
-        let grey = _mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(greys));
-        let value = _mm512_add_pd(_mm512_mul_pd(_mm512_set1_pd(s.exact.0), grey), _mm512_set1_pd(s.exact.1));
-        _mm512_cvtpd_ps(_mm512_sub_pd(value, _mm512_cvtps_pd(x)))
-    };
-    let first = half(greys, _mm512_castps512_ps256(x));
-    let second = half(_mm_unpackhi_epi64(greys, greys), _mm512_extractf32x8_ps::<1>(x));
-    _mm512_insertf32x8::<1>(_mm512_castps256_ps512(first), second)
-}
-
-/// The kernel of whole vectors, which needs no masks, wherever it will do.
 ///
 /// # Safety
-/// That of the kernel.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,popcnt,fma")]
-unsafe fn whole_or_not<const KIND: u8>(
-    a: &[f32],
-    b: *const u8,
-    steps: Option<Steps>,
-    d: &mut [f32],
-    counter: &mut CoarseCounter,
-) -> Option<Found> {
+/// The instructions of `L` are there.
+#[inline(always)]
+unsafe fn in_64_bits<L: Lanes>(s: &Steps, greys: L::G, x: L::F) -> L::F {
     // SAFETY: the caller's promise.
     unsafe {
-        match a.len().is_multiple_of(WIDTH) {
-            true => kernel::<KIND, true>(a, b, steps, d, counter),
-            false => kernel::<KIND, false>(a, b, steps, d, counter),
+        let (slope, offset) = (L::splat_d(s.exact.0), L::splat_d(s.exact.1));
+        let (mut d, x) = (L::grey_halves(greys), L::halves(x));
+        for (d, x) in d.iter_mut().zip(x) {
+            *d = L::sub_d(L::add_d(L::mul_d(slope, *d), offset), x);
         }
+        L::join(d)
     }
 }
 
 /// # Safety
-/// `b` points at as many values of its kind as `a` has; `d` has room for these in whole vectors; `steps` are there for greys;
-/// `WHOLE` where all vectors are.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,popcnt,fma")]
-unsafe fn kernel<const KIND: u8, const WHOLE: bool>(
-    a: &[f32],
+/// The instructions of `L` are there; `n` is a multiple of its width; `a` points at as many values, `b` at as many of its
+/// kind, `d` has room for as many; `steps` are there for greys.
+#[inline(always)]
+unsafe fn kernel<L: Lanes, const KIND: u8>(
+    (a, n): (*const f32, usize),
     b: *const u8,
     steps: Option<Steps>,
-    d: &mut [f32],
+    d: *mut f32,
     counter: &mut CoarseCounter,
 ) -> Option<Found> {
-    let n = a.len();
     let bins = counter.bins_mut();
-    let sign = _mm512_set1_epi32(i32::MIN);
-    let lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     let scale = steps.unwrap_or_default();
-    let zero = _mm512_setzero_ps();
-    let (slope, slope_rest) = (_mm512_set1_ps(scale.slope[0]), _mm512_set1_ps(scale.slope[1]));
-    let (offset, offset_rest) = (_mm512_set1_ps(scale.offset[0]), _mm512_set1_ps(scale.offset[1]));
-    let (low, high) = (_mm512_set1_ps(scale.low.0), _mm512_set1_ps(scale.high.0));
-    let close = _mm512_set1_ps(scale.close);
-    let (mut shift_a, mut shift_d) = (zero, zero);
-    let mut short: Sums<__m512> = [zero; 3];
-    let mut long: Sums<__m512d> = [_mm512_setzero_pd(); 3];
-    let (mut sum_d, mut sum_dd, mut sum_abs) = (_mm512_setzero_pd(), _mm512_setzero_pd(), _mm512_setzero_pd());
-    let (mut min, mut max) = (_mm512_set1_ps(f32::INFINITY), _mm512_set1_ps(f32::NEG_INFINITY));
-    let (mut smallest, mut largest) = (min, max);
+    let greys = KIND == U8 || KIND == U16;
+    let top = if KIND == U8 { 255 } else { 65535 };
     let (mut unequal, mut beyond_scale) = (0u64, 0u64);
     // What is not counted goes to one of the first bins, which are never looked at.
-    let (mut waiting, mut turn) = ([[0u64; WIDTH / 2]; WAITING], 0);
+    let (mut waiting, mut turn) = ([[0u64; MOST / 2]; WAITING / LEAST], 0);
     let mut terms = 0;
-    for i in (0..n).step_by(WIDTH) {
-        let there: __mmask16 = if WHOLE || n - i >= WIDTH { 0xFFFF } else { (1 << (n - i)) - 1 };
-        // SAFETY: lanes that are not there are not read, and the others lie within `a`.
-        let x = unsafe {
-            match there {
-                0xFFFF => _mm512_loadu_ps(a.as_ptr().add(i)),
-                _ => _mm512_maskz_loadu_ps(there, a.as_ptr().add(i)),
-            }
-        };
-        // Whatever lies there: fetching cannot fail.
-        _mm_prefetch::<_MM_HINT_NTA>(a.as_ptr().wrapping_add(i + AHEAD).cast());
-        let (mut difference, mut y) = (zero, zero);
-        if KIND == F32 {
-            _mm_prefetch::<_MM_HINT_NTA>(b.wrapping_add(4 * (i + AHEAD)).cast());
-            // SAFETY: as above, for `b`.
-            y = unsafe {
-                match there {
-                    0xFFFF => _mm512_loadu_ps(b.cast::<f32>().add(i)),
-                    _ => _mm512_maskz_loadu_ps(there, b.cast::<f32>().add(i)),
-                }
-            };
-            difference = _mm512_sub_ps(y, x);
-        }
-        if KIND == U8 {
-            if i % 64 == 0 {
-                _mm_prefetch::<_MM_HINT_NTA>(b.wrapping_add(i + AHEAD).cast());
-            }
-            // SAFETY: as above, for `b`.
-            let g = unsafe {
-                match there {
-                    0xFFFF => _mm_loadu_si128(b.add(i).cast()),
-                    _ => _mm_maskz_loadu_epi8(there, b.add(i).cast()),
-                }
-            };
-            let grey = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(g));
-            // slope · grey + offset − x, what is largest first: little is lost.
-            let above = _mm512_sub_ps(x, offset);
-            let rest = _mm512_fnmsub_ps(slope_rest, grey, offset_rest);
-            difference = _mm512_sub_ps(_mm512_fmsub_ps(slope, grey, above), rest);
-            let (at_low, at_high) =
-                (_mm_cmpeq_epi8_mask(g, _mm_setzero_si128()), _mm_cmpeq_epi8_mask(g, _mm_set1_epi8(-1)));
-            let close = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(_mm512_abs_ps(difference), close);
-            if (at_low | at_high | close) & there != 0 {
-                // Not "inside and not zero".
-                let is_low = if scale.low.1 { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(x, low) } else { 0 };
-                let is_high = if scale.high.1 { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(x, high) } else { 0 };
-                let under = !_mm512_cmp_ps_mask::<_CMP_GE_OQ>(x, low) | _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(x, zero);
-                let over = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, high);
-                let follows = ((at_low & under & !is_low) | (at_high & over & !is_high)) & there;
-                beyond_scale += u64::from(follows.count_ones());
-                difference = _mm512_mask_blend_ps(follows, difference, zero);
-                let doubtful = close & there & !follows;
-                if doubtful != 0 {
-                    difference = _mm512_mask_blend_ps(doubtful, difference, in_64_bits(&scale, g, x));
-                }
-            }
-        }
-        if i == 0 {
-            shift_a = _mm512_broadcastss_ps(_mm512_castps512_ps128(x));
-            shift_d = _mm512_broadcastss_ps(_mm512_castps512_ps128(difference));
-        }
-        min = _mm512_mask_min_ps(min, there, x, min);
-        max = _mm512_mask_max_ps(max, there, x, max);
-        let u = _mm512_maskz_sub_ps(there, x, shift_a);
-        short[0] = _mm512_add_ps(short[0], u);
-        short[1] = _mm512_fmadd_ps(u, u, short[1]);
-        if KIND != SAME {
-            let difference = _mm512_maskz_mov_ps(there, difference);
-            let w = _mm512_maskz_sub_ps(there, difference, shift_d);
-            short[2] = _mm512_fmadd_ps(u, w, short[2]);
-            let halves = |v| [_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v)].map(|h| _mm512_cvtps_pd(h));
-            let [mut first, mut second] = halves(difference);
+    // SAFETY: the caller's promises hold for every step below `n`; bins are numbers of lanes or what is left of 32 bits once
+    // DROPPED are gone; fetching cannot fail, whatever lies there.
+    unsafe {
+        let zero = L::splat(0.0);
+        let (slope, slope_rest) = (L::splat(scale.slope[0]), L::splat(-scale.slope[1]));
+        let (offset, offset_rest) = (L::splat(scale.offset[0]), L::splat(scale.offset[1]));
+        let (low, high) = (L::splat(scale.low.0), L::splat(scale.high.0));
+        let close = L::splat(scale.close);
+        let (mut shift_a, mut shift_d) = (zero, zero);
+        let mut short: Sums<L::F> = [zero; 3];
+        let mut long: Sums<L::D> = [L::splat_d(0.0); 3];
+        let [mut sum_d, mut sum_dd, mut sum_abs] = long;
+        let (mut min, mut max) = (L::splat(f32::INFINITY), L::splat(f32::NEG_INFINITY));
+        let mut extent = (min, max);
+        for i in (0..n).step_by(L::WIDTH) {
+            let x = L::load(a.add(i));
+            fetch(a.wrapping_add(i + AHEAD).cast());
+            let (mut difference, mut y) = (zero, zero);
             if KIND == F32 {
-                // Rounded to 32 bits for everything but the sums.
-                let ([y0, y1], [x0, x1]) = (halves(y), halves(x));
-                (first, second) = (_mm512_sub_pd(y0, x0), _mm512_sub_pd(y1, x1));
+                fetch(b.wrapping_add(4 * (i + AHEAD)));
+                y = L::load(b.cast::<f32>().add(i));
+                difference = L::sub(y, x);
             }
-            for half in [first, second] {
-                sum_d = _mm512_add_pd(sum_d, half);
-                sum_dd = _mm512_fmadd_pd(half, half, sum_dd);
-                sum_abs = _mm512_add_pd(sum_abs, _mm512_abs_pd(half));
+            if greys {
+                let g = if KIND == U8 { L::greys_of_8(b.add(i)) } else { L::greys_of_16(b.cast::<u16>().add(i)) };
+                let size = if KIND == U8 { 1 } else { 2 };
+                if (i * size).is_multiple_of(64) {
+                    fetch(b.wrapping_add(size * (i + AHEAD)));
+                }
+                let grey = L::grey_values(g);
+                // slope · grey + offset − x, what is largest first: little is lost.
+                let above = L::sub(x, offset);
+                let mut rest = L::mul_sub(slope_rest, grey, offset_rest);
+                if KIND == U16 {
+                    // A step is so small beside the values that what was just rounded off counts.
+                    let back = L::sub(above, x);
+                    let lost = L::sub(L::sub(x, L::sub(above, back)), L::add(offset, back));
+                    rest = L::add(rest, lost);
+                }
+                difference = L::sub(L::mul_sub(slope, grey, above), rest);
+                if L::is_special(g, top, L::abs(difference), close) {
+                    let (at_low, at_high) = (L::grey_is(g, 0), L::grey_is(g, top));
+                    let close = L::at_least(close, L::abs(difference));
+                    // Not "inside and not zero".
+                    let is_low = if scale.low.1 { L::equal(x, low) } else { 0 };
+                    let is_high = if scale.high.1 { L::equal(x, high) } else { 0 };
+                    let under = !L::at_least(x, low) | L::equal(x, zero);
+                    let over = L::above(x, high);
+                    let follows = (at_low & under & !is_low) | (at_high & over & !is_high);
+                    beyond_scale += u64::from(follows.count_ones());
+                    difference = L::pick(follows, difference, zero);
+                    let doubtful = close & !follows;
+                    if doubtful != 0 {
+                        difference = L::pick(doubtful, difference, in_64_bits::<L>(&scale, g, x));
+                    }
+                }
             }
-            // SAFETY: `d` has room for whole vectors.
-            unsafe { _mm512_storeu_ps(d.as_mut_ptr().add(i), difference) };
-            let differs = _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(difference, zero);
-            if differs != 0 {
-                unequal += u64::from(differs.count_ones());
-                smallest = _mm512_mask_min_ps(smallest, differs, difference, smallest);
-                largest = _mm512_mask_max_ps(largest, differs, difference, largest);
-                let bits = _mm512_castps_si512(difference);
-                let ordered = _mm512_xor_si512(bits, _mm512_or_si512(_mm512_srai_epi32::<31>(bits), sign));
-                let of_lane = _mm512_mask_srli_epi32::<{ CoarseCounter::DROPPED }>(lane, differs, ordered);
-                let slot = &mut waiting[turn];
-                turn = (turn + 1) % WAITING;
-                // SAFETY: numbers of lanes and what is left of 32 bits once DROPPED are gone.
-                unsafe { increment(bins, slot) };
-                // SAFETY: the array holds a vector.
-                unsafe { _mm512_storeu_si512(slot.as_mut_ptr().cast(), of_lane) };
+            if i == 0 {
+                (shift_a, shift_d) = (L::spread(x), L::spread(difference));
+            }
+            (min, max) = (L::min(x, min), L::max(x, max));
+            let u = L::sub(x, shift_a);
+            short[0] = L::add(short[0], u);
+            short[1] = L::mul_add(u, u, short[1]);
+            if KIND != SAME {
+                let w = L::sub(difference, shift_d);
+                short[2] = L::mul_add(u, w, short[2]);
+                let mut halves = L::halves(difference);
+                if KIND == F32 {
+                    // Rounded to 32 bits for everything but the sums.
+                    let (ys, xs) = (L::halves(y), L::halves(x));
+                    halves = [L::sub_d(ys[0], xs[0]), L::sub_d(ys[1], xs[1])];
+                }
+                for half in halves {
+                    sum_d = L::add_d(sum_d, half);
+                    sum_dd = L::mul_add_d(half, half, sum_dd);
+                    sum_abs = L::add_d(sum_abs, L::abs_d(half));
+                }
+                L::store(difference, d.add(i));
+                if L::equal(difference, zero) != L::ALL {
+                    extent = L::extent(difference, extent);
+                    let slot = &mut waiting[turn];
+                    turn = (turn + 1) % (WAITING / L::WIDTH);
+                    increment(bins, &slot[..L::WIDTH / 2]);
+                    unequal += u64::from(L::bins(difference, slot).count_ones());
+                }
+            }
+            terms += 1;
+            if terms == TERMS {
+                widen::<L>(&mut short, &mut long);
+                terms = 0;
             }
         }
-        terms += 1;
-        if terms == TERMS {
-            widen(&mut short, &mut long);
-            terms = 0;
+        waiting.iter().for_each(|slot| increment(bins, &slot[..L::WIDTH / 2]));
+        widen::<L>(&mut short, &mut long);
+        let [u, uu, uw] = [L::sum_d(long[0]), L::sum_d(long[1]), L::sum_d(long[2])];
+        let [d, dd, abs] = [L::sum_d(sum_d), L::sum_d(sum_dd), L::sum_d(sum_abs)];
+        let fold = |v: L::F, f: fn(f32, f32) -> f32| {
+            let mut lanes = [0f32; MOST];
+            L::store(v, lanes.as_mut_ptr());
+            lanes[..L::WIDTH].iter().copied().reduce(f).unwrap_or(0.0)
+        };
+        let extremes = [fold(min, f32::min), fold(max, f32::max), fold(extent.0, f32::min), fold(extent.1, f32::max)];
+        let first = |v| fold(v, |first, _| first);
+        let (shift_a, shift_d) = (first(shift_a), first(shift_d));
+        Totals { u, uu, uw, d, dd, abs, shift_a, shift_d, extremes, unequal, beyond_scale }
+    }
+    .found(n, steps)
+}
+
+/// What the lanes add up to.
+struct Totals {
+    /// First values relative to `shift_a`, their squares, their products with differences relative to `shift_d`.
+    u: f64,
+    uu: f64,
+    uw: f64,
+    /// Differences, their squares, their sizes.
+    d: f64,
+    dd: f64,
+    abs: f64,
+    shift_a: f32,
+    shift_d: f32,
+    /// Smallest and largest first value, smallest and largest difference other than 0.
+    extremes: [f32; 4],
+    unequal: u64,
+    beyond_scale: u64,
+}
+
+impl Totals {
+    /// `None` where 32 bits were not enough.
+    fn found(self, n: usize, steps: Option<Steps>) -> Option<Found> {
+        let Totals { u, uu, uw, d, dd, abs, unequal, beyond_scale, .. } = self;
+        let (shift_a, shift_d) = (f64::from(self.shift_a), f64::from(self.shift_d));
+        let [min, max, smallest, largest] = self.extremes;
+        let (min, max) = (f64::from(min), f64::from(max));
+        let worst = if unequal > 0 { smallest.abs().max(largest.abs()) } else { 0.0 };
+        // NaN and infinities end up in the sums, and so do squares that overflow.
+        if !(u.is_finite() && uu.is_finite() && abs.is_finite() && uw.is_finite()) {
+            return None;
         }
-    }
-    // SAFETY: as above.
-    waiting.iter().for_each(|slot| unsafe { increment(bins, slot) });
-    widen(&mut short, &mut long);
-    let [u, uu, uw] = long.map(|v| _mm512_reduce_add_pd(v));
-    let [d, dd, abs] = [sum_d, sum_dd, sum_abs].map(|v| _mm512_reduce_add_pd(v));
-    let (min, max) = (f64::from(_mm512_reduce_min_ps(min)), f64::from(_mm512_reduce_max_ps(max)));
-    let first = |v| f64::from(_mm512_cvtss_f32(v));
-    let (shift_a, shift_d) = (first(shift_a), first(shift_d));
-    let extent = (_mm512_reduce_min_ps(smallest), _mm512_reduce_max_ps(largest));
-    let worst = if unequal > 0 { extent.0.abs().max(extent.1.abs()) } else { 0.0 };
-    // NaN and infinities end up in the sums, and so do squares that overflow.
-    if !(u.is_finite() && uu.is_finite() && abs.is_finite() && uw.is_finite()) {
-        return None;
-    }
-    let count = n.max(1) as f64;
-    let m2 = uu - u * u / count;
-    // The differences themselves, relative to the first.
-    let w = d - shift_d * n as f64;
-    let ww = (dd - 2.0 * shift_d * d + shift_d * shift_d * n as f64).max(0.0);
-    let m2_d = dd - d * d / count;
-    let cross_d = uw - u * w / count;
-    let m2_b = m2 + 2.0 * cross_d + m2_d;
-    let in_range = |sum: f64| sum == 0.0 || (SMALLEST * SMALLEST..LARGEST * LARGEST).contains(&(sum / count));
-    let kept = |left: f64, sum: f64| left >= sum * LEFT;
-    let enough = in_range(uu) && in_range(ww) && kept(m2, uu) && kept(m2_d, ww) && kept(m2_b, m2) && kept(m2, m2_b);
-    if !enough {
-        return None;
-    }
-    let pairs = Pairs {
-        finite: n as u64,
-        unequal,
-        range_a: (n > 0).then_some((min, max)),
-        sum_d: d,
-        sum_abs: abs,
-        sum_sq: dd,
-        mean: (shift_a + u / count, shift_a + shift_d + (u + w) / count),
-        m2: (m2.max(0.0), m2_b.max(0.0)),
-        cross: m2 + cross_d,
-        ..Pairs::default()
-    };
-    let slack = match KIND {
-        U8 => {
-            let offset = scale.exact.1;
-            slack((min - offset).abs().max((max - offset).abs()).max(scale.span), offset)
+        let count = n.max(1) as f64;
+        let m2 = uu - u * u / count;
+        // The differences themselves, relative to the first.
+        let w = d - shift_d * n as f64;
+        let ww = (dd - 2.0 * shift_d * d + shift_d * shift_d * n as f64).max(0.0);
+        let m2_d = dd - d * d / count;
+        let cross_d = uw - u * w / count;
+        let m2_b = m2 + 2.0 * cross_d + m2_d;
+        let in_range = |sum: f64| sum == 0.0 || (SMALLEST * SMALLEST..LARGEST * LARGEST).contains(&(sum / count));
+        let kept = |left: f64, sum: f64| left >= sum * LEFT;
+        let enough = in_range(uu) && in_range(ww) && kept(m2, uu) && kept(m2_d, ww) && kept(m2_b, m2) && kept(m2, m2_b);
+        if !enough {
+            return None;
         }
-        _ => 0.0,
-    };
-    Some(Found { pairs, worst, extent, slack, beyond_scale })
+        let pairs = Pairs {
+            finite: n as u64,
+            unequal,
+            range_a: (n > 0).then_some((min, max)),
+            sum_d: d,
+            sum_abs: abs,
+            sum_sq: dd,
+            mean: (shift_a + u / count, shift_a + shift_d + (u + w) / count),
+            m2: (m2.max(0.0), m2_b.max(0.0)),
+            cross: m2 + cross_d,
+            ..Pairs::default()
+        };
+        let slack = steps.map_or(0.0, |s| {
+            let offset = s.exact.1;
+            slack(s.bits, (min - offset).abs().max((max - offset).abs()).max(s.span), offset)
+        });
+        Some(Found { pairs, worst, extent: (smallest, largest), slack, beyond_scale })
+    }
 }

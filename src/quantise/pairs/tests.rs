@@ -66,6 +66,23 @@ fn assert_agree(got: &Pairs, want: &Pairs, slack: f64, what: &str) {
     }
 }
 
+/// Every kind of vectors this machine has, and what a machine without any does.
+fn narrow_ways() -> Vec<Narrow> {
+    let mut ways: Vec<Narrow> = vec![|p, a, b, i, t, d, c| p.and_narrow(a, b, i, t, d, c)];
+    #[cfg(target_arch = "x86_64")]
+    {
+        use crate::quantise::cpu::Vectors;
+        let all: [(Vectors, Narrow); 2] = [
+            (Vectors::Avx512, |p, a, b, i, t, d, c| p.and_vectors(Vectors::Avx512, a, b, i, t, d, c)),
+            (Vectors::Avx2, |p, a, b, i, t, d, c| p.and_vectors(Vectors::Avx2, a, b, i, t, d, c)),
+        ];
+        ways.extend(all.into_iter().filter(|w| w.0.are_there()).map(|w| w.1));
+    }
+    ways
+}
+
+type Narrow = fn(Pairs, &[f32], Second<'_>, u64, f64, &mut Vec<f32>, &mut CoarseCounter) -> Option<(Pairs, u64)>;
+
 fn doubles(v: &[f32]) -> Vec<f64> {
     v.iter().map(|v| f64::from(*v)).collect()
 }
@@ -89,21 +106,23 @@ fn narrow_and_wide_agree() {
             let beyond = follow(&mut v, (low, high), &doubles(&a));
             (v, beyond)
         };
-        for (second, (plain, beyond)) in [
-            (Second::Same, (doubles(&a), 0)),
-            (Second::F32(&b), (doubles(&b), 0)),
-            (Second::U8(&g, scale), greys(scale, g.iter().map(|g| f64::from(*g)).collect())),
-            (Second::U16(&h, scale16), greys(scale16, h.iter().map(|g| f64::from(*g)).collect())),
+        for (second, (plain, beyond), slack) in [
+            (Second::Same, (doubles(&a), 0), 0.0),
+            (Second::F32(&b), (doubles(&b), 0), 0.0),
+            (Second::U8(&g, scale), greys(scale, g.iter().map(|g| f64::from(*g)).collect()), 2.55 * 2f64.powi(-23)),
+            (Second::U16(&h, scale16), greys(scale16, h.iter().map(|g| f64::from(*g)).collect()), 2f64.powi(-42)),
         ] {
-            for tolerance in [0.0, 0.001, 0.005] {
+            for (tolerance, way) in
+                [0.0, 0.001, 0.005].into_iter().flat_map(|t| narrow_ways().into_iter().map(move |w| (t, w)))
+            {
                 let (mut d, mut counter) = (Vec::new(), CoarseCounter::default());
                 let start = Pairs::of(&[1.0, 2.0], &[1.0, 2.0005], 0, tolerance);
-                let Some((p, n_beyond)) = start.and_narrow(&a, second, 2, tolerance, &mut d, &mut counter) else {
+                let Some((p, n_beyond)) = way(start, &a, second, 2, tolerance, &mut d, &mut counter) else {
                     continue;
                 };
                 seen += 1;
                 let want = start.and(&doubles(&a), &plain, 2, tolerance);
-                assert_agree(&p, &want, 2.55 * 2f64.powi(-23), &format!("{n} values"));
+                assert_agree(&p, &want, slack, &format!("{n} values"));
                 assert_eq!(n_beyond, beyond);
                 let mut counted = CoarseHistogram::new(false);
                 counted.absorb(&mut counter);
@@ -119,14 +138,21 @@ fn narrow_and_wide_agree() {
             }
         }
     }
-    let can = cfg!(target_arch = "x86_64")
-        && Pairs::default().and_narrow(&[], Second::Same, 0, 0.0, &mut vec![], &mut CoarseCounter::default()).is_some();
-    assert_eq!(seen, if can { 96 } else { 0 });
-    for odd in [f32::NAN, f32::INFINITY] {
-        let a = [1.5, odd, 2.0];
-        for second in [Second::Same, Second::F32(&[1.0; 3]), Second::U8(&[0, 0, 9], scale)] {
+    let can = |way: &&Narrow| {
+        way(Pairs::default(), &[], Second::Same, 0, 0.0, &mut vec![], &mut CoarseCounter::default()).is_some()
+    };
+    assert_eq!(seen, 96 * narrow_ways().iter().filter(can).count());
+    // Among whole vectors, and in what fills none.
+    for (odd, at) in [(f32::NAN, 7), (f32::INFINITY, 7), (f32::NAN, 33), (f32::INFINITY, 33)] {
+        let mut a: Vec<f32> = (0..35).map(|i| i as f32 * 0.1).collect();
+        a[at] = odd;
+        for (second, way) in
+            [Second::Same, Second::F32(&[1.0; 35]), Second::U8(&[9; 35], scale), Second::U16(&[9; 35], scale16)]
+                .into_iter()
+                .flat_map(|s| narrow_ways().into_iter().map(move |w| (s, w)))
+        {
             let mut counter = CoarseCounter::default();
-            assert!(Pairs::default().and_narrow(&a, second, 0, 0.0, &mut vec![7.0; 16], &mut counter).is_none());
+            assert!(way(Pairs::default(), &a, second, 0, 0.0, &mut vec![7.0; 16], &mut counter).is_none());
             // Nothing stays counted.
             let mut h = CoarseHistogram::new(false);
             counter.add(&[f32::MIN, f32::MAX, f32::MIN_POSITIVE]);
@@ -157,12 +183,10 @@ fn hard_values_lose_nothing() {
         ("another unit", plain.clone(), of(&|_, v| (v + 1.0) * 1e-4)),
         ("moved up", plain.clone(), of(&|_, v| v + 1001.0)),
     ];
-    for (what, a, b) in &cases {
+    for ((what, a, b), way) in cases.iter().flat_map(|c| narrow_ways().into_iter().map(move |w| (c, w))) {
         for (a, b) in [(a, b), (b, a)] {
-            let mut d = Vec::new();
-            let start = Pairs::default();
-            let Some((p, _)) = start.and_narrow(a, Second::F32(b), 0, 0.25, &mut d, &mut CoarseCounter::default())
-            else {
+            let (start, mut d) = (Pairs::default(), Vec::new());
+            let Some((p, _)) = way(start, a, Second::F32(b), 0, 0.25, &mut d, &mut CoarseCounter::default()) else {
                 continue;
             };
             assert_agree(&p, &start.and(&doubles(a), &doubles(b), 0, 0.25), 0.0, what);
@@ -170,34 +194,89 @@ fn hard_values_lose_nothing() {
     }
     // Every second value exactly on its grey.
     let g: Vec<u8> = (0..n).map(|i| (i * 7 % 256) as u8).collect();
-    for scale in [[0.1, 7.3, 7.3, 0.1 * 255.0 + 7.3], [1.0, 0.0, 0.0, 255.0], [1e-3, 900.0, 900.0, 900.255]] {
-        let grey = |g: u8| scale[0] * f64::from(g) + scale[1];
-        let a: Vec<f32> = g
-            .iter()
-            .enumerate()
-            .map(|(i, g)| grey(*g) as f32 + if i % 2 == 0 { 0.0 } else { 0.3 * scale[0] as f32 })
-            .collect();
-        let mut values: Vec<f64> = g.iter().map(|g| grey(*g)).collect();
-        let beyond = follow(&mut values, (scale[2], scale[3]), &doubles(&a));
-        let mut d = Vec::new();
-        let Some((p, n)) = Pairs::default().and_narrow(
-            &a,
-            Second::U8(&g, scale),
-            0,
-            scale[0] / 4.0,
-            &mut d,
-            &mut CoarseCounter::default(),
-        ) else {
-            continue;
-        };
-        assert_eq!(n, beyond);
-        let want = Pairs::default().and(&doubles(&a), &values, 0, scale[0] / 4.0);
-        let slack = (scale[3] - scale[2]) * 2f64.powi(-23);
-        assert_agree(&p, &want, slack, "greys");
-        // What single differences are off by is a rounding, up as often as down.
-        let all = (p.sum_d - want.sum_d).abs();
-        assert!(all < slack * 3.0 * (2048f64).sqrt(), "{all:e} for {scale:?}");
+    let h: Vec<u16> = (0..n).map(|i| (i * 7919 % 65536) as u16).collect();
+    let scales = [[0.1, 7.3], [1.0, 0.0], [1e-3, 900.0]];
+    for (scale, way) in scales.into_iter().flat_map(|s| narrow_ways().into_iter().map(move |w| (s, w))) {
+        for top in [255.0, 65535.0] {
+            let (slope, offset) = (scale[0] * 255.0 / top, scale[1]);
+            let scale = [slope, offset, offset, slope * top + offset];
+            let of = |i: usize| if top == 255.0 { f64::from(g[i]) } else { f64::from(h[i]) };
+            let mut values: Vec<f64> = (0..n).map(|i| slope * of(i) + offset).collect();
+            let moved = |i: usize| if i.is_multiple_of(2) { 0.0 } else { 0.3 * slope as f32 };
+            let a: Vec<f32> = values.iter().enumerate().map(|(i, v)| *v as f32 + moved(i)).collect();
+            let beyond = follow(&mut values, (scale[2], scale[3]), &doubles(&a));
+            let second = if top == 255.0 { Second::U8(&g, scale) } else { Second::U16(&h, scale) };
+            let (start, tolerance, mut d) = (Pairs::default(), slope / 4.0, Vec::new());
+            let Some((p, n)) = way(start, &a, second, 0, tolerance, &mut d, &mut CoarseCounter::default()) else {
+                continue;
+            };
+            assert_eq!(n, beyond);
+            let want = start.and(&doubles(&a), &values, 0, tolerance);
+            let span = scale[3] - offset;
+            // With 16 bits the rounding of single differences is all there is.
+            let (slack, rounded) = match top == 255.0 {
+                true => (span * 2f64.powi(-23), 0.0),
+                false => ((span + offset) * 2f64.powi(-44), want.sum_abs * 2f64.powi(-24)),
+            };
+            assert_agree(&p, &want, slack, "greys");
+            // What single differences are off by is a rounding, up as often as down.
+            let all = (p.sum_d - want.sum_d).abs();
+            assert!(all < slack * 3.0 * (2048f64).sqrt() + rounded, "{all:e} for {scale:?}");
+        }
     }
+}
+
+/// Counted by pairs of greys, in runs and by two threads: as pair by pair.
+#[test]
+fn greys_of_8_bits_counted_together() {
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(9);
+    let n = 40_011;
+    let mut a: Vec<u8> = (0..n).map(|_| (rng.random::<f32>() * 300.0 - 20.0).clamp(0.0, 255.0) as u8).collect();
+    let mut b: Vec<u8> = a.iter().map(|v| v.saturating_add(rng.random_range(0..4)).saturating_sub(1)).collect();
+    // Flat on both sides, on one, and one pair that is met once.
+    a[1000..3000].fill(0);
+    b[1000..2500].fill(0);
+    b[20_000..20_100].fill(90);
+    (a[33_333], b[33_333]) = (3, 250);
+    let scaled =
+        |slope: f64, offset: f64| Greys { scale: (slope, offset), ends: Some((offset, slope * 255.0 + offset)) };
+    let plain = Greys { scale: (1.0, 0.0), ends: None };
+    for (ga, gb, tolerance) in [
+        (plain, plain, 0.0),
+        (plain, plain, 1.0),
+        (plain, plain, 1000.0),
+        (scaled(0.01, -0.3), scaled(0.01, -0.3), 0.0),
+        (scaled(0.01, -0.3), scaled(0.011, -0.2), 0.02),
+        (plain, scaled(1.0, 0.0), 0.0),
+    ] {
+        let widen = |g: Greys, v: &[u8]| v.iter().map(|v| g.value(usize::from(*v))).collect::<Vec<f64>>();
+        let (mut x, mut y) = (widen(ga, &a), widen(gb, &b));
+        let mut beyond = ga.ends.map_or(0, |ends| follow(&mut x, ends, &y));
+        beyond += gb.ends.map_or(0, |ends| follow(&mut y, ends, &x));
+        let want = Pairs::of(&x, &y, 0, tolerance);
+        let mut histogram = CoarseHistogram::new(false);
+        let mut counter = CoarseCounter::default();
+        counter.add(&x.iter().zip(&y).map(|(x, y)| (y - x) as f32).collect::<Vec<f32>>());
+        histogram.absorb(&mut counter);
+        // Every other run, settled in between or not.
+        let mut threads = [Joint::default(), Joint::default()];
+        for (i, (a, b)) in a.chunks(777).zip(b.chunks(777)).enumerate() {
+            threads[i % 2].add(a, b, i as u64 * 777);
+            if i == 30 {
+                threads[0].settle();
+            }
+        }
+        let [one, two] = threads;
+        let (p, counted, n_beyond) = two.and(one).found(ga, gb, tolerance);
+        assert_eq!(n_beyond, beyond);
+        assert_agree(&p, &want, 0.0, &format!("{ga:?} {gb:?}"));
+        assert!(counted.extent() == histogram.extent() && counted.bins().eq(histogram.bins()));
+        for (got, want) in [(p.sum_d, want.sum_d), (p.sum_sq, want.sum_sq), (p.cross, want.cross), (p.m2.1, want.m2.1)]
+        {
+            assert!((got - want).abs() <= 1e-9 * want.abs().max(1e-9), "{got} against {want}");
+        }
+    }
+    assert_eq!(Joint::default().found(plain, plain, 0.0).0.rms(), None);
 }
 
 #[test]
