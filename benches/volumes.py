@@ -206,19 +206,30 @@ def peers(b, vol, folder, slices):
 
 
 def compare(b, vol, folder):
-    copy, out, noisy = folder / "copy.vol", folder / "eight.raw", folder / "other.vol"
+    copy = folder / "copy.vol"
     shutil.copy(vol, copy)
     shutil.copy(f"{vol}.info", f"{copy}.info")
-    b.tomo("recad", vol, "-o", out, output=out)
-    for what, other, code in (("two equal volumes", copy, 0), ("a volume and its 8 bits", out, 0)):
-        ours = b.tomo("compare", vol, other, code=code)
+    eight, other, sixteen = folder / "eight.raw", folder / "other.raw", folder / "sixteen.raw"
+    b.tomo("recad", vol, "-o", eight, output=eight)
+    b.tomo("recad", vol, "-o", other, "--low", "-0.1", "--high", "1.3", output=other)
+    b.tomo("recad", vol, "-o", sixteen, "--bits", "16", output=sixteen)
+    for what, one, two in (
+        ("two equal volumes", vol, copy),
+        ("a volume and its 8 bits", vol, eight),
+        ("a volume and its 16 bits", vol, sixteen),
+        ("8 bits of two scales", eight, other),
+        ("16 bits, the same file twice", sixteen, sixteen),
+    ):
+        ours = b.tomo("compare", one, two)
 
         def floor(threads):
-            reads(vol, threads)
-            reads(other, threads)
+            reads(one, threads)
+            reads(two, threads)
 
         b.row(f"compare, {what}", ours, "reading both, one thread", b.best(lambda: floor(1)), "0.8")
         b.row(f"compare, {what}", ours, f"reading both, {CORES} threads", b.best(lambda: floor(CORES)), "–")
+    for path in (eight, other, sixteen):
+        remove(path)
     a = np.memmap(copy, "<f4", "r+")
     for at in range(0, a.size, 1 << 24):
         a[at : at + (1 << 24)] *= np.float32(1.001)
@@ -227,8 +238,6 @@ def compare(b, vol, folder):
     ours = b.tomo("compare", vol, copy, code=1)
     b.row("compare, every voxel differs", ours, "reading both, one thread", b.best(lambda: (reads(vol, 1), reads(copy, 1))), "0.8")
     remove(copy)
-    remove(out)
-    remove(noisy)
 
 
 def convert(b, vol, folder, slices):

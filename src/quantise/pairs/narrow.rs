@@ -26,7 +26,7 @@ pub enum Second<'a> {
 #[cfg(target_arch = "x86_64")]
 impl<'a> Second<'a> {
     /// How many; `None` where that is as many as there are first ones.
-    fn len(self) -> Option<usize> {
+    pub(super) fn len(self) -> Option<usize> {
         match self {
             Second::Same => None,
             Second::F32(b) => Some(b.len()),
@@ -198,14 +198,8 @@ impl Pairs {
             return None;
         }
         d.resize(whole, 0.0);
-        let narrow = match b {
-            Second::Same => short::Narrow::Same,
-            Second::F32(b) => short::Narrow::F32(b),
-            Second::U8(b, scale) => short::Narrow::U8(b, short::Steps::new(scale, 8)?),
-            Second::U16(b, scale) => short::Narrow::U16(b, short::Steps::new(scale, 16)?),
-        };
         let short::Found { pairs: mut p, worst: largest, slack, mut beyond_scale, .. } =
-            short::sums(with, a, narrow, d, counter)?;
+            short::sums(with, a, b, d, counter)?;
         let at = |i: usize| (f64::from(a[i]), b.at(i, f64::from(a[i])));
         let far = |i: usize| (at(i).1 - at(i).0).abs();
         let rounded = Rounded { d: if p.unequal > 0 { d } else { &[] }, slack };

@@ -7,8 +7,8 @@
 //! beside its first value, one side that varies much less than the other, squares that leave the range of 32 bits) nothing
 //! is returned, and the sums in 64 bits decide.
 
-use super::Pairs;
 use super::lanes::{LEAST, Lanes, MOST, X8, X16};
+use super::{Pairs, Second};
 use crate::quantise::cpu::Vectors;
 use crate::quantise::fine::{CoarseCounter, increment};
 use std::arch::x86_64::{_MM_HINT_NTA, _mm_prefetch};
@@ -31,15 +31,6 @@ const LEFT: f64 = 1.0 / 16.0;
 const SMALLEST: f64 = 1e-16;
 const LARGEST: f64 = 1e17;
 
-/// Second values, see [`super::Second`].
-#[derive(Clone, Copy)]
-pub(super) enum Narrow<'a> {
-    Same,
-    F32(&'a [f32]),
-    U8(&'a [u8], Steps),
-    U16(&'a [u16], Steps),
-}
-
 /// A grey scale in pairs of 32-bit floats that add up to its numbers.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Steps {
@@ -61,7 +52,7 @@ pub(super) struct Steps {
 
 impl Steps {
     /// `None` where 32 bits are not enough for the numbers.
-    pub fn new([slope, offset, low, high]: [f64; 4], bits: u32) -> Option<Steps> {
+    fn new([slope, offset, low, high]: [f64; 4], bits: u32) -> Option<Steps> {
         let two = |v: f64| [v as f32, (v - f64::from(v as f32)) as f32];
         let span = (high - low).abs();
         let fits = |v: f64| v == 0.0 || (SMALLEST..LARGEST).contains(&v.abs());
@@ -115,22 +106,27 @@ pub(super) struct Found {
 pub(super) fn sums(
     with: Vectors,
     a: &[f32],
-    b: Narrow<'_>,
+    b: Second<'_>,
     d: &mut [f32],
     counter: &mut CoarseCounter,
 ) -> Option<Found> {
     assert!(with.are_there());
+    let steps = match b {
+        Second::U8(_, scale) => Some(Steps::new(scale, 8)?),
+        Second::U16(_, scale) => Some(Steps::new(scale, 16)?),
+        Second::Same | Second::F32(_) => None,
+    };
     // SAFETY: the instructions were just found on this machine.
     let found = unsafe {
         match with {
-            Vectors::Avx512 => sums_avx512(a, b, d, counter),
-            Vectors::Avx2 => sums_avx2(a, b, d, counter),
+            Vectors::Avx512 => sums_avx512(a, b, steps, d, counter),
+            Vectors::Avx2 => sums_avx2(a, b, steps, d, counter),
         }
     };
     match &found {
         Some(f) => counter.counted(a.len(), f.extent.0, f.extent.1),
         // Nothing was counted, and `d` is what an earlier run left.
-        None if matches!(b, Narrow::Same) => {}
+        None if matches!(b, Second::Same) => {}
         None => {
             let bins = counter.bins_mut();
             for v in d.iter().filter(|v| **v != 0.0) {
@@ -143,41 +139,53 @@ pub(super) fn sums(
 }
 
 /// # Safety
-/// The instructions are there.
+/// The instructions are there, and steps for greys.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,popcnt,fma")]
-unsafe fn sums_avx512(a: &[f32], b: Narrow<'_>, d: &mut [f32], counter: &mut CoarseCounter) -> Option<Found> {
+unsafe fn sums_avx512(
+    a: &[f32],
+    b: Second<'_>,
+    steps: Option<Steps>,
+    d: &mut [f32],
+    counter: &mut CoarseCounter,
+) -> Option<Found> {
     // SAFETY: the caller's promise.
-    unsafe { sums_of::<X16>(a, b, d, counter) }
+    unsafe { sums_of::<X16>(a, b, steps, d, counter) }
 }
 
 /// # Safety
-/// The instructions are there.
+/// The instructions are there, and steps for greys.
 #[target_feature(enable = "avx2,popcnt,fma")]
-unsafe fn sums_avx2(a: &[f32], b: Narrow<'_>, d: &mut [f32], counter: &mut CoarseCounter) -> Option<Found> {
+unsafe fn sums_avx2(
+    a: &[f32],
+    b: Second<'_>,
+    steps: Option<Steps>,
+    d: &mut [f32],
+    counter: &mut CoarseCounter,
+) -> Option<Found> {
     // SAFETY: the caller's promise.
-    unsafe { sums_of::<X8>(a, b, d, counter) }
+    unsafe { sums_of::<X8>(a, b, steps, d, counter) }
 }
 
 /// # Safety
-/// The instructions of `L` are there.
+/// The instructions of `L` are there, and steps for greys.
 #[inline(always)]
-unsafe fn sums_of<L: Lanes>(a: &[f32], b: Narrow<'_>, d: &mut [f32], counter: &mut CoarseCounter) -> Option<Found> {
+unsafe fn sums_of<L: Lanes>(
+    a: &[f32],
+    b: Second<'_>,
+    steps: Option<Steps>,
+    d: &mut [f32],
+    counter: &mut CoarseCounter,
+) -> Option<Found> {
     let n = a.len();
-    let second = match b {
-        Narrow::Same => n,
-        Narrow::F32(b) => b.len(),
-        Narrow::U8(b, _) => b.len(),
-        Narrow::U16(b, _) => b.len(),
-    };
-    assert!(n.is_multiple_of(MOST) && second == n && d.len() == n);
+    assert!(n.is_multiple_of(MOST) && b.len().is_none_or(|m| m == n) && d.len() == n);
     let (p, d) = ((a.as_ptr(), n), d.as_mut_ptr());
     // SAFETY: as was just seen.
     unsafe {
         match b {
-            Narrow::Same => kernel::<L, SAME>(p, a.as_ptr().cast(), None, d, counter),
-            Narrow::F32(b) => kernel::<L, F32>(p, b.as_ptr().cast(), None, d, counter),
-            Narrow::U8(b, steps) => kernel::<L, U8>(p, b.as_ptr(), Some(steps), d, counter),
-            Narrow::U16(b, steps) => kernel::<L, U16>(p, b.as_ptr().cast(), Some(steps), d, counter),
+            Second::Same => kernel::<L, SAME>(p, a.as_ptr().cast(), steps, d, counter),
+            Second::F32(b) => kernel::<L, F32>(p, b.as_ptr().cast(), steps, d, counter),
+            Second::U8(b, _) => kernel::<L, U8>(p, b.as_ptr(), steps, d, counter),
+            Second::U16(b, _) => kernel::<L, U16>(p, b.as_ptr().cast(), steps, d, counter),
         }
     }
 }
