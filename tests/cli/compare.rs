@@ -111,6 +111,22 @@ fn greys_beside_floats_and_each_other() {
         let even = step * ((1.0 - beyond) / 12.0).sqrt();
         assert!((number("rms") / even - 1.0).abs() < 0.05, "{b}: {} and {even}", number("rms"));
     }
+    // One scale in 16 bits: what differs is whole steps, and nothing lies beyond.
+    std::fs::copy(d.join("s.raw.info"), d.join("t.raw.info")).unwrap();
+    std::fs::copy(d.join("s.raw.recad.json"), d.join("t.raw.recad.json")).unwrap();
+    let mut greys = std::fs::read(d.join("s.raw")).unwrap();
+    for (i, by) in [(0, 3i32), (2 * 1000, -7), (2 * 5399, 40)] {
+        let grey = i32::from(u16::from_le_bytes([greys[i], greys[i + 1]]));
+        greys[i..i + 2].copy_from_slice(&((if grey + by < 0 { grey - by } else { grey + by }) as u16).to_le_bytes());
+    }
+    std::fs::write(d.join("t.raw"), greys).unwrap();
+    let r = tomo(d, &["compare", "s.raw", "t.raw", "--json"]).expect(1).json();
+    assert_eq!(
+        (r["differing"].as_u64(), r["beyond"].as_u64(), r["beyond_scale"].as_u64()),
+        (Some(3), Some(3), Some(0))
+    );
+    assert!((r["max"].as_f64().unwrap() / (0.85 / 65535.0) - 40.0).abs() < 1e-6, "{}", r["max"]);
+    assert_eq!(r["worst"]["z"], 8);
     // Two scales: what differs is both their roundings, and no more.
     let r = tomo(d, &["compare", "g.raw", "h.raw", "--json"]).expect(0).json();
     let step = 0.85 / 255.0;

@@ -7,6 +7,7 @@ use crate::quantise::{CoarseCounter, CoarseHistogram, Greys, Joint, Pairs, Secon
 use crate::stream::{Blocks, Cancel, Progress, split, sweep};
 use std::ops::Range;
 use std::sync::Mutex;
+use tomokit_formats::model::GreyScale;
 use tomokit_formats::{DType, Result};
 
 /// Values per chunk: both as 64-bit floats stay in the processor's second cache.
@@ -58,6 +59,21 @@ impl Side {
             _ => return None,
         };
         Some((s.offset, s.slope * top + s.offset))
+    }
+
+    /// True where the same bytes are the same values.
+    fn is_like(&self, o: &Side) -> bool {
+        let numbers = |s: &Side| s.scale.as_ref().map(|s| (s.slope, s.offset));
+        self.dtype == o.dtype && numbers(self) == numbers(o)
+    }
+
+    /// False where no value lies beyond the other's ends: on one scale only an exact zero does, where it has a grey.
+    fn may_follow(&self, o: &Side) -> bool {
+        let zero_is_a_grey = |s: &GreyScale| {
+            let grey = (-s.offset / s.slope).round();
+            s.slope <= 0.0 || (grey != 0.0 && s.slope * grey + s.offset == 0.0)
+        };
+        !self.is_like(o) || self.scale.as_ref().is_some_and(zero_is_a_grey)
     }
 
     /// Greys of 8 bits.
@@ -114,12 +130,14 @@ fn widened(plan: &Plan, a: &[u8], b: &[u8], index: u64, p: Pairs, s: &mut Scratc
 
 fn piece(plan: &Plan, a: &[u8], b: &[u8], index: u64, p: Pairs, s: &mut Scratch) -> Pairs {
     plan.a.values(a, &mut s.a);
-    plan.b.values(b, &mut s.b);
-    if let Some(ends) = plan.a.ends() {
-        s.beyond_scale += follow(&mut s.a, ends, &s.b);
+    if plan.a.is_like(&plan.b) && a == b {
+        s.b.clone_from(&s.a);
+    } else {
+        plan.b.values(b, &mut s.b);
     }
-    if let Some(ends) = plan.b.ends() {
-        s.beyond_scale += follow(&mut s.b, ends, &s.a);
+    if plan.a.may_follow(&plan.b) {
+        s.beyond_scale += plan.a.ends().map_or(0, |ends| follow(&mut s.a, ends, &s.b));
+        s.beyond_scale += plan.b.ends().map_or(0, |ends| follow(&mut s.b, ends, &s.a));
     }
     let all = p.and(&s.a, &s.b, index, plan.tolerance);
     if all.unequal > p.unequal {
