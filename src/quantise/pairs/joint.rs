@@ -1,13 +1,15 @@
 //! Pairs of 8-bit greys, counted by both greys: there are only 65 536 of these, and everything else follows from how often
 //! and where first each is met. Counts and places are whole numbers, so nothing depends on the order.
 
-use super::{Pair, Pairs, follow};
+use super::{Pair, Pairs, fetch, follow};
 use crate::quantise::CoarseHistogram;
 
 /// Pairs of greys.
 const CELLS: usize = 1 << 16;
 /// Pairs looked at before they are counted.
 const GROUP: usize = 64;
+/// Bytes ahead that are fetched: the processor's own guess ends with each page of memory.
+const AHEAD: usize = 2048;
 /// Pairs that are the same pair so often that it is worth asking.
 const RUN: usize = 8;
 
@@ -82,6 +84,8 @@ impl Joint {
         let (groups_b, tail_b) = b.as_chunks::<GROUP>();
         let mut at = index;
         for (a, b) in groups_a.iter().zip(groups_b) {
+            fetch(a.as_ptr().wrapping_add(AHEAD));
+            fetch(b.as_ptr().wrapping_add(AHEAD));
             self.group(a, b, at);
             at += GROUP as u64;
         }

@@ -8,10 +8,9 @@
 //! is returned, and the sums in 64 bits decide.
 
 use super::lanes::{LEAST, Lanes, MOST, X8, X16};
-use super::{Pairs, Second};
+use super::{Pairs, Second, fetch};
 use crate::quantise::cpu::Vectors;
 use crate::quantise::fine::{CoarseCounter, increment};
-use std::arch::x86_64::{_MM_HINT_NTA, _mm_prefetch};
 
 const SAME: u8 = 0;
 const F32: u8 = 1;
@@ -188,13 +187,6 @@ unsafe fn sums_of<L: Lanes>(
             Second::U16(b, _) => kernel::<L, U16>(p, b.as_ptr().cast(), steps, d, counter),
         }
     }
-}
-
-/// Asks for what lies there; any address will do.
-#[inline(always)]
-fn fetch(p: *const u8) {
-    // SAFETY: a prefetch reads nothing and faults nowhere.
-    unsafe { _mm_prefetch::<_MM_HINT_NTA>(p.cast()) }
 }
 
 /// Sums of a lane each: first values, their squares, their products with differences.
