@@ -61,25 +61,35 @@ def main():
     with tempfile.TemporaryDirectory(dir=a.folder) as folder:
         path = f"{folder}/v.vol"
         make(path, a.size, a.slices)
-        n = os.path.getsize(path)
-        commands = {
-            "cat": ["sh", "-c", f"cat {path} > /dev/null"],
-            "check": [tomo, "check", path, "--quiet", "--threads", str(a.threads)],
-            "check --quick": [tomo, "check", path, "--quick", "--quiet", "--threads", str(a.threads)],
-        }
-        print(f"{n / 1e9:.2f} GB, {a.threads} threads")
-        print("| | cold, s | GB/s | warm, s | GB/s |\n|---|---|---|---|---|")
-        cold = {name: [] for name in commands}
-        # In turn, for the disk's rate changes from minute to minute.
-        for _ in range(a.rounds):
-            for name, command in commands.items():
-                drop(path)
-                cold[name].append(timed(command))
-        timed(commands["cat"])
+        whole = {"32 bits": path}
+        for bits in ("16", "8"):
+            whole[f"{bits} bits"] = f"{folder}/v{bits}.raw"
+            subprocess.run([tomo, "recad", path, "-o", whole[f"{bits} bits"], "--bits", bits, "--quiet"], check=True)
+        print(f"{a.size} × {a.size} × {a.slices} voxels, {a.threads} threads")
+        print("| | | cold, s | GB/s | warm, s | GB/s |\n|---|---|---|---|---|---|")
+        every = [measure(a, tomo, kind, path) for kind, path in whole.items()]
+        print("cold, every round:", *every, sep="\n")
+
+
+def measure(a, tomo, kind, path):
+    n = os.path.getsize(path)
+    commands = {
+        "`cat` to /dev/null": ["sh", "-c", f"cat {path} > /dev/null"],
+        "`tomo check`": [tomo, "check", path, "--quiet", "--threads", str(a.threads)],
+        "`tomo check --quick`": [tomo, "check", path, "--quick", "--quiet", "--threads", str(a.threads)],
+    }
+    cold = {name: [] for name in commands}
+    # In turn, for the disk's rate changes from minute to minute.
+    for _ in range(a.rounds):
         for name, command in commands.items():
-            least, warm = min(cold[name]), min(timed(command) for _ in range(3))
-            print(f"| {name} | {least:.2f} | {n / least / 1e9:.2f} | {warm:.2f} | {n / warm / 1e9:.2f} |")
-        print("cold, every round: " + "; ".join(f"{name} {' '.join(f'{t:.2f}' for t in cold[name])}" for name in commands))
+            drop(path)
+            cold[name].append(timed(command))
+    timed(commands["`cat` to /dev/null"])
+    for name, command in commands.items():
+        least, warm = min(cold[name]), min(timed(command) for _ in range(3))
+        rates = [f"{n / t / 1e9:.2f}" if "quick" not in name else "–" for t in (least, warm)]
+        print(f"| {kind} | {name} | {least:.2f} | {rates[0]} | {warm:.2f} | {rates[1]} |")
+    return f"{kind}: " + "; ".join(f"{name} {' '.join(f'{t:.2f}' for t in cold[name])}" for name in commands)
 
 
 if __name__ == "__main__":
