@@ -25,6 +25,30 @@ pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
     }
 }
 
+/// Refuses an output beside the main one (a picture, a page) where it cannot be written: as [`refuse_existing`], where there
+/// is no folder for it, and, whatever may be replaced, where it is one of the `others`: inputs and outputs of the same run.
+///
+/// # Errors
+/// `Caller`: which, and what to do.
+pub fn refuse_beside(path: &Path, overwrite: bool, others: &[&Path]) -> Result<()> {
+    if others.iter().any(|o| *o == path || same_file(o, path)) {
+        return Err(Error::caller("this file has another part in the same run").path(path).hint("choose another name"));
+    }
+    let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|f| !f.is_dir()) {
+        return Err(Error::caller("there is no such folder").path(folder).hint("create it first"));
+    }
+    refuse_existing(path, overwrite)
+}
+
+/// True where both exist and are one and the same.
+pub fn same_file(a: &Path, b: &Path) -> bool {
+    match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    }
+}
+
 /// True where the record that goes with an output never got its final name and the output is from that moment, not from
 /// later: an earlier run was killed at its very end, and the output is its own.
 pub fn was_killed(output: &Path, record: &Path) -> bool {

@@ -257,6 +257,28 @@ fn data_ranges(_: &File, _: u64) -> Option<Vec<std::ops::Range<u64>>> {
     None
 }
 
+/// Opens a plain file for reading; anything else is an error, and a pipe is not waited for.
+///
+/// # Errors
+/// What opening says; `InvalidInput` where it is no plain file.
+pub fn open_plain(path: &Path) -> std::io::Result<File> {
+    let mut o = std::fs::OpenOptions::new();
+    o.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        o.custom_flags(libc::O_NONBLOCK);
+    }
+    let file = o.open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "this is no plain file")),
+    }
+}
+
+/// How a warning ends where a file holds more than what is read of it.
+pub const NOT_READ: &str = "bytes after the data are not read";
+
 /// `x.vol` and `.info` give `x.vol.info`: appends to the whole name, unlike `Path::with_extension`.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut s = path.as_os_str().to_owned();

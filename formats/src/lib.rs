@@ -37,6 +37,7 @@ pub mod registry;
 pub mod scan_out;
 pub mod series;
 mod shelf;
+pub mod shown;
 pub mod sink;
 pub mod source;
 

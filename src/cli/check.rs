@@ -43,7 +43,7 @@ pub struct Check {
 struct RepairArgs {
     /// Reconstruct the broken slices of --volume from this scan, with the parameters recorded beside the volume
     /// (x.vol.recon.json), or from a PyHST2 .par
-    #[arg(long, value_name = "SCAN", requires = "volume")]
+    #[arg(long, value_name = "SCAN", requires = "volume", conflicts_with = "plot")]
     repair: Option<PathBuf>,
     /// The volume to mend
     #[arg(long, value_name = "VOLUME", requires = "repair")]
@@ -70,7 +70,8 @@ impl Tool for Check {
         let request =
             Request { paths: self.paths.clone(), open: self.reading.options(context.budget), quick: self.quick };
         if let Some(p) = &self.plot {
-            tomokit_formats::durable::refuse_existing(p, self.overwrite)?;
+            let others: Vec<&Path> = self.paths.iter().map(|p| &**p).collect();
+            tomokit_formats::durable::refuse_beside(p, self.overwrite, &others)?;
         }
         let plan = plan(&request, context.budget, &context.cancel)?;
         if self.dry_run {

@@ -4,8 +4,9 @@ use crate::cli::Exit;
 use crate::cli::progress::Bars;
 use crate::stream::{Budget, Cancel, parse_bytes};
 use clap::Args;
-use std::path::PathBuf;
-use tomokit_formats::{ByteOrder, CreateOptions, DType, Error, OpenOptions, Result, Shape};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use tomokit_formats::{ByteOrder, CreateOptions, DType, Error, OpenOptions, Result, Shape, io};
 
 /// How to run: the same for every tool.
 #[derive(Args, Debug, Clone)]
@@ -153,6 +154,33 @@ pub fn dtype_arg(text: &str) -> std::result::Result<DType, String> {
     parse_dtype(text)
 }
 
+/// A log is added to, and only a log: a volume named by mistake would never be the same again.
+fn open_log(path: &Path) -> Result<std::fs::File> {
+    let failed = |e| Error::io(path, "opening the log file", e);
+    match io::open_plain(path) {
+        Ok(file) => {
+            let mut start = Vec::new();
+            file.take(10).read_to_end(&mut start).map_err(failed)?;
+            // 12:34:56 [
+            let like = |(i, b): (usize, &u8)| match i {
+                2 | 5 => *b == b':',
+                8 => *b == b' ',
+                9 => *b == b'[',
+                _ => b.is_ascii_digit(),
+            };
+            let is_log = start.len() == 10 && start.iter().enumerate().all(like);
+            if !is_log && !start.is_empty() {
+                return Err(Error::caller("this file is no log of tomokit: nothing is added to it")
+                    .path(path)
+                    .hint("name another file for --log"));
+            }
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(failed(e)),
+    }
+    std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(failed)
+}
+
 /// What a tool runs in.
 pub struct Context {
     /// Memory to stay within.
@@ -172,11 +200,7 @@ impl Context {
     /// Sets up threads, budget, log file and the Ctrl-C handler.
     pub fn new(args: &RunArgs, tool: &'static str) -> Result<Context> {
         if let Some(path) = &args.log {
-            let file = std::fs::OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path)
-                .map_err(|e| Error::io(path, "opening the log file", e))?;
+            let file = open_log(path)?;
             let _ = simplelog::WriteLogger::init(log::LevelFilter::Info, simplelog::Config::default(), file);
             let given: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
             log::info!("tomokit {} {tool}: {}", env!("CARGO_PKG_VERSION"), given.join(" "));

@@ -12,9 +12,9 @@ use crate::ops::estimate::{Estimate as Answer, Request, estimate};
 use crate::ops::{ledger, rates, tables};
 use crate::stream::{Progress, parse_bytes};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tomokit_formats::{Error, Result};
+use tomokit_formats::{Error, Result, durable};
 
 mod now;
 
@@ -199,6 +199,11 @@ impl Tool for Estimate {
             return self.run_now(context);
         }
         let request = self.request(context)?;
+        let mut others: Vec<&Path> = self.inputs.iter().chain(&self.bench).map(|p| &**p).collect();
+        for path in [&self.csv, &self.html, &self.plot].into_iter().flatten() {
+            durable::refuse_beside(path, self.overwrite, &others)?;
+            others.push(path);
+        }
         let answer = estimate(&request)?;
         let lines = answers(&answer);
         if let Some(path) = &self.csv {

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use tomokit_formats::io::with_suffix;
 use tomokit_formats::registry;
-use tomokit_formats::{CreateOptions, DType, Error, Fault, Result, Shape};
+use tomokit_formats::{CreateOptions, DType, Error, Fault, Result, Shape, durable};
 
 /// Arguments of `tomo recad`.
 #[derive(Args, Debug)]
@@ -177,6 +177,7 @@ impl Tool for Recad {
         if many && let Some(dir) = self.output.as_ref().filter(|d| !d.is_dir()) {
             return Err(Error::caller("several volumes go into a folder").path(dir).hint("create it first"));
         }
+        self.refuse_same_targets()?;
         let mut exit = Exit::Done;
         let mut results = Vec::new();
         for input in &self.inputs {
@@ -228,6 +229,26 @@ impl Recad {
         let bits = if self.undo { "float".to_owned() } else { format!("{}bit", self.depth().dtype().size() * 8) };
         let marked = with_suffix(&dir.join(stem), &format!("_{bits}{suffix}"));
         Ok(if plain == path || series { marked } else { plain })
+    }
+
+    /// One result would replace another, or what another one is made from.
+    fn refuse_same_targets(&self) -> Result<()> {
+        let targets = self.inputs.iter().map(|i| self.target(i)).collect::<Result<Vec<_>>>()?;
+        for (i, target) in targets.iter().enumerate() {
+            // No disk of a user's tells them apart by case alone.
+            let folded = target.to_string_lossy().to_lowercase();
+            if let Some(j) = targets[..i].iter().position(|t| t.to_string_lossy().to_lowercase() == folded) {
+                let both = format!("{} and {}", self.inputs[j].display(), self.inputs[i].display());
+                return Err(Error::caller("two volumes would go to the same output")
+                    .path(target)
+                    .found(both)
+                    .hint("shrink them one by one, each with an output of its own"));
+            }
+            if let Some(input) = self.inputs.iter().find(|input| durable::same_file(input, target)) {
+                return Err(Error::caller("an output would replace an input").path(target).found(input.display()));
+            }
+        }
+        Ok(())
     }
 
     fn view(&self) -> ViewSpec {
@@ -304,8 +325,18 @@ impl Recad {
     }
 
     fn run_undo(&self, input: &Path, target: PathBuf, context: &Context) -> Result<Option<serde_json::Value>> {
-        if self.remove_input || self.plot.is_some() {
-            return Err(Error::caller("--undo takes neither --remove-input nor --plot"));
+        let l = &self.limits;
+        let limits = l.low.or(l.high).is_some() || l.percentile.is_some() || l.limits_from.is_some();
+        for (given, name) in [
+            (self.remove_input, "--remove-input"),
+            (self.plot.is_some(), "--plot"),
+            (limits || l.recorded.is_some() || l.lock.is_some() || l.one_pass, "limits: the receipt has them"),
+            (self.rules.crop_circle, "--crop-circle"),
+            (self.rules.dither.is_some(), "--dither"),
+        ] {
+            if given {
+                return Err(Error::caller(format!("--undo does not take {name}")));
+            }
         }
         let create = self.writing.create(CreateOptions::new(Shape::new(0, 0, 0), DType::F32));
         let open = self.reading.options(context.budget);

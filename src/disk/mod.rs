@@ -122,10 +122,10 @@ pub enum Driver {
 #[derive(Clone, Debug, Serialize)]
 pub struct Volume {
     /// Where it is mounted: `/media/user/DISK`, `E:\`.
-    #[serde(serialize_with = "lossy")]
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub mount_point: PathBuf,
     /// What is mounted: `/dev/sdb1`, `//server/share`, `\\?\Volume{…}\`.
-    #[serde(serialize_with = "lossy")]
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub device: PathBuf,
     /// File system.
     pub fs: FileSystem,
@@ -255,10 +255,6 @@ pub fn plain_path(path: &Path) -> PathBuf {
 }
 
 /// Paths in JSON: what is no text becomes a replacement character instead of an error.
-fn lossy<S: Serializer>(path: &Path, s: S) -> std::result::Result<S::Ok, S::Error> {
-    s.serialize_str(&path.to_string_lossy())
-}
-
 #[cfg(target_os = "linux")]
 use linux as system;
 #[cfg(windows)]

@@ -38,10 +38,12 @@ pub struct Request {
 #[derive(Clone, Serialize)]
 pub struct Plan {
     /// What is read.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub input: PathBuf,
     /// Format it was recognised as.
     pub input_format: &'static str,
     /// What is written.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub output: PathBuf,
     /// Format written.
     pub output_format: &'static str,
@@ -77,6 +79,7 @@ pub struct Plan {
 #[derive(Clone, Debug, Serialize)]
 pub struct Done {
     /// Final files or folders, the main one first.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub outputs: Vec<PathBuf>,
     /// Slices written by this run.
     pub slices: usize,
@@ -109,7 +112,7 @@ pub fn plan(request: &Request, budget: Budget) -> Result<Plan> {
     if values == 0 {
         return Err(Error::file(&request.input, "there is nothing in this stack").found(shape));
     }
-    if same_file(&request.input, &request.output) {
+    if tomokit_formats::durable::same_file(&request.input, &request.output) {
         return Err(Error::caller("input and output are the same").path(&request.output));
     }
     if request.verify && writer.reads.is_empty() {
@@ -218,13 +221,6 @@ pub(crate) fn meta_of_view(meta: &VolumeMeta, spec: &ViewSpec, first_slice: usiz
         m.stats = None;
     }
     m
-}
-
-pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
-    match (a.canonicalize(), b.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => false,
-    }
 }
 
 /// Carries a plan out.

@@ -11,10 +11,12 @@ use tomokit_formats::{Content, Error, OpenOptions, Result, Scan};
 #[derive(Serialize)]
 pub struct Plan {
     /// Scan as given.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub input: PathBuf,
     /// Layout it was read with.
     pub input_layout: &'static str,
     /// What is written.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub output: PathBuf,
     /// Layout written.
     pub output_layout: &'static str,

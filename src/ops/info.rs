@@ -92,6 +92,7 @@ pub struct ScanSummary {
 #[derive(Clone, Serialize)]
 pub struct Report {
     /// As given.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub path: PathBuf,
     /// Format or layout; absent for a plain folder.
     pub format: Option<&'static str>,

@@ -61,6 +61,7 @@ pub struct Request {
 #[derive(Serialize)]
 pub struct Plan {
     /// Folder or file.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub output: PathBuf,
     /// Layout.
     pub layout: &'static str,
@@ -73,6 +74,7 @@ pub struct Plan {
     /// Pixel values of the scan, bytes before compression.
     pub bytes_written: u64,
     /// The true volume.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub truth: Option<PathBuf>,
     /// Its shape.
     pub truth_shape: Shape,

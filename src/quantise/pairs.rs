@@ -220,16 +220,14 @@ struct Sums {
     b: f64,
     aa: f64,
     bb: f64,
+    ab: f64,
 }
 
 impl Sums {
     fn pairs(&self, count: u64, shift_a: f64, shift_b: f64) -> Pairs {
         let n = count.max(1) as f64;
-        // Differences and products follow from the other sums: b − a = (v − u) + c with u, v relative to the shifts, and
-        // 2uv = u² + v² − (v − u)².
+        // Differences follow from the other sums: b − a = (v − u) + c with u, v relative to the shifts.
         let c = shift_b - shift_a;
-        let apart = self.sq - 2.0 * c * (self.b - self.a) - n * c * c;
-        let ab = (self.aa + self.bb - apart) / 2.0;
         Pairs {
             finite: count,
             unequal: self.unequal,
@@ -240,7 +238,7 @@ impl Sums {
             sum_sq: self.sq,
             mean: (shift_a + self.a / n, shift_b + self.b / n),
             m2: ((self.aa - self.a * self.a / n).max(0.0), (self.bb - self.b * self.b / n).max(0.0)),
-            cross: ab - self.a * self.b / n,
+            cross: self.ab - self.a * self.b / n,
             ..Pairs::default()
         }
     }
@@ -251,7 +249,7 @@ impl Sums {
 fn sums(a: &[f64], b: &[f64], tolerance: f64) -> Sums {
     let (sa, sb) = (a.first().copied().unwrap_or(0.0), b.first().copied().unwrap_or(0.0));
     let z = [0f64; LANES];
-    let (mut abs, mut sq, mut a1, mut b1, mut aa, mut bb) = (z, z, z, z, z, z);
+    let (mut abs, mut sq, mut a1, mut b1, mut aa, mut bb, mut ab) = (z, z, z, z, z, z, z);
     let (mut worst, mut min, mut max) = (z, [f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
     let (mut unequal, mut beyond, mut odd) = ([0u64; LANES], [0u64; LANES], [0u64; LANES]);
     let mut step = |k: usize, x: f64, y: f64| {
@@ -272,6 +270,7 @@ fn sums(a: &[f64], b: &[f64], tolerance: f64) -> Sums {
         b1[k] += v;
         aa[k] += u * u;
         bb[k] += v * v;
+        ab[k] += u * v;
     };
     let (head_a, tail_a) = a.as_chunks::<LANES>();
     let (head_b, tail_b) = b.as_chunks::<LANES>();
@@ -297,6 +296,7 @@ fn sums(a: &[f64], b: &[f64], tolerance: f64) -> Sums {
         b: add(b1),
         aa: add(aa),
         bb: add(bb),
+        ab: add(ab),
     }
 }
 

@@ -71,3 +71,38 @@ fn bad_input_is_one_line() {
     assert_eq!(fs::read_to_string(d.join("disk/SHA256SUMS")).unwrap(), "mine");
     assert!(listing(Path::new(&d.join("disk"))).len() == 1);
 }
+
+/// A pipe in place of a record or a list is not waited for; a record that tells nothing is said to.
+#[cfg(unix)]
+#[test]
+fn records_that_are_none() {
+    let dir = tree();
+    let d = dir.path();
+    tomo(d, &["copy", "src", "disk"]).expect(0);
+    let pipe = |name: &str| {
+        let path = d.join("disk").join(name);
+        let bytes = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        (path, bytes)
+    };
+    let (list, bytes) = pipe("SHA256SUMS");
+    let r = tomo(d, &["copy", "--verify", "disk"]).expect(1);
+    assert!(r.stdout.contains("no plain file"), "{}", r.stdout);
+    fs::remove_file(&list).unwrap();
+    fs::write(&list, bytes).unwrap();
+    tomo(d, &["copy", "--verify", "disk"]).expect(0);
+    fs::write(d.join("disk/tomo-copy.jsonl"), "").unwrap();
+    let r = tomo(d, &["copy", "--verify", "disk"]).expect(1);
+    assert!(r.stdout.contains("tells of no file"), "{}", r.stdout);
+    let r = tomo(d, &["ledger", "rebuild", "disk"]).expect(0);
+    assert!(r.stdout.contains("3 files"), "{}", r.stdout);
+    pipe("tomo-copy.jsonl");
+    for args in [&["copy", "--verify", "disk"][..], &["copy", "src", "disk"]] {
+        let r = tomo(d, args).expect(2);
+        assert!(r.stderr.contains("no plain file"), "{}", r.stderr);
+    }
+    // Patterns that nothing answers to.
+    let r = tomo(d, &["copy", "src", "other", "--include", "nothing"]).expect(0);
+    assert!((r.stdout + &r.stderr).contains("no file is selected"));
+}

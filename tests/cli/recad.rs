@@ -325,3 +325,60 @@ fn the_input_goes_only_after_a_good_comparison() {
     assert_eq!(j["input_removed"], true);
     assert!(!d.join("a.vol").exists() && d.join("a.raw").is_file());
 }
+
+/// Nothing that is not kept elsewhere is removed or replaced, whatever is allowed to be.
+#[test]
+fn inputs_survive_what_would_lose_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    volume(d, "a.vol", 1.0);
+    let float = std::fs::read(d.join("a.vol")).unwrap();
+    for name in ["one", "two", "col"] {
+        std::fs::create_dir(d.join(name)).unwrap();
+    }
+    for name in ["one", "two"] {
+        write(&d.join(name), "s.vol", &volume(d, "a.vol", 1.0));
+    }
+    let before = listing(d);
+    // Two results of one name.
+    let same = ["recad", "one/s.vol", "two/s.vol", "-o", "col", "--overwrite", "--remove-input"];
+    assert!(tomo(d, &same).expect_one_error().stderr.contains("same output"));
+    // A picture, a lock or a log in place of a volume.
+    tomo(d, &["recad", "a.vol", "--plot", "a.vol", "--overwrite"]).expect_one_error();
+    tomo(d, &["recad", "a.vol", "--plot", "a.raw", "--overwrite"]).expect_one_error();
+    tomo(d, &["recad", "a.vol", "--lock", "a.raw"]).expect_one_error();
+    tomo(d, &["recad", "a.vol", "--plot", "nowhere/p.png"]).expect_one_error();
+    tomo(d, &["recad", "one/s.vol", "--log", "a.vol"]).expect_one_error();
+    tomo(d, &["compare", "a.vol", "one/s.vol", "--plot", "one/s.vol", "--overwrite"]).expect_one_error();
+    tomo(d, &["check", "a.vol", "--plot", "a.vol", "--overwrite"]).expect_one_error();
+    // Not all of it is kept, or not as close as promised.
+    let part = ["recad", "a.vol", "--dims", "64x64x3", "--dtype", "float32", "--skip", "4", "--remove-input"];
+    tomo(d, &part).expect_one_error();
+    tomo(d, &["recad", "a.vol", "--dither", "5", "--remove-input"]).expect_one_error();
+    assert_eq!(listing(d), before);
+    assert!(std::fs::read(d.join("a.vol")).unwrap() == float);
+    // A log is added to.
+    for bits in ["8", "16"] {
+        tomo(d, &["recad", "a.vol", "-o", &format!("b{bits}.raw"), "--bits", bits, "--log", "log.txt"]).expect(0);
+    }
+    assert_eq!(std::fs::read_to_string(d.join("log.txt")).unwrap().matches("recad: ").count(), 2);
+}
+
+/// A name that is no Unicode is no reason to lose a report.
+#[cfg(target_os = "linux")]
+#[test]
+fn names_of_any_bytes() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    volume(d, "a.vol", 1.0);
+    let name = std::ffi::OsStr::from_bytes(b"b\xff.vol");
+    std::fs::copy(d.join("a.vol"), d.join(name)).unwrap();
+    std::fs::copy(d.join("a.vol.info"), d.join(std::ffi::OsStr::from_bytes(b"b\xff.vol.info"))).unwrap();
+    tomo(d, &["recad".as_ref(), name, "--json".as_ref()]).expect(0).json();
+    assert!(d.join(std::ffi::OsStr::from_bytes(b"b\xff.raw.recad.json")).exists());
+    let r = tomo(d, &["check", ".", "--json"]).expect(1).json();
+    assert!(r["items"].as_array().unwrap().iter().any(|i| i["path"].as_str().unwrap().contains("b\u{fffd}.vol")));
+    tomo(d, &["info".as_ref(), name, "--json".as_ref()]).expect(0).json();
+    tomo(d, &["compare".as_ref(), name, "a.vol".as_ref(), "--json".as_ref()]).expect(0).json();
+}

@@ -4,7 +4,7 @@
 //! first would need pickle, which runs code).
 
 use crate::durable::PartFile;
-use crate::io::ReadAt;
+use crate::io::{NOT_READ, ReadAt};
 use crate::model::{Facts, Volume, VolumeMeta, VolumeStats};
 use crate::raw::flat::Flat;
 use crate::registry::*;
@@ -154,7 +154,7 @@ fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
     opened.facts = facts;
     let end = h.start.saturating_add(shape.len()?.saturating_mul(h.dtype.size() as u64));
     if end < file.len() {
-        opened.warnings.push(format!("{} bytes after the data are not read", file.len() - end));
+        opened.warnings.push(format!("{} {NOT_READ}", file.len() - end));
     }
     Ok(opened)
 }

@@ -5,7 +5,7 @@
 use super::flat::Flat;
 use super::info::{Info, MAX_TEXT};
 use super::name::{self, NameHints};
-use crate::io::{ReadAt, allocated_bytes};
+use crate::io::{NOT_READ, ReadAt, allocated_bytes};
 use crate::model::{Facts, Volume, VolumeMeta};
 use crate::registry::{Candidate, Confidence, Content, Hit, OpenOptions, Opened};
 use crate::{ByteOrder, DType, Error, Result, Shape};
@@ -123,7 +123,9 @@ pub fn resolve(
     } else if let Some(d) = natural.filter(|d| fits(*d)) {
         (d, format!("usual for .{}", path.extension().map(|e| e.to_string_lossy()).unwrap_or_default()))
     } else {
-        let guess = [DType::F32, DType::U16, DType::U8].into_iter().find(|d| fits(*d));
+        // Statistics beside a .vol are PyHST2's, which writes nothing but floats: a shorter file was cut off.
+        let cut = natural.is_some() && info.as_ref().is_some_and(|(_, i)| i.stats.iter().any(Option::is_some));
+        let guess = [DType::F32, DType::U16, DType::U8].into_iter().find(|d| fits(*d)).filter(|_| !cut);
         match (guess, natural) {
             (Some(d), _) => {
                 warnings.push(format!(
@@ -144,7 +146,7 @@ pub fn resolve(
         Some(need) if need == len => {}
         // The user named the start of the data, so bytes after it may belong to something else.
         Some(need) if need < len && options.skip.is_some() => {
-            warnings.push(format!("{} bytes after the data are not read", len - need));
+            warnings.push(format!("{} {NOT_READ}", len - need));
         }
         _ => return Err(misfit(path, len, skip, shape, Some(dtype), &shape_from, &hints)),
     }

@@ -8,7 +8,7 @@ mod write;
 
 pub use write::{imagej_macro, mhd_text, names, nhdr_text, stage_all};
 
-use crate::io::ReadAt;
+use crate::io::{NOT_READ, ReadAt};
 use crate::model::{Facts, Volume, VolumeMeta};
 use crate::raw::flat::Flat;
 use crate::registry::*;
@@ -85,7 +85,7 @@ impl Described {
         let flat = Flat::over(file.clone(), shape, dtype, order, start, options.no_mmap)?;
         let end = start.saturating_add(need);
         if end < file.len() {
-            warnings.push(format!("{} bytes after the data are not read", file.len() - end));
+            warnings.push(format!("{} {NOT_READ}", file.len() - end));
         }
         facts.add("data_file", data.display().to_string());
         facts.add("data_offset", start);

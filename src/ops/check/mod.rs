@@ -109,7 +109,7 @@ pub struct Finding {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<Range<u64>>,
     /// The file concerned, where it is not the item itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "tomokit_formats::shown::lossy")]
     pub file: Option<PathBuf>,
 }
 
@@ -179,6 +179,7 @@ pub struct Levels {
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Path as found.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub path: PathBuf,
     /// Format or layout.
     pub format: Option<&'static str>,
@@ -347,7 +348,8 @@ struct Job<'a> {
 /// An item that cannot be opened. What a walk met by chance and is no stack that we read says nothing against it.
 fn unread(e: &Error, item: &Item) -> Finding {
     let f = unreadable(e, &item.path);
-    if e.fault() == Fault::Unsupported && !item.named {
+    // Nothing at all is in no format, but under such a name something was meant to be.
+    if e.fault() == Fault::Unsupported && !item.named && item.bytes > 0 {
         return Finding { weight: Weight::Remark, text: format!("not looked at: {}", f.text), ..f };
     }
     f

@@ -24,6 +24,7 @@ pub enum ItemKind {
 #[derive(Clone, Debug, Serialize)]
 pub struct Item {
     /// Where.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub path: PathBuf,
     /// File, folder, left-over.
     pub kind: ItemKind,

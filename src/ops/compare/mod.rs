@@ -142,6 +142,7 @@ pub struct Report {
     /// Differences by size.
     pub histogram: Option<Differences>,
     /// The picture drawn.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub picture: Option<PathBuf>,
     /// Wall time, seconds.
     pub seconds: f64,
@@ -163,8 +164,11 @@ fn side(path: &Path, r: &Request, warnings: &mut Vec<String>) -> Result<Side> {
 pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
     let mut warnings = Vec::new();
     let (a, b) = (side(&r.a, r, &mut warnings)?, side(&r.b, r, &mut warnings)?);
+    if [&a, &b].into_iter().any(|s| matches!(s.dtype, DType::U64 | DType::I64)) {
+        warnings.push("whole numbers of 64 bits are compared as 64-bit floats: beyond 2^53 they are rounded".into());
+    }
     if let Some(p) = &r.plot {
-        durable::refuse_existing(p, r.overwrite)?;
+        durable::refuse_beside(p, r.overwrite, &[&r.a, &r.b])?;
     }
     let (shape_a, shape_b) = (a.view.source.shape(), b.view.source.shape());
     shape_a.len()?;

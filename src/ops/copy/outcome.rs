@@ -41,6 +41,7 @@ pub struct Failed {
     /// The file.
     pub path: String,
     /// The target.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub target: PathBuf,
     /// What kind of failure.
     pub kind: Kind,
@@ -52,6 +53,7 @@ pub struct Failed {
 #[derive(Clone, Debug, Serialize)]
 pub struct TargetDone {
     /// The folder.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub path: PathBuf,
     /// Files copied in this run, and their bytes.
     pub copied_files: u64,
@@ -99,8 +101,10 @@ pub struct Done {
     /// Bytes read from the sources, as planned.
     pub bytes_read: u64,
     /// Destinations at the end: full ones replaced by those that took over.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub current: Vec<PathBuf>,
     /// Further disks that were not needed.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub spares: Vec<PathBuf>,
 }
 

@@ -76,6 +76,7 @@ pub struct Probe {
 #[derive(Debug, Serialize)]
 pub struct TargetPlan {
     /// The folder.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub path: PathBuf,
     /// What it lies on, as far as the system tells.
     pub volume: Option<Volume>,
@@ -225,7 +226,13 @@ pub fn plan(r: &Request, cancel: &Cancel) -> Result<Plan> {
     }
     let all: Vec<PathBuf> = r.targets.iter().chain(&r.spares).cloned().collect();
     let gathered = gather(&r.sources, &r.select, &all)?;
-    plan_of(r, gathered, cancel)
+    let mut plan = plan_of(r, gathered, cancel)?;
+    if plan.files == 0 {
+        let text = "no file is selected: nothing is copied (in patterns a folder's files are 'folder/**')".into();
+        plan.findings.push(Finding { verdict: Verdict::Warn, target: None, text, count: 0, examples: Vec::new() });
+        plan.verdict = plan.verdict.max(Verdict::Warn);
+    }
+    Ok(plan)
 }
 
 /// The plan of files that were gathered already.

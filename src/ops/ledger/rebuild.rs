@@ -38,8 +38,10 @@ pub struct FromDisk {
 #[derive(Clone, Debug, Serialize)]
 pub struct Rebuilt {
     /// The ledger.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub ledger: PathBuf,
     /// Where the damaged one is now, if it was.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub set_aside: Option<PathBuf>,
     /// Disk by disk.
     pub disks: Vec<FromDisk>,

@@ -6,9 +6,9 @@ use crate::stream::Cancel;
 use crate::trust::journal::{Event, FileEvent, JOURNAL};
 use crate::trust::{JournalState, Marks, Name, journal, sums};
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
+use tomokit_formats::io::open_plain;
 use tomokit_formats::{Error, Result};
 
 /// How far below the top of a disk records are looked for.
@@ -65,6 +65,9 @@ pub(super) fn from_journal(
 ) -> Result<()> {
     let Some(JournalState { files, refused, .. }) = journal::read_record(folder, |_| {})? else { return Ok(()) };
     report.refused += refused;
+    if files.is_empty() && folder.join(sums::SHA256SUMS).is_file() {
+        return from_sums(folder, report, each);
+    }
     let (mut sources, mut spelling): (Vec<PathBuf>, _) = (Vec::new(), Spelling::default());
     let mut told = Marks::default();
     let mut outcome = Ok(());
@@ -147,7 +150,7 @@ pub(super) fn from_sums(
     mut each: impl FnMut(Recorded) -> Result<()>,
 ) -> Result<()> {
     let list = folder.join(sums::SHA256SUMS);
-    let file = File::open(&list).map_err(|e| Error::io(&list, "opening", e))?;
+    let file = open_plain(&list).map_err(|e| Error::io(&list, "opening", e))?;
     let mut outcome = Ok(());
     sums::read(BufReader::new(file), |_, line| {
         match line {

@@ -48,13 +48,13 @@ pub use limits::{Limits, LimitsChoice, LimitsFrom, Tails};
 pub use receipt::{RECEIPT, scale_of};
 pub use run::{Counts, Done, InputHash, Survey, execute};
 
-use crate::ops::convert::{self, amplification, meta_of_view, same_file};
+use crate::ops::convert::{self, amplification, meta_of_view};
 use crate::ops::view::{View, ViewSpec, view};
 use crate::quantise::{Depth, Field, NonFinite, Placement};
 use crate::stream::{Algorithm, Budget, Lanes};
 use serde::Serialize;
 use std::path::PathBuf;
-use tomokit_formats::io::with_suffix;
+use tomokit_formats::io::{NOT_READ, with_suffix};
 use tomokit_formats::model::GreyScale;
 use tomokit_formats::registry::{FormatSpec, open_volume, writer_for};
 use tomokit_formats::{Content, CreateOptions, DType, Error, OpenOptions, Result, Shape, VolumeMeta, durable};
@@ -156,16 +156,19 @@ impl Request {
 #[derive(Clone, Serialize)]
 pub struct Plan {
     /// What is read.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub input: PathBuf,
     /// Format it was recognised as.
     pub input_format: &'static str,
     /// Type of its values.
     pub input_dtype: DType,
     /// What is written.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub output: PathBuf,
     /// Format written.
     pub output_format: &'static str,
     /// The record beside it.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub receipt: PathBuf,
     /// Shape of the output.
     pub shape: Shape,
@@ -274,7 +277,7 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         .path(&r.input)
         .hint("another format without a change of values is 'tomo convert'"));
     }
-    if same_file(&r.input, &r.output) {
+    if durable::same_file(&r.input, &r.output) {
         return Err(Error::caller("input and output are the same").path(&r.output));
     }
     if r.create.resume {
@@ -287,15 +290,24 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         return Err(Error::caller(format!("the output cannot be verified: {} is never read back", writer.name)));
     }
     if r.remove_input {
-        refuse_removal(r, opened.format)?;
+        refuse_removal(r, opened.format, &warnings)?;
     }
     let receipt = with_suffix(&r.output, RECEIPT);
     let killed = durable::was_killed(&r.output, &receipt);
     let create = CreateOptions { overwrite: r.create.overwrite || killed, ..r.create.clone() };
     durable::refuse_existing(&r.output, create.overwrite)?;
     durable::refuse_existing(&receipt, create.overwrite)?;
+    let mut others = vec![&*r.input, &*r.output, &*receipt];
+    if let LimitsFrom::File(file) = &r.limits.from {
+        others.push(file);
+    }
+    if let Some(lock) = &r.limits.lock {
+        // One that exists is read, never replaced.
+        durable::refuse_beside(lock, true, &others)?;
+        others.push(lock);
+    }
     if let Some(p) = &r.plot {
-        durable::refuse_existing(p, create.overwrite)?;
+        durable::refuse_beside(p, create.overwrite, &others)?;
     }
 
     // Only integers carry a scale; a scale that turns values around or to nothing is not followed.
@@ -390,13 +402,19 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
 }
 
 /// An input is removed only where all of it went into the output and the file holds nothing else.
-fn refuse_removal(r: &Request, format: &str) -> Result<()> {
+fn refuse_removal(r: &Request, format: &str, warnings: &[String]) -> Result<()> {
     let refuse = |why: &str| Err(Error::caller(format!("the input is not removed: {why}")).path(&r.input));
     if r.view.roi.is_some() || r.view.slices.is_some() || r.view.bin > 1 || r.crop_circle {
         return refuse("only part of it goes into the output");
     }
     if !matches!(format, "vol" | "raw" | "npy" | "tiff" | "edf") || !r.input.is_file() {
         return refuse("only single files of vol, raw, npy, TIFF or EDF hold nothing but the volume");
+    }
+    if let Some(rest) = warnings.iter().find(|w| w.ends_with(NOT_READ)) {
+        return refuse(rest);
+    }
+    if r.dither.is_some() {
+        return refuse("with --dither its voxels lie up to a whole grey step away from what is kept");
     }
     Ok(())
 }

@@ -92,7 +92,7 @@ pub(super) fn text(plan: &Plan, d: &Done, files: &[PathBuf]) -> Result<Vec<u8>> 
         "software": format!("tomokit {}", env!("CARGO_PKG_VERSION")),
         "finished": stamp(time::OffsetDateTime::now_utc()),
         "input": {
-            "path": plan.input,
+            "path": plan.input.to_string_lossy(),
             "format": plan.input_format,
             "dtype": plan.input_dtype.name(),
             "bytes": input.as_ref().filter(|m| m.is_file()).map(|m| m.len()),
@@ -100,11 +100,11 @@ pub(super) fn text(plan: &Plan, d: &Done, files: &[PathBuf]) -> Result<Vec<u8>> 
             "view": value(serde_json::to_value(&plan.view))?,
         },
         "output": {
-            "path": plan.output,
+            "path": plan.output.to_string_lossy(),
             "format": plan.output_format,
             "dtype": plan.depth.dtype().name(),
             "shape": value(serde_json::to_value(plan.shape))?,
-            "files": files,
+            "files": files.iter().map(|f| f.to_string_lossy()).collect::<Vec<_>>(),
         },
         "limits": value(serde_json::to_value(&d.limits))?,
         "scale": value(serde_json::to_value(&d.scale))?,

@@ -50,6 +50,7 @@ pub struct InputHash {
 #[derive(Clone, Serialize)]
 pub struct Done {
     /// Final files or folders, the main one first, the receipt last.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub outputs: Vec<PathBuf>,
     /// Physical values of the lowest and highest grey.
     pub limits: Limits,

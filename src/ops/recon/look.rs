@@ -19,8 +19,10 @@ use tomokit_formats::{Content, Error, FrameSource, Region, Result};
 #[derive(Serialize)]
 pub struct LookPlan {
     /// Scan as given.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub scan: PathBuf,
     /// Picture to write.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub output: PathBuf,
     /// Detector row.
     pub row: usize,
@@ -54,6 +56,7 @@ pub struct LookPlan {
 #[derive(Clone, Debug, Serialize)]
 pub struct Look {
     /// The picture.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub output: PathBuf,
     /// Detector row.
     pub row: usize,

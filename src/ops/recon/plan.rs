@@ -32,10 +32,12 @@ pub struct Grid {
 #[derive(Serialize)]
 pub struct Plan {
     /// Scan as given.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub scan: PathBuf,
     /// Layout it was read with.
     pub layout: &'static str,
     /// Volume to write.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub output: PathBuf,
     /// Format written.
     pub output_format: &'static str,

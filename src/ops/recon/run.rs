@@ -22,6 +22,7 @@ use tomokit_formats::{DType, Error, Fault, Region, Result, SliceSink, io};
 #[derive(Clone, Debug, Serialize)]
 pub struct Done {
     /// Final files or folders, the main one first.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub outputs: Vec<PathBuf>,
     /// Slices made by this run.
     pub slices: usize,

@@ -93,6 +93,7 @@ pub struct Tried {
 #[derive(Clone, Debug, Serialize)]
 pub struct Sweep {
     /// The montage.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub output: PathBuf,
     /// Detector row.
     pub row: usize,

@@ -4,10 +4,10 @@ use super::{Event, JOURNAL};
 use crate::trust::files::{FileState, Files};
 use crate::trust::{Midstate, Name};
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use tomokit_formats::error::OnPath;
+use tomokit_formats::io::open_plain;
 use tomokit_formats::{Error, Result};
 
 /// Longest line read.
@@ -174,7 +174,7 @@ impl JournalState {
 /// `System` where it cannot be read. Damaged lines are counted, not an error.
 pub fn read_record(folder: &Path, take: impl FnMut(&Event)) -> Result<Option<JournalState>> {
     let path = folder.join(JOURNAL);
-    match File::open(&path) {
+    match open_plain(&path) {
         Ok(f) => read_events(f, take).on(&path, "reading the record").map(Some),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::io(&path, "opening the record", e)),
@@ -187,6 +187,6 @@ pub fn read_record(folder: &Path, take: impl FnMut(&Event)) -> Result<Option<Jou
 /// As [`read_record`].
 pub fn read_events_only(folder: &Path, mut take: impl FnMut(&Event)) -> Result<()> {
     let path = folder.join(JOURNAL);
-    let file = File::open(&path).map_err(|e| Error::io(&path, "opening the record", e))?;
+    let file = open_plain(&path).map_err(|e| Error::io(&path, "opening the record", e))?;
     read_lines(file, |_, event| event.iter().for_each(&mut take)).on(&path, "reading the record").map(drop)
 }

@@ -41,8 +41,10 @@ pub struct Request {
 #[derive(Serialize)]
 pub struct Plan {
     /// The volume.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub volume: PathBuf,
     /// Raw data.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub scan: PathBuf,
     /// Slices to make again, ascending.
     pub slices: Vec<usize>,

@@ -38,12 +38,14 @@ pub struct Witness {
 #[derive(Clone, Debug, Serialize)]
 pub struct Done {
     /// The volume.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub volume: PathBuf,
     /// Slices written.
     pub slices: Vec<usize>,
     /// Comparison.
     pub witness: Option<Witness>,
     /// Sidecars made anew.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub renewed: Vec<PathBuf>,
     /// What no longer belongs to the volume, in words.
     pub stale: Vec<String>,

@@ -6,9 +6,9 @@ use crate::trust::journal::JOURNAL;
 use crate::trust::root::{LOCK, PART};
 use crate::trust::{FileState, Files, Marks, Name, sums};
 use std::collections::{BTreeSet, HashSet};
-use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
+use tomokit_formats::io::open_plain;
 use tomokit_formats::{Error, Result};
 use walkdir::WalkDir;
 
@@ -25,7 +25,7 @@ pub(super) fn from_sums(folder: &Path, report: &mut CheckReport) -> Result<Files
         }
     };
     report.list = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let file = File::open(&path).map_err(|e| Error::io(&path, "opening the list", e))?;
+    let file = open_plain(&path).map_err(|e| Error::io(&path, "opening the list", e))?;
     let mut files = Files::default();
     sums::read(BufReader::new(file), |line, parsed| {
         match parsed {
@@ -43,7 +43,9 @@ pub(super) fn from_sums(folder: &Path, report: &mut CheckReport) -> Result<Files
     })
     .map_err(|e| Error::io(&path, "reading the list", e))?;
     if files.is_empty() {
-        return Err(Error::file(&path, "no file is in this list").found(report.refused_lines.join("; ")));
+        return Err(Error::file(&path, "no file is in this list")
+            .found(report.refused_lines.join("; "))
+            .hint("nothing was copied whole yet: give the copy command again"));
     }
     Ok(files)
 }
@@ -72,10 +74,14 @@ fn decoded(name: &Name) -> Name {
 /// The list others read must say the same as the record: a line more or less, or another sum, is a finding.
 pub(super) fn compare_lists(folder: &Path, files: &Files, report: &mut CheckReport) -> Result<()> {
     let path = folder.join(sums::SHA256SUMS);
-    let file = match File::open(&path) {
+    let file = match open_plain(&path) {
         Ok(f) => f,
-        Err(_) => {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             report.refused_lines.push(format!("{} is missing", sums::SHA256SUMS));
+            return Ok(());
+        }
+        Err(e) => {
+            report.refused_lines.push(format!("{} cannot be read: {e}", sums::SHA256SUMS));
             return Ok(());
         }
     };

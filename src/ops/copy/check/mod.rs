@@ -32,6 +32,7 @@ pub struct CheckRequest {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct CheckReport {
     /// The folder.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub folder: PathBuf,
     /// Which list was checked against.
     pub list: String,
@@ -170,7 +171,13 @@ pub fn check(r: &CheckRequest, progress: &dyn Progress, cancel: &Cancel) -> Resu
             }
             files
         }
-        _ => lists::from_sums(&r.folder, &mut report)?,
+        record => {
+            if let Some(state) = record {
+                let lines = format!("{JOURNAL} tells of no file, {} of its lines cannot be read", state.refused);
+                report.refused_lines.push(lines);
+            }
+            lists::from_sums(&r.folder, &mut report)?
+        }
     };
     let mut looked = Looked::of(files);
     let files = &looked.files;

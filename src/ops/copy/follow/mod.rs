@@ -63,8 +63,10 @@ pub struct Followed {
     /// The last pass over everything was made.
     pub finalised: bool,
     /// Disks that became full on the way.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub sealed: Vec<PathBuf>,
     /// Targets at the end.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub targets: Vec<PathBuf>,
     /// All of them flushed.
     pub safe_to_unplug: bool,
