@@ -249,7 +249,7 @@ pub fn probe(path: &Path) -> Result<(&'static FormatSpec, Hit)> {
         let what =
             if c.is_dir { "no scan, series or volume recognised in this folder" } else { "not a format we know" };
         return Err(Error::unsupported(path, what)
-            .hint("name the format with --format, or give --dims and --type for a headerless file"));
+            .hint("name the format with --format, or give --dims and --dtype for a headerless file"));
     }
     if hits.len() > 1 && hits[0].1.confidence == hits[1].1.confidence {
         return Err(Error::unsupported(path, "two formats claim this equally")

@@ -149,6 +149,14 @@ fn parse_dtype(text: &str) -> std::result::Result<DType, String> {
     })
 }
 
+/// Parses a count that cannot be zero.
+pub fn at_least_one(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err("a whole number of at least 1".into()),
+    }
+}
+
 /// Parses a type name for other argument structs.
 pub fn dtype_arg(text: &str) -> std::result::Result<DType, String> {
     parse_dtype(text)

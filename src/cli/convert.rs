@@ -1,6 +1,6 @@
 //! `tomo convert`: any readable stack or volume to any writable one.
 
-use crate::cli::common::{Context, InputArgs, OutputArgs, dtype_arg};
+use crate::cli::common::{Context, InputArgs, OutputArgs, at_least_one, dtype_arg};
 use crate::cli::{Exit, Tool, human, output, report};
 use crate::ops::convert::{Done, Plan, Request, execute, plan};
 use crate::ops::convert_scan;
@@ -31,7 +31,7 @@ pub struct Convert {
     #[arg(long, value_enum, default_value_t = AxisArg::Z)]
     axis: AxisArg,
     /// Average cubes of this edge
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     bin: usize,
     /// Store as this type, where it holds every value exactly
     #[arg(long = "type", value_name = "TYPE", value_parser = dtype_arg)]

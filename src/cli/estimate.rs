@@ -187,6 +187,9 @@ impl Tool for Estimate {
 
     fn run(self, context: &Context) -> Result<Exit> {
         if let Some(path) = &self.init {
+            if path.extension().is_none_or(|e| !e.eq_ignore_ascii_case("toml") && !e.eq_ignore_ascii_case("csv")) {
+                return Err(Error::caller("a plan is called .toml or .csv").path(path).hint("choose such a name"));
+            }
             tables::text_file(path, false, |out| {
                 out.write_all(inputs::example(path).as_bytes()).map_err(|e| Error::io(path, "writing", e))
             })?;

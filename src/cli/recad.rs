@@ -1,6 +1,6 @@
 //! `tomo recad`: 32-bit volumes to 8 or 16 bits with a receipt, and back.
 
-use crate::cli::common::{Context, InputArgs, OutputArgs};
+use crate::cli::common::{Context, InputArgs, OutputArgs, at_least_one};
 use crate::cli::{Exit, Tool, human, output, report};
 use crate::ops::convert;
 use crate::ops::recad::{self, Done, LimitsChoice, LimitsFrom, Plan, Request, Tails, Within, Zeros};
@@ -36,7 +36,7 @@ pub struct Recad {
     #[arg(long, value_name = "A:B:STEP", value_parser = SliceRange::parse)]
     slices: Option<SliceRange>,
     /// Average cubes of this edge
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     bin: usize,
     /// Draw the histogram with the limits
     #[arg(long, value_name = "FILE.png")]

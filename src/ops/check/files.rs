@@ -93,7 +93,10 @@ fn unfinished(path: &Path) -> Finding {
         );
         return Finding::new(Kind::Unfinished, Weight::Broken, text);
     }
-    let text = format!("{name} is missing: PyHST2 writes it last, so the run may not have finished");
+    let text = match with_suffix(path, ".info").exists() {
+        true => format!("{name} cannot be read: its dimensions make no sense"),
+        false => format!("{name} is missing: PyHST2 writes it last, so the run may not have finished"),
+    };
     Finding::new(Kind::Unfinished, Weight::Suspicious, text)
 }
 

@@ -244,7 +244,8 @@ pub(super) fn plan_of(r: &Request, gathered: Gathered, cancel: &Cancel) -> Resul
     for path in &r.targets {
         cancel.check()?;
         // Below a folder that is there, the last part of a destination is made by the copy itself.
-        let above = path.parent().filter(|p| r.look_only && !path.exists() && p.is_dir());
+        let above = path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
+        let above = above.filter(|p| r.look_only && !path.exists() && p.is_dir());
         let root = Root::open(above.unwrap_or(path))
             .map_err(|e| e.hint("the destination is a folder that exists: create it first"))?;
         if let Some((_, other)) = ids.iter().find(|(id, p)| *id == root.identity() && (above.is_none() || p == path)) {
