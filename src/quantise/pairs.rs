@@ -226,8 +226,13 @@ struct Sums {
 impl Sums {
     fn pairs(&self, count: u64, shift_a: f64, shift_b: f64) -> Pairs {
         let n = count.max(1) as f64;
-        // Differences follow from the other sums: b − a = (v − u) + c with u, v relative to the shifts.
+        // Differences and products follow from the other sums: b − a = (v − u) + c with u, v relative to the shifts, and
+        // 2uv = u² + v² − (v − u)², which tells a correlation close to 1 from 1. Where one side is so much larger that the
+        // other is lost in it, products are summed themselves.
         let c = shift_b - shift_a;
+        let apart = self.sq - 2.0 * c * (self.b - self.a) - n * c * c;
+        let alike = self.aa.max(self.bb) <= 1e6 * self.aa.min(self.bb);
+        let ab = if alike { (self.aa + self.bb - apart) / 2.0 } else { self.ab };
         Pairs {
             finite: count,
             unequal: self.unequal,
@@ -238,7 +243,7 @@ impl Sums {
             sum_sq: self.sq,
             mean: (shift_a + self.a / n, shift_b + self.b / n),
             m2: ((self.aa - self.a * self.a / n).max(0.0), (self.bb - self.b * self.b / n).max(0.0)),
-            cross: self.ab - self.a * self.b / n,
+            cross: ab - self.a * self.b / n,
             ..Pairs::default()
         }
     }

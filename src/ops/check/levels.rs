@@ -17,6 +17,9 @@ const CLEAR: f64 = 3.0;
 /// Fewer slices do not tell what is usual.
 const FEWEST: usize = 8;
 
+/// Points that are enough for a fit.
+const ENOUGH: usize = 32;
+
 struct Fit {
     /// Change of level: of the mean, or of the contrast where that is larger.
     shift: f64,
@@ -25,13 +28,27 @@ struct Fit {
     contrast: f64,
     factor: f64,
     offset: f64,
+    /// Of the mean. The offset of the line leans on how steep a changing sample makes it.
+    mean: f64,
 }
 
-fn fit(a: &SliceFacts, b: &SliceFacts) -> Fit {
-    // Points outside the field are zero in both.
-    let points: Vec<(f64, f64)> = (a.thumb.iter().zip(&b.thumb))
-        .filter(|(a, b)| **a != 0.0 || **b != 0.0)
-        .map(|(a, b)| (f64::from(*a), f64::from(*b) - f64::from(*a)))
+/// Points of the field in both pictures, rows of `cols` points. Those at its edge hold zeros from outside as well, which no
+/// change of levels reaches: they are left out where enough others are there.
+fn field(a: &[f32], b: &[f32], cols: usize) -> Vec<usize> {
+    let rows = a.len() / cols.max(1);
+    let any = |i: &usize| a[*i] != 0.0 || b[*i] != 0.0;
+    let inner = |i: &usize| {
+        let around = |at: usize, most: usize| at.saturating_sub(1)..(at + 2).min(most);
+        let mut near = around(i / cols, rows).flat_map(|y| around(i % cols, cols).map(move |x| y * cols + x));
+        near.all(|n| a[n] != 0.0 && b[n] != 0.0)
+    };
+    let inside: Vec<usize> = (0..rows * cols).filter(inner).collect();
+    if inside.len() < ENOUGH { (0..a.len()).filter(any).collect() } else { inside }
+}
+
+fn fit(a: &SliceFacts, b: &SliceFacts, cols: usize) -> Fit {
+    let points: Vec<(f64, f64)> = (field(&a.thumb, &b.thumb, cols).into_iter())
+        .map(|i| (f64::from(a.thumb[i]), f64::from(b.thumb[i]) - f64::from(a.thumb[i])))
         .collect();
     let n = points.len().max(1) as f64;
     let (mx, md) = (points.iter().map(|p| p.0).sum::<f64>() / n, points.iter().map(|p| p.1).sum::<f64>() / n);
@@ -41,11 +58,19 @@ fn fit(a: &SliceFacts, b: &SliceFacts) -> Fit {
     let beta = if xx > 0.0 { xd / xx } else { 0.0 };
     let residual = (dd - beta * xd).max(0.0).sqrt();
     let contrast = xx.sqrt();
-    Fit { shift: md.abs().max(beta.abs() * contrast), residual, contrast, factor: 1.0 + beta, offset: md - beta * mx }
+    Fit {
+        shift: md.abs().max(beta.abs() * contrast),
+        residual,
+        contrast,
+        factor: 1.0 + beta,
+        offset: md - beta * mx,
+        mean: md,
+    }
 }
 
-/// The findings. `slices` are all slices, in order; what is wrong for another reason is left out.
-pub fn findings(slices: &[SliceFacts], normal: &Normal) -> Vec<Finding> {
+/// The findings. `slices` are all slices, in order, their reduced pictures `cols` points wide; what is wrong for another
+/// reason is left out.
+pub fn findings(slices: &[SliceFacts], cols: usize, normal: &Normal) -> Vec<Finding> {
     // Drawings change as they like.
     if normal.flat || slices.first().is_none_or(|s| s.voxels < PICTURE as u64) {
         return Vec::new();
@@ -54,7 +79,7 @@ pub fn findings(slices: &[SliceFacts], normal: &Normal) -> Vec<Finding> {
     if good.len() < FEWEST || good[0].thumb.len() < 16 {
         return Vec::new();
     }
-    let fits: Vec<Fit> = good.windows(2).map(|w| fit(w[0], w[1])).collect();
+    let fits: Vec<Fit> = good.windows(2).map(|w| fit(w[0], w[1], cols)).collect();
     let median = |mut v: Vec<f64>| {
         v.sort_by(f64::total_cmp);
         v[v.len() / 2]
@@ -68,7 +93,7 @@ pub fn findings(slices: &[SliceFacts], normal: &Normal) -> Vec<Finding> {
                 |f: &Fit| f.shift > TIMES * usual && f.shift > CONTRAST * f.contrast && f.shift > CLEAR * f.residual;
             // It must stay: the slices on both sides, one further apart, show the same step.
             let stays = i == 0 || i + 2 >= good.len() || {
-                let wide = fit(good[i - 1], good[i + 2]);
+                let wide = fit(good[i - 1], good[i + 2], cols);
                 wide.shift > 0.5 * f.shift && wide.shift > CLEAR / 2.0 * wide.residual
             };
             jump(f) && stays
@@ -84,7 +109,7 @@ pub fn findings(slices: &[SliceFacts], normal: &Normal) -> Vec<Finding> {
             let (a, b) = (good[i].z, good[i + 1].z);
             let how = match (f.factor - 1.0).abs() * f.contrast > f.offset.abs() {
                 true => format!("by a factor of {:.3}", f.factor),
-                false => format!("by {:+.4}", f.offset),
+                false => format!("by {:+.4}", f.mean),
             };
             let text = format!(
                 "grey jump: from slice {a} to {b} all values change {how}, {:.0} times what is usual between neighbours",

@@ -267,7 +267,7 @@ fn stack(
     let whole = !job.plan.quick;
     if whole {
         report.findings.extend(order::findings(&p.slices, &normal, source)?);
-        report.findings.extend(levels::findings(&p.slices, &normal));
+        report.findings.extend(levels::findings(&p.slices, frame.thumb_cols, &normal));
         if files::headerless(item)
             && dtype.is_float()
             && let Some(told) = meta.and_then(files::told_statistics)

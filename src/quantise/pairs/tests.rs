@@ -305,6 +305,26 @@ fn the_ends_of_a_scale_follow_what_lies_beyond() {
     assert!(v[0].is_nan());
 }
 
+/// One side so large that the other is nothing beside it.
+#[test]
+fn a_hot_voxel_leaves_the_correlation_right() {
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(10);
+    let a: Vec<f64> = (0..3600).map(|_| rng.random::<f64>() - 0.5).collect();
+    for hot in [1e8, 1e12, 1e15, 1e20, 1e30] {
+        let mut b = a.clone();
+        b[1234] = hot;
+        // What is left of it: one value against all.
+        let n = a.len() as f64;
+        let mean = a.iter().sum::<f64>() / n;
+        let spread = a.iter().map(|v| (v - mean).powi(2)).sum::<f64>();
+        let want = (a[1234] - mean) / (spread * (1.0 - 1.0 / n)).sqrt();
+        let p = a.chunks(700).zip(b.chunks(700)).enumerate();
+        let p = p.fold(Pairs::default(), |p, (i, (x, y))| p.then(Pairs::of(x, y, i as u64 * 700, 0.0)));
+        let got = p.correlation().unwrap();
+        assert!((got - want).abs() < 1e-5, "{hot:e}: {got} against {want}");
+    }
+}
+
 #[test]
 fn equal_and_flat_runs() {
     let v = [1.0, 2.0, 3.0];
