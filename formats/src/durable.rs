@@ -32,7 +32,9 @@ pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
 /// `Caller`: which, and what to do.
 pub fn refuse_beside(path: &Path, overwrite: bool, others: &[&Path]) -> Result<()> {
     if others.iter().any(|o| *o == path || same_file(o, path)) {
-        return Err(Error::caller("the same run reads or writes this file already").path(path).hint("choose another name"));
+        return Err(Error::caller("the same run reads or writes this file already")
+            .path(path)
+            .hint("choose another name"));
     }
     let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
     if let Some(folder) = folder.filter(|f| !f.is_dir()) {
