@@ -119,6 +119,9 @@ const CASES: &[Case] = &[
     Case { name: "the same slice far away", harm: |v| v.copy_within(3 * SLICE..4 * SLICE, 30 * SLICE), verdict: "broken", kind: "duplicate", slices: Some((30, 31)), says: "slice 3 again" },
     Case { name: "neighbours exchanged", harm: |v| exchange(v, 20, 21), verdict: "broken", kind: "swapped", slices: Some((20, 22)), says: "slices 20 and 21" },
     Case { name: "distant slices exchanged", harm: |v| exchange(v, 8, 30), verdict: "broken", kind: "swapped", slices: Some((8, 9)), says: "slices 8 and 30" },
+    Case { name: "the first two exchanged", harm: |v| exchange(v, 0, 1), verdict: "broken", kind: "swapped", slices: Some((0, 2)), says: "slices 0 and 1 are" },
+    Case { name: "the last with another", harm: |v| exchange(v, 33, 39), verdict: "broken", kind: "swapped", slices: Some((39, 40)), says: "slices 33 and 39 are" },
+    Case { name: "three in another order", harm: |v| { exchange(v, 14, 15); exchange(v, 15, 16) }, verdict: "broken", kind: "swapped", slices: Some((14, 15)), says: "slices 14, 15, 16 are exchanged: in the order 16, 14, 15 they fit" },
     Case { name: "all but one value the same", harm: |v| map(slice(v, 4), |_| 1.5), verdict: "suspicious", kind: "constant", slices: Some((4, 5)), says: "one value" },
     Case { name: "a constant slice", harm: |v| slice(v, 4).chunks_exact_mut(4).for_each(|b| b.copy_from_slice(&1.5f32.to_le_bytes())), verdict: "broken", kind: "constant", slices: Some((4, 5)), says: "1.5" },
     Case { name: "a grey jump by an offset", harm: |v| map(&mut v[20 * SLICE..], |x| x + 0.4), verdict: "suspicious", kind: "grey-jump", slices: Some((19, 21)), says: "slice 19 to 20 all values change by +0.3" },
@@ -154,6 +157,51 @@ fn every_damage_is_found_and_named() {
         fs::remove_file(d.join(&name)).unwrap();
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn exchanged_slices_are_found_at_every_distance() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    // A quarter of the contrast is noise, so that neighbours differ by little more than it.
+    let whole = le(&body(N, N, Z, 1.5));
+    let mut wrong = Vec::new();
+    for (a, b) in (1..13).flat_map(|h| [(12, 12 + h), (21, 21 + h)]) {
+        let mut v = whole.clone();
+        exchange(&mut v, a, b);
+        write(&d.join("e.vol"), &v, &info(N, N, Z));
+        let (verdict, found) = said(&check(d, "e.vol")["items"][0]);
+        let named = format!("slices {a} and {b} ");
+        if verdict == "good" || found.iter().any(|f| !f.starts_with("swapped") || !f.contains(&named)) {
+            wrong.push(format!("{a} and {b}: {verdict} {found:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn layers_and_ends_of_a_sample_are_no_slices_in_the_wrong_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let sample = |inside: &dyn Fn(usize) -> bool| -> Vec<f32> {
+        let at = |i: usize| (i / (N * N), i / N % N, i % N);
+        let far = |y: usize, x: usize| (y as f32 - 48.0).hypot(x as f32 - 48.0);
+        (0..Z * N * N)
+            .map(|i| {
+                let (z, y, x) = at(i);
+                noise(i as u64) * 0.2 + if inside(z) && far(y, x) < 36.0 { 1.0 } else { 0.0 }
+            })
+            .collect()
+    };
+    // Layers of many thicknesses that begin with a slice of their own, and a piece with a flat end.
+    let layers = sample(&|z| [1, 2, 3, 4, 5, 6, 7, 8, 18, 19, 20, 21, 27, 28, 29, 30, 35].contains(&z));
+    let piece = sample(&|z| (10..30).contains(&z));
+    for (name, v) in [("layers.vol", layers), ("piece.vol", piece)] {
+        write(&d.join(name), &le(&v), &info(N, N, Z));
+        let (verdict, found) = said(&check(d, name)["items"][0]);
+        assert!(!found.iter().any(|f| f.starts_with("swapped")), "{name}: {verdict} {found:?}");
+        assert!(name == "layers.vol" || verdict == "good", "{name}: {verdict} {found:?}");
+    }
 }
 
 #[test]

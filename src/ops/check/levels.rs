@@ -14,6 +14,8 @@ const TIMES: f64 = 8.0;
 const CONTRAST: f64 = 0.02;
 /// … and this many times the residual of the fit.
 const CLEAR: f64 = 3.0;
+/// What is left of the contrast where the sample ends.
+const GONE: f64 = 0.2;
 /// Fewer slices do not tell what is usual.
 const FEWEST: usize = 8;
 
@@ -96,7 +98,9 @@ pub fn findings(slices: &[SliceFacts], cols: usize, normal: &Normal) -> Vec<Find
                 let wide = fit(good[i - 1], good[i + 2], cols);
                 wide.shift > 0.5 * f.shift && wide.shift > CLEAR / 2.0 * wide.residual
             };
-            jump(f) && stays
+            // Where the sample ends its picture goes: that is no change of levels.
+            let gone = f.factor.abs() < GONE && f.contrast > CLEAR * f.residual;
+            jump(f) && stays && !gone
         })
         .collect();
     // Many jumps are how the levels of this stack are (projections of a beam that flickers).

@@ -9,9 +9,11 @@
 //! a healthy volume of any of the formats gives no finding (the corpora in the tests are the calibration).
 
 mod container;
+mod exchanged;
 mod files;
 mod kernel;
 mod levels;
+
 mod normal;
 mod order;
 mod pass;

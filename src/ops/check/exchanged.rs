@@ -1,0 +1,266 @@
+//! Slices that would fit better elsewhere: two or more that are exchanged, and strangers.
+//!
+//! Distances are mean squared differences of reduced pictures, in which noise is averaged out. An exchange of two slices
+//! is weighed by the distances between neighbours before and after it. In a volume in order that ratio lies near 1/4 for
+//! neighbours and far below for others where the sample is smooth along z, near 1 where it is not; and it is the same all
+//! along the volume. So an exchange that is wanted stands out from what is usual in this volume, even where noise or a
+//! rough sample leave little of the difference.
+
+use super::volume::SliceFacts;
+use super::{Finding, Kind, Weight};
+
+/// Slices this far apart are tried against each other, all of them; farther ones where both are strangers.
+const REACH: usize = 8;
+/// An exchange that makes the distances this many times less is sure.
+const SURE: f64 = 2.0;
+/// Less than this is never a reason …
+const LEAST: f64 = 1.15;
+/// … nor is this at the ends of the volume or between strangers far apart, where less is known of what is usual.
+const LEAST_FAR: f64 = 1.5;
+/// How far beyond the usual, in standard deviations.
+const BEYOND: f64 = 8.0;
+/// Both neighbours are this many times farther than they are from each other: a stranger between them.
+const STRANGER: f64 = 4.0;
+/// Reduced pictures with fewer points scatter too much.
+const POINTS: usize = 64;
+/// Steps between neighbours, of this share of what an exchange would mend …
+const ALIKE: f64 = 0.5;
+/// … that a volume has where its sample begins and ends.
+const ENDS: usize = 2;
+/// Strangers that are tried against each other.
+const MANY: usize = 64;
+
+fn distance(a: &SliceFacts, b: &SliceFacts) -> f64 {
+    let sum: f64 = a.thumb.iter().zip(&b.thumb).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+    sum / a.thumb.len().max(1) as f64
+}
+
+/// The slices and the order they are read in.
+struct Row<'a> {
+    slices: Vec<&'a SliceFacts>,
+    /// Which slice stands at a place.
+    order: Vec<usize>,
+    /// Distances of slice `i` to `i`, `i + 1` … `i + REACH + 1`.
+    near: Vec<[f64; REACH + 2]>,
+    /// Distances below the rounding of sums in single precision are none.
+    floor: f64,
+}
+
+impl<'a> Row<'a> {
+    fn new(slices: Vec<&'a SliceFacts>) -> Row<'a> {
+        let n = slices.len();
+        let near = (0..n)
+            .map(|i| std::array::from_fn(|h| slices.get(i + h).map_or(0.0, |s| distance(slices[i], s))))
+            .collect();
+        let power = |s: &&SliceFacts| s.thumb.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
+        let floor = slices.iter().map(power).fold(0.0, f64::max) / slices[0].thumb.len() as f64 * 1e-10;
+        Row { order: (0..n).collect(), slices, near, floor: floor.max(f64::MIN_POSITIVE) }
+    }
+
+    fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Between the slices that stand at two places.
+    fn between(&self, a: usize, b: usize) -> f64 {
+        let (a, b) = (self.order[a].min(self.order[b]), self.order[a].max(self.order[b]));
+        if b - a < REACH + 2 { self.near[a][b - a] } else { distance(self.slices[a], self.slices[b]) }
+    }
+
+    /// How many times less the distances between neighbours would be with places `i < j` exchanged, and by how much. None
+    /// where slices are equal: there is no order among them.
+    fn gain(&self, i: usize, j: usize) -> Option<(f64, f64)> {
+        let (mut now, mut then) = (0.0, 0.0);
+        let swapped = |k: usize| {
+            if k == i {
+                j
+            } else if k == j {
+                i
+            } else {
+                k
+            }
+        };
+        let mut edges = [i.wrapping_sub(1), i, j - 1, j];
+        if j == i + 1 {
+            // What lies between the two stays.
+            (edges[1], edges[2]) = (usize::MAX, usize::MAX);
+        }
+        for k in edges.into_iter().filter(|k| *k < self.len() - 1) {
+            let d = self.between(k, k + 1);
+            if d <= self.floor {
+                return None;
+            }
+            now += d;
+            then += self.between(swapped(k), swapped(k + 1));
+        }
+        (self.between(i, j) > self.floor).then(|| (now / then.max(self.floor), now - then))
+    }
+
+    /// How much farther the slice at place `k` is from both neighbours than they are from each other, in the mean and at
+    /// least.
+    fn apart(&self, k: usize) -> (f64, f64) {
+        let (a, b) = (self.between(k - 1, k), self.between(k, k + 1));
+        let c = self.between(k - 1, k + 1).max(self.floor);
+        (((a + b) / 2.0).max(self.floor) / c, a.min(b) / c)
+    }
+}
+
+/// What is usual: the ratio above which one stands out. From the middle and the lower flank, which what is exchanged does
+/// not reach.
+fn usual(mut ratios: Vec<f64>, points: usize) -> f64 {
+    ratios.sort_by(f64::total_cmp);
+    // Means over so many points scatter by this much, at least.
+    let least = 1.6 / (points as f64).sqrt();
+    let (middle, spread) = match ratios.len() {
+        0..4 => (0.0, least),
+        n => {
+            let (low, middle) = (ratios[n * 16 / 100].ln(), ratios[n / 2].ln());
+            (middle, (middle - low).max(least))
+        }
+    };
+    (middle + BEYOND * spread).exp()
+}
+
+/// Two places whose exchange is wanted: the ratio, the gain and the largest distance that goes.
+#[derive(Clone, Copy)]
+struct Wanted {
+    i: usize,
+    j: usize,
+    ratio: f64,
+    gain: f64,
+    jump: f64,
+}
+
+/// Bounds for the ratios: for every distance of places, and for strangers.
+struct Bounds {
+    near: Vec<f64>,
+    stranger: f64,
+}
+
+impl Bounds {
+    fn of(row: &Row<'_>) -> Bounds {
+        let (n, points) = (row.len(), row.slices[0].thumb.len());
+        // In short stacks a pair that is exchanged is in most of the ratios of places far apart.
+        let near = (1..=REACH.min(n / 4)).map(|h| {
+            let ratios = (1..n - 1 - h).filter_map(|i| row.gain(i, i + h)).map(|(r, _)| r.max(f64::MIN_POSITIVE));
+            usual(ratios.collect(), points).max(LEAST)
+        });
+        let apart = (1..n - 1).map(|k| row.apart(k).0).filter(|r| r.is_finite());
+        Bounds { near: near.collect(), stranger: usual(apart.collect(), points).max(LEAST) }
+    }
+
+    /// The exchange that gains most, of those that stand out.
+    fn best(&self, row: &Row<'_>) -> Option<Wanted> {
+        let n = row.len();
+        let mut best: Option<Wanted> = None;
+        let mut look = |i: usize, j: usize, bound: f64| {
+            if let Some((ratio, gain)) = row.gain(i, j)
+                && ratio > bound
+                && best.is_none_or(|b| gain > b.gain)
+            {
+                best = Some(Wanted { i, j, ratio, gain, jump: 0.0 });
+            }
+        };
+        for (h, bound) in self.near.iter().enumerate().map(|(h, b)| (h + 1, *b)) {
+            for i in 0..n - h {
+                let end = i == 0 || i + h + 1 == n;
+                look(i, i + h, if end { bound.max(LEAST_FAR) } else { bound });
+            }
+        }
+        let mut strangers: Vec<(f64, usize)> =
+            (1..n - 1).map(|k| (row.apart(k).0, k)).filter(|(r, _)| *r > self.stranger).collect();
+        strangers.sort_by(|a, b| b.0.total_cmp(&a.0));
+        strangers.truncate(MANY);
+        for (k, &(_, a)) in strangers.iter().enumerate() {
+            for &(_, b) in &strangers[k + 1..] {
+                if a.abs_diff(b) > self.near.len() {
+                    look(a.min(b), a.max(b), LEAST_FAR);
+                }
+            }
+        }
+        best.map(|w| {
+            let beside = [w.i.wrapping_sub(1), w.i, w.j - 1, w.j].into_iter().filter(|k| *k < n - 1);
+            Wanted { jump: beside.map(|k| row.between(k, k + 1)).fold(0.0, f64::max), ..w }
+        })
+    }
+}
+
+/// The findings; `twins` are repetitions of others.
+pub fn findings(slices: &[SliceFacts], twins: &[usize]) -> Vec<Finding> {
+    // What is wrong for another reason says nothing about the order.
+    let good: Vec<&SliceFacts> = slices.iter().filter(|s| !s.bad && !twins.contains(&s.z)).collect();
+    let n = good.len();
+    if n < 6 || good[0].thumb.len() < POINTS {
+        return Vec::new();
+    }
+    let mut row = Row::new(good);
+    let bounds = Bounds::of(&row);
+    let mut wanted: Vec<Wanted> = Vec::new();
+    while let Some(w) = bounds.best(&row) {
+        row.order.swap(w.i, w.j);
+        wanted.push(w);
+        // Where this is common it is how the slices of this stack follow each other.
+        if wanted.len() * 20 > n.max(40) {
+            return Vec::new();
+        }
+    }
+    // A sample of sharp layers has such steps everywhere: two layers of one slice are no slices in the wrong place.
+    let steps: Vec<f64> = (0..n - 1).map(|k| row.between(k, k + 1)).collect();
+    let mut sorted = steps.clone();
+    sorted.sort_by(f64::total_cmp);
+    let step = STRANGER * sorted[sorted.len() / 2];
+    wanted.retain(|w| steps.iter().filter(|d| **d > step.max(w.jump * ALIKE)).count() <= ENDS);
+    let strangers: Vec<usize> = (1..n - 1).filter(|k| row.apart(*k).1 > STRANGER).collect();
+    let mut out = moved(&row, &wanted);
+    if strangers.len() * 20 > n.max(40) {
+        return out;
+    }
+    for k in strangers.into_iter().filter(|k| row.order[k - 1..k + 2] == [k - 1, *k, k + 1]) {
+        let z = row.slices[k].z;
+        let text = format!(
+            "slice {z} does not fit between its neighbours: it differs from both {:.0} times more than they from each other",
+            row.apart(k).1.sqrt()
+        );
+        out.push(Finding::new(Kind::Stranger, Weight::Suspicious, text).at(z..z + 1));
+    }
+    out
+}
+
+/// One sentence for each group of slices that change places among themselves.
+fn moved(row: &Row<'_>, wanted: &[Wanted]) -> Vec<Finding> {
+    let mut out = Vec::new();
+    let mut told = vec![false; row.len()];
+    for w in wanted {
+        let mut group = Vec::new();
+        let mut k = w.i;
+        while !told[k] && row.order[k] != k {
+            told[k] = true;
+            group.push(k);
+            k = row.order[k];
+        }
+        if group.len() < 2 {
+            continue;
+        }
+        group.sort_unstable();
+        let z: Vec<usize> = group.iter().map(|k| row.slices[*k].z).collect();
+        let list = |z: Vec<usize>| z.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        let ratio = wanted.iter().filter(|w| group.contains(&w.i)).map(|w| w.ratio).fold(0.0, f64::max);
+        let (weight, how) = match ratio > SURE {
+            true => (Weight::Broken, "are exchanged"),
+            false => (Weight::Suspicious, "look exchanged"),
+        };
+        let text = match z.as_slice() {
+            [a, b] => format!("slices {a} and {b} {how}: each fits where the other is"),
+            _ => {
+                let fits = list(group.iter().map(|k| row.slices[row.order[*k]].z).collect());
+                format!("slices {} {how}: in the order {fits} they fit", list(z.clone()))
+            }
+        };
+        let places = match z.as_slice() {
+            [a, b] if a + 1 == *b => vec![*a..b + 1],
+            _ => z.iter().map(|z| *z..z + 1).collect(),
+        };
+        out.extend(places.into_iter().map(|r| Finding::new(Kind::Swapped, weight, text.clone()).at(r)));
+    }
+    out
+}
