@@ -375,9 +375,25 @@ fn data_of_tiff(bytes: &[u8]) -> std::ops::Range<usize> {
 
 #[test]
 fn raw_scans_and_what_can_be_wrong_with_them() {
+    raw_scan(64, 64);
+}
+
+#[test]
+fn raw_scans_of_few_rows_too() {
+    raw_scan(96, 24);
+    // Too few pixels to tell: it is said.
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    tomo(d, &["simulate", "scan", "--layout", "edf", "--size", "64", "--rows", "64", "--projections", "60"]).expect(0);
+    tomo(d, &["simulate", "scan", "--layout", "edf", "--size", "64", "--rows", "8", "--projections", "60"]).expect(0);
+    let r = tomo(d, &["check", "scan"]).expect(0);
+    assert!(r.stdout.contains("512 pixels are looked at for zeros"), "{}", r.stdout);
+}
+
+fn raw_scan(cols: usize, rows: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let (c, r) = (cols.to_string(), rows.to_string());
+    tomo(d, &["simulate", "scan", "--layout", "edf", "--size", &c, "--rows", &r, "--projections", "60"]).expect(0);
     assert_eq!(said(&check(d, "scan")["items"][0]), ("good".into(), vec![]));
     let folder = d.join("scan");
     let mut projections: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
@@ -387,7 +403,7 @@ fn raw_scans_and_what_can_be_wrong_with_them() {
     });
     projections.sort();
     assert!(projections.len() >= 60, "{projections:?}");
-    let n = 64 * 64 * 2;
+    let n = cols * rows * 2;
     let expect = |kind: &str, at: &str| {
         let (verdict, f) = said(&check(d, "scan")["items"][0]);
         assert!(

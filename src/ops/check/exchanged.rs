@@ -257,7 +257,7 @@ fn moved(row: &Row<'_>, wanted: &[Wanted]) -> Vec<Finding> {
             }
         };
         let places = match z.as_slice() {
-            [a, b] if a + 1 == *b => vec![*a..b + 1],
+            [a, b] if a + 1 == *b => std::iter::once(*a..b + 1).collect(),
             _ => z.iter().map(|z| *z..z + 1).collect(),
         };
         out.extend(places.into_iter().map(|r| Finding::new(Kind::Swapped, weight, text.clone()).at(r)));

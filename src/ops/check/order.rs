@@ -1,8 +1,6 @@
 //! Slices in the wrong place: the same one twice, two exchanged, one that belongs elsewhere. Equal slices are found by their
-//! fingerprints and compared byte by byte; the order by reduced pictures, in which noise is averaged out.
-//!
-//! Distances are mean squared differences of reduced pictures. In a volume that is smooth along z the neighbour is
-//! nearer than the one after it (ratio 1/4), in one that is not they are equally far (ratio 1): never much farther.
+//! fingerprints and compared byte by byte; the order by reduced pictures, in which noise is averaged
+//! out (`exchanged.rs`).
 
 use super::normal::Normal;
 use super::values::MOST;
@@ -19,6 +17,15 @@ pub fn findings(slices: &[SliceFacts], normal: &Normal, source: &dyn FrameSource
     let (mut out, twins) = duplicates(slices, normal, source)?;
     out.extend(exchanged::findings(slices, &twins));
     Ok(out)
+}
+
+/// Frames of a scan that are there twice. They are not smooth along the angle as slices are along z: nothing is said of
+/// their order. Frames of less than `least` pixels are not compared.
+pub fn repeats(frames: &[SliceFacts], normal: &Normal, source: &dyn FrameSource, least: usize) -> Result<Vec<Finding>> {
+    match frames.first() {
+        Some(f) if f.voxels >= least as u64 => Ok(duplicates(frames, normal, source)?.0),
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// Equal slices, first of each group and the others.

@@ -2,7 +2,7 @@
 //! projections. Every frame is read once, by the same look as the slices of a volume.
 
 use super::values::{MOST, runs};
-use super::volume::{SliceFacts, frame_of, look_at_all, survey};
+use super::volume::{FRAME, SliceFacts, frame_of, look_at_all, survey, too_small};
 use super::zeros::{file_of, slices_word};
 use super::{Finding, Item, Job, Kind, Report, Weight, order, values};
 use tomokit_formats::model::RefSet;
@@ -49,18 +49,21 @@ pub fn examine(s: &Scan, _: &Item, job: &Job<'_>, report: &mut Report) -> Result
         }
         f
     }));
-    let mut found = values::findings(&p.slices, &normal, dtype);
+    let mut found = values::findings(&p.slices, &normal, dtype, FRAME);
     if !s.is_attenuation {
         found.extend(levels(&p.slices, source));
     }
     if !job.plan.quick {
-        // Frames are not smooth along the angle as slices are along z: repeats only.
-        found.extend(order::findings(&p.slices, &normal, source)?.into_iter().filter(|f| f.kind == Kind::Duplicate));
+        found.extend(order::repeats(&p.slices, &normal, source, FRAME)?);
     }
     report.findings.extend(found.into_iter().map(|mut f| {
         f.text = f.text.replace("slices", "frames").replace("slice", "frame");
         f
     }));
+    if let Some(mut f) = too_small(source, FRAME) {
+        f.text = f.text.replace("slices", "frames").replace("voxels", "pixels");
+        report.findings.push(f);
+    }
     Ok(())
 }
 

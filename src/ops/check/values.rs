@@ -2,17 +2,17 @@
 //! the sidecar are those of the file.
 
 use super::normal::Normal;
-use super::volume::{PICTURE, SliceFacts};
+use super::volume::SliceFacts;
 use super::zeros::{slices_are, slices_word};
 use super::{Finding, Kind, Weight};
 use std::ops::Range;
 use tomokit_formats::DType;
 use tomokit_formats::model::VolumeStats;
 
-/// The findings about single slices.
-pub fn findings(slices: &[SliceFacts], normal: &Normal, dtype: DType) -> Vec<Finding> {
+/// The findings about single slices; slices of less than `least` voxels are not compared.
+pub fn findings(slices: &[SliceFacts], normal: &Normal, dtype: DType, least: usize) -> Vec<Finding> {
     let mut out = not_finite(slices);
-    if slices.first().is_none_or(|s| s.voxels < PICTURE as u64) {
+    if slices.first().is_none_or(|s| s.voxels < least as u64) {
         return out;
     }
     let constant: Vec<usize> = slices.iter().filter(|s| s.constant()).map(|s| s.z).collect();

@@ -67,6 +67,8 @@ impl SliceFacts {
 
 /// Slices with fewer voxels are no pictures: what repeats in them, or is constant, comes from a test or a cut.
 pub const PICTURE: usize = 4096;
+/// Frames with fewer pixels are none: a camera's noise tells them apart sooner than what was computed.
+pub const FRAME: usize = 1024;
 /// Slices that cannot be read and are listed one by one.
 const UNREAD: usize = 20;
 
@@ -238,6 +240,16 @@ pub fn look_at_all<'a>(
     Ok(p)
 }
 
+/// Says so where slices are too small to be compared with each other.
+pub fn too_small(source: &dyn FrameSource, least: usize) -> Option<Finding> {
+    let s = source.shape();
+    let text = format!(
+        "slices of {} voxels are looked at for zeros and numbers that are none: repeats and levels are compared from {least} on",
+        s.frame_len()
+    );
+    (s.frame_len() < least && s.frames > 1).then(|| Finding::new(Kind::Reader, Weight::Remark, text))
+}
+
 /// A volume, a series, an image.
 fn stack(
     source: &dyn FrameSource,
@@ -262,8 +274,9 @@ fn stack(
     let (normal, known) = survey(source, &frame, job)?;
     let mut p = look_at_all(source, &frame, &normal, &known, job)?;
     p.sum_up(source, report);
+    report.findings.extend(too_small(source, PICTURE));
     report.findings.extend(p.tracker.findings(source, &p.looked_at)?);
-    report.findings.extend(values::findings(&p.slices, &normal, dtype));
+    report.findings.extend(values::findings(&p.slices, &normal, dtype, PICTURE));
     let whole = !job.plan.quick;
     if whole {
         report.findings.extend(order::findings(&p.slices, &normal, source)?);
