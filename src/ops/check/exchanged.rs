@@ -256,7 +256,7 @@ fn moved(row: &Row<'_>, wanted: &[Wanted]) -> Vec<Finding> {
                 format!("slices {} {how}: in the order {fits} they fit", list(z.clone()))
             }
         };
-        let places = match z.as_slice() {
+        let places: Vec<std::ops::Range<usize>> = match z.as_slice() {
             [a, b] if a + 1 == *b => std::iter::once(*a..b + 1).collect(),
             _ => z.iter().map(|z| *z..z + 1).collect(),
         };
