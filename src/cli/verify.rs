@@ -131,11 +131,9 @@ fn text(r: &CheckReport, how: How) -> String {
         }
     }
     if !how.record && r.recorded && !(r.changed.is_empty() && r.missing.is_empty()) {
-        let damaged = r.looked.any_damaged();
         t += &format!(
-            "  repair    give the copy command again: it brings what is missing{}{}\n",
-            if damaged { "; with --verify --record before, also what is damaged" } else { "" },
-            if r.changed.is_empty() { "" } else { "; with --overwrite, what has another size or time" },
+            "  repair    give the copy command again: it brings what is missing{}\n",
+            if r.changed.is_empty() { "" } else { "; after --verify --record, also what is changed" },
         );
     }
     t

@@ -264,6 +264,42 @@ def test_what_a_check_found_damaged_is_not_entered_as_verified_again(tmp_path, m
     assert rows()["src/a"] == (None, None)
 
 
+def test_what_a_check_noted_is_copied_anew_of_any_length(tmp_path):
+    """Cut, grown or with other contents: refused as changed, until a check has noted on the disk that it is damaged."""
+    src, disk = tmp_path / "src", tmp_path / "disk"
+    src.mkdir(), disk.mkdir()
+    for n in ("cut", "grown", "other", "good"):
+        (src / n).write_bytes(noise(len(n), 100_000))
+    tomo("copy", src, disk)
+    (disk / "src/cut").write_bytes((src / "cut").read_bytes()[:77])
+    with open(disk / "src/grown", "ab") as f:
+        f.write(b"more")
+    flip(disk / "src/other", 500)
+    said = run("copy", src, disk)
+    assert said.returncode == 1 and "changed on the target" in said.stderr + said.stdout
+    assert (disk / "src/cut").stat().st_size == 77
+    said = run("copy", "--verify", disk)
+    assert said.returncode == 1 and "after --verify --record, also what is changed" in said.stdout, said.stdout
+    assert run("copy", src, disk).returncode == 1
+    code, found = verify(disk, "--record")
+    assert code == 1 and "77 bytes instead of 100000" in json.dumps(found), found
+    tomo("copy", src, disk)
+    for n in ("cut", "grown", "other", "good"):
+        assert (disk / "src" / n).read_bytes() == (src / n).read_bytes()
+    assert verify(disk)[0] == 0
+    sums_agree(disk)
+
+
+def test_a_disk_with_a_list_only_tells_what_was_read(tmp_path):
+    src, disk = tmp_path / "src", tmp_path / "disk"
+    src.mkdir(), disk.mkdir()
+    (src / "a").write_bytes(noise(1, 123_456))
+    tomo("copy", src, disk)
+    (disk / "tomo-copy.jsonl").unlink()
+    code, found = verify(disk)
+    assert code == 0 and '"bytes_read": 123456' in json.dumps(found), found
+
+
 def small_disk(path, size="6m"):
     if not ROOT_USER or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], capture_output=True).returncode:
         pytest.skip("mounting a small file system is not possible here")

@@ -232,6 +232,8 @@ fn decide(item: &Item, dest: &Name, root: &Root, state: &JournalState, overwrite
                 (true, true) => (Todo::Verify, None),
                 // Another time and the same size: only reading tells.
                 (true, false) if is(&s, f.size) => (Todo::Verify, None),
+                // Found damaged and noted so, by somebody who was told that the copy replaces it.
+                (true, false) if f.bad && s.is_file => (Todo::Copy, None),
                 (false, true) => (Todo::Copy, Some(Why::Newer)),
                 _ if overwrite && s.is_file => (Todo::Copy, None),
                 _ => (Todo::Refused, Some(Why::ChangedThere)),

@@ -77,7 +77,7 @@ pub struct Looked {
     pub files: Files,
     /// By number: read and good, and how far the reading went.
     good: Vec<Option<Level>>,
-    /// As long as they were, with other contents: their sum now.
+    /// With other contents: their sum now.
     damaged: HashMap<u32, Digest>,
 }
 
@@ -111,11 +111,6 @@ impl Looked {
             (self.files.name(n), state, outcome)
         })
     }
-
-    /// Any file of its length with other contents.
-    pub fn any_damaged(&self) -> bool {
-        !self.damaged.is_empty()
-    }
 }
 
 /// What became of one file of the list.
@@ -123,14 +118,14 @@ impl Looked {
 pub enum Outcome {
     /// Read, and good.
     Good(Digest, Level),
-    /// As long as it was, with other contents.
+    /// Read, with other contents.
     Damaged {
         /// The sum recorded.
         expected: Digest,
         /// The sum now.
         found: Digest,
     },
-    /// Neither: missing, of another length, unreadable, or not read.
+    /// Neither: missing, unreadable, or not read (of another length, where nobody wants that noted).
     Other,
 }
 
@@ -200,11 +195,11 @@ pub fn check(r: &CheckRequest, progress: &dyn Progress, cancel: &Cancel) -> Resu
             Entry { name: looked.files.name(n), sha256: state.sha256, size: report.recorded.then_some(state.size) };
         let name = &entry.name;
         let mut outcome = Outcome::Other;
-        match look(&root, &back, &entry, r.quick, cancel, progress) {
-            Ok(Seen::Good(level)) => {
+        match look(&root, &back, &entry, r, cancel, progress) {
+            Ok(Seen::Good(read)) => {
                 report.good += 1;
-                if let Some(level) = level {
-                    report.bytes_read += entry.size.unwrap_or(0);
+                if let Some((len, level)) = read {
+                    report.bytes_read += len;
                     // Mounted anew since the session that wrote it: nothing can be left in memory.
                     let anew = mark.is_some()
                         && mounts.get(&u64::from(state.session)).is_some_and(|m| Some(m) != mark.as_ref());
@@ -215,8 +210,15 @@ pub fn check(r: &CheckRequest, progress: &dyn Progress, cancel: &Cancel) -> Resu
             }
             Ok(Seen::Missing) => report.missing.push(name.to_string()),
             Ok(Seen::Changed(how)) => report.changed.push(format!("{name}: {how}")),
-            Ok(Seen::Damaged(found)) => {
-                report.bytes_read += entry.size.unwrap_or(0);
+            Ok(Seen::Resized { len, was, found }) => {
+                report.changed.push(format!("{name}: {len} bytes instead of {was}"));
+                if let Some(found) = found {
+                    report.bytes_read += len;
+                    outcome = Outcome::Damaged { expected: entry.sha256, found };
+                }
+            }
+            Ok(Seen::Damaged(len, found)) => {
+                report.bytes_read += len;
                 outcome = Outcome::Damaged { expected: entry.sha256, found };
                 let mut text = format!("{name}: SHA-256 is {found}, was {}", entry.sha256);
                 if report.recorded && report.damage.len() < LOCATED {
@@ -252,19 +254,26 @@ struct Entry {
 }
 
 enum Seen {
-    Good(Option<Level>),
+    /// What was read, and how far the reading went.
+    Good(Option<(u64, Level)>),
     Missing,
     /// Something else, in words.
     Changed(String),
+    /// Of another length. To be noted as damaged, what it is now has to be known.
+    Resized {
+        len: u64,
+        was: u64,
+        found: Option<Digest>,
+    },
     /// As long as it was, with this sum.
-    Damaged(Digest),
+    Damaged(u64, Digest),
 }
 
 fn look(
     root: &Root,
     back: &ReadBack,
     entry: &Entry,
-    quick: bool,
+    r: &CheckRequest,
     cancel: &Cancel,
     progress: &dyn Progress,
 ) -> Result<Seen> {
@@ -274,17 +283,19 @@ fn look(
         return Ok(Seen::Changed("a folder, link or device is in its place".into()));
     }
     if let Some(size) = entry.size.filter(|s| *s != stat.size) {
-        return Ok(Seen::Changed(format!("{} bytes instead of {size}", stat.size)));
+        let sum = || back.sum(root, name, cancel, &|_| {}).map(|(found, ..)| found);
+        let found = (r.note && !r.quick).then(sum).transpose()?;
+        return Ok(Seen::Resized { len: stat.size, was: size, found });
     }
-    if quick {
+    if r.quick {
         return Ok(Seen::Good(None));
     }
-    let (found, _, level) = back.sum(root, name, cancel, &|n| progress.advance(n))?;
+    let (found, len, level) = back.sum(root, name, cancel, &|n| progress.advance(n))?;
     if found == entry.sha256 {
-        Ok(Seen::Good(Some(level)))
+        Ok(Seen::Good(Some((len, level))))
     } else {
         Ok(match entry.size {
-            Some(_) => Seen::Damaged(found),
+            Some(_) => Seen::Damaged(len, found),
             None => Seen::Changed(format!("SHA-256 is {found}, was {}", entry.sha256)),
         })
     }
