@@ -88,7 +88,7 @@ impl InputArgs {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Writing")]
 pub struct OutputArgs {
-    /// Format to write: vol, raw, tiff, nexus, edf, npy, png; for scans flyscan, nxtomo, dxchange, edf-scan, tiff-scan [default: by the extension]
+    /// Format to write: vol (floats only), raw, tiff, nexus, edf, npy, png; tomo convert also writes scans: flyscan, nxtomo, dxchange, edf-scan, tiff-scan [default: by the extension]
     #[arg(long, value_name = "FORMAT")]
     pub to: Option<String>,
     /// Kind of file where a format has several: series, bigtiff, imagej, multi

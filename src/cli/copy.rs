@@ -13,7 +13,7 @@ use crate::stream::{Cancel, parse_bytes};
 use crate::trust::journal::JOURNAL;
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tomokit_formats::{Error, Result};
 
@@ -234,7 +234,8 @@ impl Tool for Copy {
         if self.following.follow {
             return self.run_follow(context);
         }
-        let plan = copy::plan(&self.request(context)?, &context.cancel)?;
+        let mut made = Made::default();
+        let plan = copy::plan(&self.request(&mut made, context)?, &context.cancel)?;
         if self.how.dry_run || plan.verdict == Verdict::Refuse {
             match context.json {
                 true => output::json(&plan)?,
@@ -287,7 +288,7 @@ fn exit_of(failed: &[Failed]) -> Exit {
 }
 
 impl Copy {
-    fn request(&self, context: &Context) -> Result<Request> {
+    fn request(&self, made: &mut Made, context: &Context) -> Result<Request> {
         let (mut sources, mut targets) = (self.paths.clone(), self.to.clone());
         if targets.is_empty() {
             targets.extend(sources.pop());
@@ -296,7 +297,7 @@ impl Copy {
             return Err(Error::caller("copy what, and where to?").hint("tomo copy SOURCE… DESTINATION"));
         }
         for t in &targets {
-            make_last(t, self.how.dry_run)?;
+            made.last(t, self.how.dry_run)?;
         }
         Ok(Request {
             select: Select {
@@ -343,7 +344,7 @@ impl Copy {
 
     fn run_follow(&self, context: &Context) -> Result<Exit> {
         let time = Duration::from_secs_f64;
-        let ask = |full: &std::path::Path| -> Option<PathBuf> {
+        let ask = |full: &Path| -> Option<PathBuf> {
             use std::io::IsTerminal;
             if !std::io::stdin().is_terminal() {
                 return None;
@@ -354,8 +355,9 @@ impl Copy {
             let next = PathBuf::from(line.trim());
             next.is_dir().then_some(next)
         };
+        let mut made = Made::default();
         let request = FollowRequest {
-            copy: self.request(context)?,
+            copy: self.request(&mut made, context)?,
             settle: time(self.following.settle),
             every: time(self.following.every.max(0.1)),
             until_idle: self.following.until_idle.map(time),
@@ -435,22 +437,39 @@ impl Copy {
     }
 }
 
-/// Makes the last part of a destination, never the parts before it: `/media/usb` that is not there is a disk that is not
-/// mounted, and writing there would fill the system's disk.
-fn make_last(target: &std::path::Path, dry: bool) -> Result<()> {
-    if target.exists() {
-        return Ok(());
+/// Folders made for this copy. Those in which nothing came to be go again: a copy that is refused leaves nothing.
+#[derive(Default)]
+struct Made(Vec<PathBuf>);
+
+impl Made {
+    /// Makes the last part of a destination, never the parts before it: `/media/usb` that is not there is a disk that is
+    /// not mounted, and writing there would fill the system's disk.
+    fn last(&mut self, target: &Path, dry: bool) -> Result<()> {
+        if target.exists() {
+            return Ok(());
+        }
+        let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if dry && parent.is_dir() {
+            return Ok(());
+        }
+        if !parent.is_dir() {
+            return Err(Error::caller("the destination folder does not exist")
+                .path(target)
+                .hint("create it first; is the disk mounted?"));
+        }
+        std::fs::create_dir(target).map_err(|e| Error::io(target, "creating the destination folder", e))?;
+        self.0.push(target.to_owned());
+        Ok(())
     }
-    let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
-    if dry && parent.is_dir() {
-        return Ok(());
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for folder in &self.0 {
+            // Only an empty folder can be removed so.
+            let _ = std::fs::remove_dir(folder);
+        }
     }
-    if !parent.is_dir() {
-        return Err(Error::caller("the destination folder does not exist")
-            .path(target)
-            .hint("create it first; is the disk mounted?"));
-    }
-    std::fs::create_dir(target).map_err(|e| Error::io(target, "creating the destination folder", e))
 }
 
 fn finding(f: &Finding) -> String {

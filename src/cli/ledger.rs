@@ -135,7 +135,10 @@ impl Ledger {
 
     fn find(&self, ledger: &Open, context: &Context) -> Result<Exit> {
         let pattern = self.one("what to find: part of a name, or a pattern")?.to_string_lossy().into_owned();
-        let n = list(ledger, &Search { pattern: Some(pattern), ..Search::default() }, context)?;
+        let n = list(ledger, &Search { pattern: Some(pattern.clone()), ..Search::default() }, context)?;
+        if n == 0 {
+            context.warn(&format!("no file in the ledger matches '{pattern}'"));
+        }
         Ok(if n > 0 { Exit::Done } else { Exit::No })
     }
 

@@ -45,7 +45,7 @@ pub struct Recad {
     #[arg(long)]
     remove_input: bool,
     /// Turn greys back into float values, by the receipt or the scale in the file
-    #[arg(long)]
+    #[arg(long, conflicts_with = "bits")]
     undo: bool,
     #[command(flatten)]
     writing: OutputArgs,

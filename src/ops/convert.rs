@@ -3,6 +3,7 @@
 //! Guarantees: memory stays within the budget whatever the volume's size; the output appears under its final name
 //! only when whole; with `verify` it has been read back and compared value by value. Lossy scaling is left to recad.
 
+use crate::ops::over::{refuse_over, refuse_over_scan};
 use crate::ops::picture::{Pictures, Window, common_window};
 use crate::ops::view::{Axis, View, ViewSpec, view};
 use crate::stream::{Block, Blocks, Budget, Cancel, Progress, Timings, both, run, split};
@@ -112,8 +113,9 @@ pub fn plan(request: &Request, budget: Budget) -> Result<Plan> {
     if values == 0 {
         return Err(Error::file(&request.input, "there is nothing in this stack").found(shape));
     }
-    if tomokit_formats::durable::same_file(&request.input, &request.output) {
-        return Err(Error::caller("input and output are the same").path(&request.output));
+    match &opened.content {
+        Content::Scan(s) => refuse_over_scan(&request.output, &request.input, s)?,
+        _ => refuse_over(&request.output, &request.input, &*volume.source)?,
     }
     if request.verify && writer.reads.is_empty() {
         return Err(Error::caller(format!("--verify is not possible: {} is never read back", writer.name)));

@@ -1,5 +1,6 @@
 //! Copies a whole scan (projections, flats, darks, angles, geometry) from one layout to another, values unchanged.
 
+use crate::ops::over::refuse_over_scan;
 use crate::stream::{Cancel, Progress};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -48,6 +49,7 @@ pub fn plan(input: &Path, open_options: &OpenOptions, output: &Path, options: &S
             .hint("to store a volume in HDF5 use --to nexus"));
     };
     scan.refuse_damaged(input)?;
+    refuse_over_scan(output, input, &scan)?;
     tomokit_formats::durable::refuse_existing(output, options.overwrite)?;
     let spec = ScanSpec::of(&scan);
     let count = |sets: &[tomokit_formats::model::RefSet]| sets.iter().map(|s| s.source.shape().frames).sum();

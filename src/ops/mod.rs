@@ -11,6 +11,7 @@ pub mod estimate;
 pub mod html;
 pub mod info;
 pub mod ledger;
+pub mod over;
 pub mod picture;
 pub mod rates;
 pub mod recad;

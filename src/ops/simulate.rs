@@ -163,7 +163,7 @@ pub fn plan(request: &Request, budget: Budget) -> Result<Plan> {
     let (nx, ny) = geometry.slice_size();
     let truth_writer = match &r.truth {
         Some(path) => {
-            tomokit_formats::durable::refuse_existing(path, r.overwrite)?;
+            tomokit_formats::durable::refuse_beside(path, r.overwrite, &[&r.output])?;
             Some(writer_for(path, None)?)
         }
         None => None,

@@ -121,3 +121,53 @@ fn a_folder_of_volumes_becomes_a_folder_of_volumes() {
         assert_eq!(read_floats(&d.join(format!("out/{n}.raw"))), v);
     }
 }
+
+/// What a program reads is never what it replaces, whatever it may overwrite.
+#[test]
+fn nothing_is_written_over_what_it_is_made_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let scan = |name: &str, layout: &str| {
+        let small = ["--size", "32", "--rows", "8", "--projections", "20", "--layout", layout];
+        tomo(d, &[&["simulate", name][..], &small].concat()).expect(0);
+    };
+    scan("s.nxs", "nxtomo");
+    scan("fly", "flyscan");
+    scan("edf", "edf");
+    scan("tif", "tiff");
+    volume(d);
+    let all = || {
+        let files = walkdir::WalkDir::new(d).sort_by_file_name().into_iter().map(|e| e.unwrap());
+        let files = files.filter(|e| e.file_type().is_file());
+        files.map(|e| (e.path().to_owned(), std::fs::read(e.path()).unwrap())).collect::<Vec<_>>()
+    };
+    let before = all();
+    let first = |folder: &str, ext: &str| {
+        let found = before
+            .iter()
+            .map(|(p, _)| p)
+            .find(|p| p.starts_with(d.join(folder)) && p.extension().is_some_and(|e| e == ext));
+        found.unwrap().to_str().unwrap().to_owned()
+    };
+    let (nxs, edf, tif) = (first("fly", "nxs"), first("edf", "edf"), first("tif", "tif"));
+    let cases: &[&[&str]] = &[
+        &["recon", "s.nxs", "-o", "s.nxs", "--to", "nexus"],
+        &["recon", "s.nxs", "-o", "s.nxs"],
+        &["recon", "s.nxs", "-o", ".", "--to", "tiff"],
+        &["recon", "fly", "-o", &nxs],
+        &["recon", "edf", "-o", &edf],
+        &["recon", "tif", "-o", &tif],
+        &["recon", "tif", "-o", "tif", "--to", "tiff"],
+        &["convert", "fly", &nxs, "--to", "nxtomo"],
+        &["convert", "edf", "edf", "--to", "tiff-scan"],
+        &["convert", "s.nxs", "s.nxs", "--to", "dxchange"],
+        &["convert", "tif", &tif],
+        &["convert", "a.vol", "a.vol", "--to", "raw"],
+        &["recad", "a.vol", "-o", "a.vol", "--to", "raw"],
+    ];
+    for case in cases {
+        let r = tomo(d, &[case, &["--overwrite"][..]].concat());
+        assert!(r.code == 2 && r.stderr.contains("would replace"), "{case:?}: {}", r.stderr);
+        assert!(all() == before, "{case:?}");
+    }
+}

@@ -49,6 +49,7 @@ pub use receipt::{RECEIPT, scale_of};
 pub use run::{Counts, Done, InputHash, Survey, execute};
 
 use crate::ops::convert::{self, amplification, meta_of_view};
+use crate::ops::over::refuse_over;
 use crate::ops::view::{View, ViewSpec, view};
 use crate::quantise::{Depth, Field, NonFinite, Placement};
 use crate::stream::{Algorithm, Budget, Lanes};
@@ -277,9 +278,7 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         .path(&r.input)
         .hint("another format without a change of values is 'tomo convert'"));
     }
-    if durable::same_file(&r.input, &r.output) {
-        return Err(Error::caller("input and output are the same").path(&r.output));
-    }
+    refuse_over(&r.output, &r.input, &*volume.source)?;
     if r.create.resume {
         return Err(Error::caller("recad does not resume: its receipt counts every voxel")
             .hint("start it again without --resume"));

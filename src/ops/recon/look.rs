@@ -4,6 +4,7 @@ use super::feed::{Feed, Tally};
 use super::plan::amplification;
 use super::setup::{Setup, setup, unit_name};
 use super::{Request, SliceChoice};
+use crate::ops::over::refuse_over_scan;
 use crate::ops::picture::Window;
 use crate::ops::view::SliceRange;
 use crate::recon::{Backend, Centre, FbpPlan, Sinograms};
@@ -113,7 +114,7 @@ pub(super) fn plan_axes(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<LookPlan> {
-    tomokit_formats::durable::refuse_existing(&request.output, request.create.overwrite)?;
+    tomokit_formats::durable::refuse_beside(&request.output, request.create.overwrite, &[&request.scan])?;
     if !request.output.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
         return Err(Error::caller("a picture is written as PNG").path(&request.output).hint("name it something.png"));
     }
@@ -122,6 +123,7 @@ pub(super) fn plan_axes(
     let one = SliceRange { start: Some(row), end: row.checked_add(bin.max(1)), step: None };
     let request = Request { slices: Some(one), ..request.clone() };
     let mut setup = setup(&request, progress, cancel)?;
+    refuse_over_scan(&request.output, &request.scan, &setup.scan)?;
     if !axes.is_empty() {
         let (x, y) = setup.geometry.axis_voxel();
         setup.geometry.output.centre = Centre::At { x, y };

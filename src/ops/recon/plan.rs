@@ -6,6 +6,7 @@ use super::bands::{BandSize, Bands};
 use super::gather::Gather;
 use super::provenance;
 use super::setup::{Setup, setup, unit_name};
+use crate::ops::over::refuse_over_scan;
 use crate::recon::{Backend, FbpPlan};
 use crate::stream::{Budget, Cancel, Progress};
 use serde::Serialize;
@@ -125,6 +126,7 @@ pub fn plan(request: &Request, budget: Budget, progress: &dyn Progress, cancel: 
 
     let Setup { scan, rows, zero_clip, axis_px, axis_origin, extended, pixel_um, geometry, options, gather, warnings } =
         setup(request, progress, cancel)?;
+    refuse_over_scan(&request.output, &request.scan, &scan)?;
     let detector = scan.projections.shape();
     let value_unit = unit_name(options.unit);
     let fbp = Arc::new(FbpPlan::new(&geometry, &options)?);
