@@ -264,7 +264,12 @@ pub fn probe(c: &Candidate, extensions: &[&str], natural: Option<DType>) -> Opti
 /// Opens a headerless file; `format` is the row's name.
 pub fn open(path: &Path, options: &OpenOptions, format: &'static str, natural: Option<DType>) -> Result<Opened> {
     let file = Arc::new(ReadAt::open(path)?);
-    let beside = Beside::look(path)?;
+    let enough = options.shape.is_some() && options.dtype.or(natural).is_some();
+    let (beside, unread) = match Beside::look(path) {
+        // What the user says counts anyway.
+        Err(e) if enough => (Beside::default(), Some(format!("what is written beside it is not used: {e}"))),
+        r => (r?, None),
+    };
     let layout = resolve(path, file.len(), options, &beside, natural)?;
     let Layout { shape, dtype, order, skip, .. } = layout;
     let flat = Flat::over(file.clone(), shape, dtype, order, skip, options.no_mmap)?;
@@ -301,17 +306,19 @@ pub fn open(path: &Path, options: &OpenOptions, format: &'static str, natural: O
     let allocated = allocated_bytes(path);
 
     let mut warnings = layout.warnings;
+    let told = unread.is_some();
+    warnings.extend(unread);
     // Copying tools turn blocks of exact zeros (around the reconstructed circle) into holes: with its sidecar in place
     // a volume is suspicious only where most of it is missing. Below 64 KiB it is the file system's own rounding.
     let holes = allocated.map_or(0, |a| file.len().saturating_sub(a));
-    let suspicious = if beside.info.is_some() { file.len() / 2 } else { 1 << 16 };
+    let suspicious = if beside.info.is_some() || told { file.len() / 2 } else { 1 << 16 };
     if holes > suspicious {
         warnings.push(format!(
             "sparse file: {holes} of {} bytes are not on disk and read as zeros (an unfinished run, or a compressing file system)",
             file.len()
         ));
     }
-    if natural.is_some() && beside.info.is_none() {
+    if natural.is_some() && beside.info.is_none() && !told {
         let mut last = [0u8; 4];
         let tail = file.len() >= 4 && file.read_exact_at(&mut last, file.len() - 4).is_ok() && last == [0, 0, 0, 0x20];
         warnings.push(if tail {

@@ -97,6 +97,13 @@ fn dimensions_from_the_name_the_info_or_the_user() {
     let opened = crate::registry::open(&p, &o).unwrap();
     assert_eq!(values(&opened)[0], f32::from(i16::from_be_bytes([8, 9])));
     assert!(opened.warnings.iter().any(|w| w.contains("24 bytes after")));
+    // Also beside an .info that says nothing readable; without the type it is not enough.
+    fs::write(with_suffix(&p, ".info"), "NUM_X = many\n").unwrap();
+    let opened = crate::registry::open(&p, &o).unwrap();
+    assert!(opened.warnings.iter().any(|w| w.contains("not used") && w.contains("NUM_X")), "{:?}", opened.warnings);
+    let e = crate::registry::open(&p, &OpenOptions { dtype: None, ..o.clone() }).err().unwrap();
+    assert!(e.to_string().contains("NUM_X") && e.advice().unwrap().contains("--dims and --dtype"), "{e}");
+    fs::remove_file(with_suffix(&p, ".info")).unwrap();
     // Any name will do then.
     let o = OpenOptions { shape: Some(Shape::new(2, 3, 4)), dtype: Some(DType::U16), ..Default::default() };
     assert_eq!(values(&crate::registry::open(&file("noext"), &o).unwrap()).len(), 24);
