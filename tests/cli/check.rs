@@ -126,6 +126,8 @@ const CASES: &[Case] = &[
     Case { name: "a constant slice", harm: |v| slice(v, 4).chunks_exact_mut(4).for_each(|b| b.copy_from_slice(&1.5f32.to_le_bytes())), verdict: "broken", kind: "constant", slices: Some((4, 5)), says: "1.5" },
     Case { name: "a grey jump by an offset", harm: |v| map(&mut v[20 * SLICE..], |x| x + 0.4), verdict: "suspicious", kind: "grey-jump", slices: Some((19, 21)), says: "slice 19 to 20 all values change by +0.3" },
     Case { name: "a grey jump by a factor", harm: |v| map(&mut v[26 * SLICE..], |x| x * 1.2), verdict: "suspicious", kind: "grey-jump", slices: Some((25, 27)), says: "slice 25 to 26" },
+    Case { name: "a small jump by an offset", harm: |v| map(&mut v[20 * SLICE..], |x| x + 0.12), verdict: "suspicious", kind: "grey-jump", slices: Some((19, 21)), says: "slice 19 to 20 all values change by +0.1" },
+    Case { name: "a small jump by a factor", harm: |v| map(&mut v[13 * SLICE..], |x| x * 0.95), verdict: "suspicious", kind: "grey-jump", slices: Some((12, 14)), says: "slice 12 to 13" },
     Case { name: "all zero", harm: |v| v.fill(0), verdict: "broken", kind: "zero-volume", slices: Some((0, 40)), says: "zero" },
 ];
 

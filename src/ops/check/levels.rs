@@ -14,6 +14,8 @@ const TIMES: f64 = 8.0;
 const CONTRAST: f64 = 0.02;
 /// … and this many times the residual of the fit.
 const CLEAR: f64 = 3.0;
+/// Or this share of the points goes the same way: not a part of the sample that changes, be its change as large.
+const ALIKE: f64 = 0.8;
 /// What is left of the contrast where the sample ends.
 const GONE: f64 = 0.2;
 /// Fewer slices do not tell what is usual.
@@ -32,6 +34,8 @@ struct Fit {
     offset: f64,
     /// Of the mean. The offset of the line leans on how steep a changing sample makes it.
     mean: f64,
+    /// Share of the points that change the way the mean does.
+    alike: f64,
 }
 
 /// Points of the field in both pictures, rows of `cols` points. Those at its edge hold zeros from outside as well, which no
@@ -60,7 +64,9 @@ fn fit(a: &SliceFacts, b: &SliceFacts, cols: usize) -> Fit {
     let beta = if xx > 0.0 { xd / xx } else { 0.0 };
     let residual = (dd - beta * xd).max(0.0).sqrt();
     let contrast = xx.sqrt();
+    let alike = points.iter().filter(|p| p.1 * md > 0.0).count() as f64 / n;
     Fit {
+        alike,
         shift: md.abs().max(beta.abs() * contrast),
         residual,
         contrast,
@@ -88,19 +94,21 @@ pub fn findings(slices: &[SliceFacts], cols: usize, normal: &Normal) -> Vec<Find
     };
     let contrast = median(fits.iter().map(|f| f.contrast).collect());
     let usual = median(fits.iter().map(|f| f.shift).collect()).max(1e-6 * contrast);
+    let usual_mean = median(fits.iter().map(|f| f.mean.abs()).collect()).max(1e-6 * contrast);
+    let by_line = |f: &Fit| f.shift > TIMES * usual && f.shift > CONTRAST * f.contrast && f.shift > CLEAR * f.residual;
+    let by_mean =
+        |f: &Fit| f.mean.abs() > TIMES * usual_mean && f.mean.abs() > CONTRAST * f.contrast && f.alike > ALIKE;
     let jumps: Vec<usize> = (0..fits.len())
         .filter(|&i| {
             let f = &fits[i];
-            let jump =
-                |f: &Fit| f.shift > TIMES * usual && f.shift > CONTRAST * f.contrast && f.shift > CLEAR * f.residual;
             // It must stay: the slices on both sides, one further apart, show the same step.
-            let stays = i == 0 || i + 2 >= good.len() || {
-                let wide = fit(good[i - 1], good[i + 2], cols);
-                wide.shift > 0.5 * f.shift && wide.shift > CLEAR / 2.0 * wide.residual
-            };
-            // Where the sample ends its picture goes: that is no change of levels.
-            let gone = f.factor.abs() < GONE && f.contrast > CLEAR * f.residual;
-            jump(f) && stays && !gone
+            let wide = (i > 0 && i + 2 < good.len()).then(|| fit(good[i - 1], good[i + 2], cols));
+            let stays = |same: &dyn Fn(&Fit) -> bool| wide.as_ref().is_none_or(same);
+            let line = by_line(f) && stays(&|w| w.shift > 0.5 * f.shift && w.shift > CLEAR / 2.0 * w.residual);
+            let mean = || by_mean(f) && stays(&|w| w.mean * f.mean > 0.5 * f.mean * f.mean && w.alike > 0.8 * ALIKE);
+            // Where the sample ends its picture goes, and comes where it begins: that is no change of levels.
+            let gone = |f: &Fit| f.factor.abs() < GONE && f.contrast > CLEAR * f.residual;
+            (line || mean()) && !gone(f) && !gone(&fit(good[i + 1], good[i], cols))
         })
         .collect();
     // Many jumps are how the levels of this stack are (projections of a beam that flickers).
@@ -117,7 +125,7 @@ pub fn findings(slices: &[SliceFacts], cols: usize, normal: &Normal) -> Vec<Find
             };
             let text = format!(
                 "grey jump: from slice {a} to {b} all values change {how}, {:.0} times what is usual between neighbours",
-                f.shift / usual.max(f64::MIN_POSITIVE)
+                (f.shift / usual).max(f.mean.abs() / usual_mean)
             );
             Finding::new(Kind::GreyJump, Weight::Suspicious, text).at(a..b + 1)
         })
