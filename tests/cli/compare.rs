@@ -162,3 +162,23 @@ fn sizes_that_differ_are_an_answer_and_nonsense_is_refused() {
     tomo(d, &["compare", "a.vol", "a.vol", "--slices", "5:99"]).expect_one_error();
     tomo(d, &["compare", "a.vol", "a.vol", "--tolerance", "-1"]).expect(2);
 }
+
+/// Counts of 64 bits that differ in their last bits only are never called equal.
+#[test]
+fn large_whole_numbers_stay_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let big = 1i64 << 60;
+    let a: Vec<i64> = (0..6000).map(|i| if i % 2 == 0 { i } else { big + i * 1024 }).collect();
+    let mut b = a.clone();
+    (b[11], b[12], b[2001], b[5999]) = (b[11] + 1, b[12] - 3, b[2001] - 1, b[5999] + 5);
+    for (name, v) in [("a.raw", &a), ("b.raw", &b)] {
+        std::fs::write(d.join(name), v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()).unwrap();
+        let info = "NUM_X = 20\nNUM_Y = 30\nNUM_Z = 10\nDATA_TYPE = int64\nBYTEORDER = LOWBYTEFIRST\n";
+        std::fs::write(d.join(format!("{name}.info")), info).unwrap();
+    }
+    let r = tomo(d, &["compare", "a.raw", "b.raw", "--json"]).expect(1).json();
+    assert_eq!((r["differing"].as_u64(), r["beyond"].as_u64()), (Some(4), Some(4)), "{r}");
+    assert_eq!((&r["first"]["x"], &r["first"]["y"], &r["first"]["z"]), (&11.into(), &0.into(), &0.into()), "{r}");
+    tomo(d, &["compare", "a.raw", "a.raw", "--json"]).expect(0);
+}

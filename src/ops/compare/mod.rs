@@ -165,7 +165,7 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
     let mut warnings = Vec::new();
     let (a, b) = (side(&r.a, r, &mut warnings)?, side(&r.b, r, &mut warnings)?);
     if [&a, &b].into_iter().any(|s| matches!(s.dtype, DType::U64 | DType::I64)) {
-        warnings.push("whole numbers of 64 bits are compared as 64-bit floats: beyond 2^53 they are rounded".into());
+        warnings.push("whole numbers of 64 bits are compared as 64-bit floats: beyond 2^53 their differences are rounded, never to none".into());
     }
     if let Some(p) = &r.plot {
         durable::refuse_beside(p, r.overwrite, &[&r.a, &r.b])?;

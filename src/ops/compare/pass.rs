@@ -128,6 +128,28 @@ fn widened(plan: &Plan, a: &[u8], b: &[u8], index: u64, p: Pairs, s: &mut Scratc
     pieces.fold(p, |p, (i, (a, b))| piece(plan, a, b, index + (i * PIECE) as u64, p, s))
 }
 
+/// Whole numbers of 64 bits that are unequal stay so where 64-bit floats round them to the same: by the next float.
+fn keep_apart(plan: &Plan, a: &[u8], b: &[u8], x: &[f64], y: &mut [f64]) {
+    const EXACT: f64 = (1u64 << 53) as f64;
+    let sides = [&plan.a, &plan.b];
+    let wide = |s: &Side| matches!(s.dtype, DType::I64 | DType::U64);
+    if !sides.iter().any(|s| wide(s)) || sides.iter().any(|s| s.scale.is_some() || s.dtype.is_float()) {
+        return;
+    }
+    let whole = |s: &Side, bytes: &[u8], i: usize, v: f64| match (s.dtype, bytes.as_chunks::<8>().0.get(i)) {
+        (DType::I64, Some(b)) => i128::from(i64::from_ne_bytes(*b)),
+        (DType::U64, Some(b)) => i128::from(u64::from_ne_bytes(*b)),
+        _ => v as i128,
+    };
+    for (i, (x, y)) in x.iter().zip(y).enumerate().filter(|(_, (x, y))| **x == **y && x.abs() >= EXACT) {
+        match whole(&plan.b, b, i, *y).cmp(&whole(&plan.a, a, i, *x)) {
+            std::cmp::Ordering::Less => *y = y.next_down(),
+            std::cmp::Ordering::Equal => {}
+            std::cmp::Ordering::Greater => *y = y.next_up(),
+        }
+    }
+}
+
 fn piece(plan: &Plan, a: &[u8], b: &[u8], index: u64, p: Pairs, s: &mut Scratch) -> Pairs {
     plan.a.values(a, &mut s.a);
     if plan.a.is_like(&plan.b) && a == b {
@@ -135,6 +157,7 @@ fn piece(plan: &Plan, a: &[u8], b: &[u8], index: u64, p: Pairs, s: &mut Scratch)
     } else {
         plan.b.values(b, &mut s.b);
     }
+    keep_apart(plan, a, b, &s.a, &mut s.b);
     if plan.a.may_follow(&plan.b) {
         s.beyond_scale += plan.a.ends().map_or(0, |ends| follow(&mut s.a, ends, &s.b));
         s.beyond_scale += plan.b.ends().map_or(0, |ends| follow(&mut s.b, ends, &s.a));
