@@ -71,14 +71,10 @@ impl<'a> Row<'a> {
     /// where slices are equal: there is no order among them.
     fn gain(&self, i: usize, j: usize) -> Option<(f64, f64)> {
         let (mut now, mut then) = (0.0, 0.0);
-        let swapped = |k: usize| {
-            if k == i {
-                j
-            } else if k == j {
-                i
-            } else {
-                k
-            }
+        let swapped = |k: usize| match k {
+            k if k == i => j,
+            k if k == j => i,
+            k => k,
         };
         let mut edges = [i.wrapping_sub(1), i, j - 1, j];
         if j == i + 1 {
@@ -230,9 +226,9 @@ pub fn findings(slices: &[SliceFacts], twins: &[usize]) -> Vec<Finding> {
 fn moved(row: &Row<'_>, wanted: &[Wanted]) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut told = vec![false; row.len()];
-    for w in wanted {
+    for start in wanted.iter().flat_map(|w| [w.i, w.j]) {
         let mut group = Vec::new();
-        let mut k = w.i;
+        let mut k = start;
         while !told[k] && row.order[k] != k {
             told[k] = true;
             group.push(k);

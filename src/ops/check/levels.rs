@@ -93,8 +93,8 @@ pub fn findings(slices: &[SliceFacts], cols: usize, normal: &Normal) -> Vec<Find
         v[v.len() / 2]
     };
     let contrast = median(fits.iter().map(|f| f.contrast).collect());
-    let usual = median(fits.iter().map(|f| f.shift).collect()).max(1e-6 * contrast);
-    let usual_mean = median(fits.iter().map(|f| f.mean.abs()).collect()).max(1e-6 * contrast);
+    let usual = median(fits.iter().map(|f| f.shift).collect()).max(1e-6 * contrast).max(f64::MIN_POSITIVE);
+    let usual_mean = median(fits.iter().map(|f| f.mean.abs()).collect()).max(1e-6 * contrast).max(f64::MIN_POSITIVE);
     let by_line = |f: &Fit| f.shift > TIMES * usual && f.shift > CONTRAST * f.contrast && f.shift > CLEAR * f.residual;
     let by_mean =
         |f: &Fit| f.mean.abs() > TIMES * usual_mean && f.mean.abs() > CONTRAST * f.contrast && f.alike > ALIKE;
