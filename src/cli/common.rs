@@ -8,6 +8,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use tomokit_formats::{ByteOrder, CreateOptions, DType, Error, OpenOptions, Result, Shape, io};
 
+/// No machine has more cores; beyond, starting threads takes longer than the work.
+const MOST_THREADS: usize = 1024;
+
 /// How to run: the same for every tool.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Running")]
@@ -214,8 +217,10 @@ impl Context {
             log::info!("tomokit {} {tool}: {}", env!("CARGO_PKG_VERSION"), given.join(" "));
         }
         if let Some(n) = args.threads {
-            if n == 0 {
-                return Err(Error::caller("--threads must be at least 1"));
+            if !(1..=MOST_THREADS).contains(&n) {
+                return Err(Error::caller("--threads cannot be used")
+                    .expected(format!("1 to {MOST_THREADS}"))
+                    .found(n));
             }
             let _ = rayon::ThreadPoolBuilder::new().num_threads(n).build_global();
         }

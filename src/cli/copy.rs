@@ -100,10 +100,10 @@ struct FollowArgs {
     #[arg(long, conflicts_with_all = ["verify", "dry_run", "files_from"])]
     follow: bool,
     /// A file is finished when nothing changed for so many seconds (and nobody has it open for writing)
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds, requires = "follow")]
     settle: f64,
     /// Look through the sources this often, in seconds; changes the system reports are followed at once
-    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds, requires = "follow")]
     every: f64,
     /// End with a last pass over everything once nothing happened for so many seconds
     #[arg(long, value_name = "SECONDS", requires = "follow", value_parser = seconds)]
@@ -271,7 +271,8 @@ fn list(failed: &[Failed]) {
         log::error!("{}: not on {}: {}", f.path, f.target.display(), f.why);
     }
     for f in failed.iter().take(50) {
-        eprintln!("error: {}: not on {}: {}", f.path, f.target.display(), f.why);
+        let line = format!("{}: not on {}: {}", f.path, f.target.display(), f.why);
+        eprintln!("error: {}", human::on_one_line(&line));
     }
     if failed.len() > 50 {
         eprintln!("error: and {} more; all of them are in --json and --log", failed.len() - 50);
@@ -529,7 +530,7 @@ fn plan_text(p: &Plan) -> String {
     }
     for f in &p.findings {
         let mark = if f.verdict == Verdict::Refuse { "refused" } else { "warning" };
-        t += &format!("  {mark}: {}\n", finding(f).replace(['\n', '\r'], " "));
+        t += &format!("  {mark}: {}\n", human::on_one_line(&finding(f)));
     }
     t
 }

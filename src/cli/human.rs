@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+/// Names of files may hold line ends and what moves a terminal's cursor: none of it reaches the terminal.
+pub fn on_one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// `32.0 GB` (powers of 1000, as disks are sold).
 pub fn bytes(n: u64) -> String {
     let mut v = n as f64;

@@ -151,6 +151,7 @@ impl Progress for Bars {
         if self.quiet {
             return;
         }
+        let text = super::human::on_one_line(text);
         self.with(|b| match b {
             Some(b) => b.suspend(|| eprintln!("{text}")),
             None => eprintln!("{text}"),

@@ -18,7 +18,7 @@ pub fn text(error: &Error) -> String {
         cause = c.source();
     }
     // File names may hold line ends; an error stays one line.
-    let mut line = line.replace(['\n', '\r'], " ");
+    let mut line = super::human::on_one_line(&line);
     if let Some(h) = hint {
         line.push_str(&format!("\n  hint: {h}"));
     }
@@ -36,7 +36,7 @@ pub fn report(error: &Error) -> Exit {
 /// Prints a warning to stderr.
 pub fn warn(text: &str) {
     log::warn!("{text}");
-    eprintln!("warning: {}", text.replace(['\n', '\r'], " "));
+    eprintln!("warning: {}", super::human::on_one_line(text));
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ fn text(r: &CheckReport, how: How) -> String {
     ];
     for (what, list) in lists {
         for line in list.iter().take(20) {
-            t += &format!("  {what:<10}{}\n", line.replace(['\n', '\r'], " "));
+            t += &format!("  {what:<10}{}\n", human::on_one_line(line));
         }
         if list.len() > 20 {
             t += &format!("  {what:<10}and {} more\n", list.len() - 20);

@@ -48,14 +48,14 @@ fn encoded(b: &u8) -> &[u8] {
     }
 }
 
-/// A folder becomes a bag only if it is empty or is one already.
+/// A folder becomes a bag only if it is empty or is one of ours: the sums of another program's are not known here.
 ///
 /// # Errors
 /// `Caller` where other things are in it.
 pub fn refuse_other(folder: &Path) -> Result<()> {
     let mut entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, "reading the folder", e))?.flatten();
-    let is_bag = folder.join("bagit.txt").is_file() || folder.join(super::journal::JOURNAL).is_file();
-    if !is_bag && entries.next().is_some() {
+    let is_ours = folder.join(super::journal::JOURNAL).is_file();
+    if !is_ours && entries.next().is_some() {
         return Err(Error::caller("a bag needs a folder of its own").path(folder).hint("name an empty folder"));
     }
     Ok(())

@@ -99,13 +99,13 @@ pub fn read(
     Ok(())
 }
 
+/// Line in a hashdeep list that says who made it.
+pub const HASHDEEP_MARK: &str = "# tomo copy --hashdeep";
+
 /// Heads a list in hashdeep's form.
 pub fn write_hashdeep_head(out: &mut impl Write, from: &str) -> io::Result<()> {
     let from = from.replace(['\n', '\r'], " ");
-    write!(
-        out,
-        "%%%% HASHDEEP-1.0\n%%%% size,sha256,filename\n## Invoked from: {from}\n## # tomo copy --hashdeep\n##\n"
-    )
+    write!(out, "%%%% HASHDEEP-1.0\n%%%% size,sha256,filename\n## Invoked from: {from}\n## {HASHDEEP_MARK}\n##\n")
 }
 
 /// One row of hashdeep's form.

@@ -300,6 +300,107 @@ def test_a_disk_with_a_list_only_tells_what_was_read(tmp_path):
     assert code == 0 and '"bytes_read": 123456' in json.dumps(found), found
 
 
+def test_following_tells_what_it_refused_and_leaves_nothing_out_at_the_end(tmp_path):
+    src, disk = tmp_path / "src", tmp_path / "disk"
+    (disk / "src").mkdir(parents=True), src.mkdir()
+    (disk / "src/a").write_bytes(b"quite different")
+    for n in ("a", "b", "c.tmp", "d.part", "e.partial"):
+        (src / n).write_bytes(b"new " + n.encode())
+        os.utime(src / n, (1.7e9, 1.7e9))
+    quick = ("--follow", "--settle", "0", "--every", "0.2", "--until-idle", "1")
+    done = run("copy", src, disk, *quick, "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 1, done.stderr
+    assert [(f["path"].endswith("src/a"), f["kind"]) for f in found["failed"]] == [(True, "refused")], found
+    assert (disk / "src/a").read_bytes() == b"quite different"
+    assert sorted(p.name for p in (disk / "src").iterdir()) == ["a", "b", "c.tmp", "d.part", "e.partial"]
+    # What belongs to another disk is left out, and it is said.
+    (src / "x.tomo-part").write_bytes(b"")
+    done = run("copy", src / "..", tmp_path.parent / "elsewhere", "--dry-run")
+    assert "left behind by this program" in done.stdout, done.stdout
+
+
+def test_a_source_is_no_copy_of_itself(tmp_path):
+    disk = tmp_path / "disk"
+    (disk / "exp").mkdir(parents=True)
+    (disk / "exp/x").write_bytes(b"only one")
+    assert "its own copy" in refused("copy", disk / "exp", disk)
+    assert "its own copy" in refused("copy", disk / "exp/x", disk / "exp")
+    assert sorted(p.name for p in disk.iterdir()) == ["exp"]
+    spare = tmp_path / "spare"
+    spare.mkdir()
+    assert "twice" in refused("copy", disk / "exp", "--to", spare, "--then", spare)
+
+
+def test_what_somebody_edited_on_the_disk_is_not_replaced(tmp_path):
+    """Of the same length and another time: read, and left as it is. With its old time it is damage, and copied anew."""
+    src, disk = tmp_path / "src", tmp_path / "disk"
+    src.mkdir(), disk.mkdir()
+    for n in ("edited", "touched", "damaged"):
+        (src / n).write_bytes(noise(len(n), 100_000))
+        os.utime(src / n, (1.7e9, 1.7e9))
+    tomo("copy", src, disk, "--read-back", "no")
+    with open(disk / "src/edited", "r+b") as f:
+        f.write(b"HELLO")
+    os.utime(disk / "src/touched")
+    flip(disk / "src/damaged", 7)
+    plan = run("copy", src, disk, "--dry-run")
+    assert "of another time than they were copied with" in plan.stdout, plan.stdout
+    for _ in range(2):
+        done = run("copy", src, disk, "--json")
+        found = json.loads(done.stdout)
+        assert done.returncode == 1 and [f["kind"] for f in found["failed"]] == ["differs"], found
+        assert (disk / "src/edited").read_bytes()[:5] == b"HELLO"
+        assert (disk / "src/damaged").read_bytes() == (src / "damaged").read_bytes()
+    tomo("copy", src, disk, "--overwrite")
+    assert (disk / "src/edited").read_bytes() == (src / "edited").read_bytes()
+    assert verify(disk)[0] == 0
+
+
+def test_lists_of_other_programs_are_not_replaced(tmp_path):
+    src, disk = tmp_path / "src", tmp_path / "disk"
+    src.mkdir(), disk.mkdir()
+    (src / "a").write_bytes(b"1")
+    (src / "hashdeep.txt").write_bytes(b"mine")
+    done = run("copy", src / "hashdeep.txt", disk, "--hashdeep")
+    assert done.returncode == 1 and "this program's own files" in done.stdout, done.stdout
+    (disk / "hashdeep.txt").write_bytes(b"theirs")
+    done = run("copy", src / "a", disk, "--hashdeep")
+    assert done.returncode == 1 and "did not make" in done.stdout, done.stdout
+    assert (disk / "hashdeep.txt").read_bytes() == b"theirs"
+    tomo("copy", src / "a", disk, "--hashdeep", "--overwrite")
+    tomo("copy", src / "a", disk, "--hashdeep")
+    bag = tmp_path / "bag"
+    (bag / "data").mkdir(parents=True)
+    (bag / "bagit.txt").write_text("BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n")
+    (bag / "manifest-sha256.txt").write_text("theirs")
+    assert "folder of its own" in refused("copy", src / "a", bag, "--bag")
+    assert (bag / "manifest-sha256.txt").read_text() == "theirs"
+    (src / "a%0Ab").write_bytes(b"2")
+    done = run("copy", src, tmp_path / "new", "--bag")
+    assert done.returncode == 1 and "line ends in a bag" in done.stdout and not (tmp_path / "new").exists(), done.stdout
+
+
+def test_a_list_of_names_from_windows(tmp_path):
+    src, disk = tmp_path / "src", tmp_path / "disk"
+    src.mkdir(), disk.mkdir()
+    (src / "y").write_bytes(b"1")
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfy\r\ny\r\n")
+    tomo("copy", src, disk, "--files-from", tmp_path / "list.txt")
+    assert (disk / "src/y").read_bytes() == b"1"
+
+
+def test_a_volume_made_smaller_takes_no_place_of_another_file(tmp_path):
+    src, disk = tmp_path / "src", tmp_path / "disk"
+    src.mkdir(), disk.mkdir()
+    (src / "x.vol").write_bytes(noise(1, 4 * 16 * 16 * 16))
+    (src / "x.vol.info").write_text("NUM_X = 16\nNUM_Y = 16\nNUM_Z = 16\n")
+    (src / "x.raw").write_bytes(b"something else")
+    done = run("copy", src, disk, "--recad", "--overwrite", "--dry-run")
+    assert done.returncode == 1 and "one would replace the other" in done.stdout, done.stdout
+    assert run("copy", src, disk, "--recad", "--overwrite").returncode == 1 and not (disk / "src").exists()
+
+
 def small_disk(path, size="6m"):
     if not ROOT_USER or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], capture_output=True).returncode:
         pytest.skip("mounting a small file system is not possible here")

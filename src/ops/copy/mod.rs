@@ -44,6 +44,7 @@ mod readback;
 mod reading;
 mod ready;
 mod run;
+mod spelling;
 mod suits;
 mod target;
 mod writing;

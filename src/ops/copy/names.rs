@@ -1,5 +1,6 @@
 //! Names on a target: those it cannot hold, those that become one there, and the names they get instead.
 
+use super::finish::HASHDEEP;
 use super::gather::{Gathered, is_reserved};
 use super::plan::{Cases, TargetPlan, Todo, Verdict};
 use super::{Request, checker};
@@ -11,8 +12,8 @@ use std::path::Path;
 /// Names the target cannot hold, and names that become one there.
 pub(super) fn names(r: &Request, g: &Gathered, t: &mut TargetPlan, say: &mut impl FnMut(Verdict, String, Cases)) {
     let mut bad: HashMap<&'static str, Cases> = HashMap::new();
-    let (mut collisions, mut reserved, mut long, mut mapped) =
-        (Cases::default(), Cases::default(), Cases::default(), Cases::default());
+    let (mut collisions, mut reserved, mut long) = (Cases::default(), Cases::default(), Cases::default());
+    let (mut mapped, mut encoded, mut made) = (Cases::default(), Cases::default(), Cases::default());
     // `Scan/x` and `scan/y` meet in one folder.
     let mut taken = Taken::default();
     let key = |n: &Name| if t.rules.windows { folded(n) } else { n.bytes().to_vec() };
@@ -28,8 +29,16 @@ pub(super) fn names(r: &Request, g: &Gathered, t: &mut TargetPlan, say: &mut imp
     for i in order {
         let plain = g.dest(&g.items[i as usize]);
         let mut name = plain.clone();
-        if (!t.bag && is_reserved(&name)) || (!r.checkers.is_empty() && is_checkers(&name)) {
+        if (!t.bag && (is_reserved(&name) || (r.hashdeep && is_hashdeep(&name))))
+            || (!r.checkers.is_empty() && is_checkers(&name))
+        {
             reserved.add(name.to_string());
+            t.todo[i as usize] = Todo::Refused;
+            continue;
+        }
+        if t.bag && looks_encoded(name.bytes()) {
+            // `%0A` in a bag's manifest is a line end for every program that reads bags.
+            encoded.add(name.to_string());
             t.todo[i as usize] = Todo::Refused;
             continue;
         }
@@ -49,6 +58,13 @@ pub(super) fn names(r: &Request, g: &Gathered, t: &mut TargetPlan, say: &mut imp
                 t.todo[i as usize] = Todo::Refused;
                 continue;
             }
+        }
+        // What a volume becomes on the way takes its place as well.
+        let output = r.on_the_way.as_ref().filter(|h| h.takes(&name)).and_then(|h| h.output(&name).ok());
+        if output.is_some_and(|o| taken.unique(&o, &o, key).is_some()) {
+            made.add(plain.to_string());
+            t.todo[i as usize] = Todo::Refused;
+            continue;
         }
         if t.rules.windows && above + String::from_utf8_lossy(name.bytes()).encode_utf16().count() > 259 {
             long.add(name.to_string());
@@ -72,6 +88,12 @@ pub(super) fn names(r: &Request, g: &Gathered, t: &mut TargetPlan, say: &mut imp
         };
         say(Verdict::Refuse, format!("{why}: one would replace the other (--map-names keeps both)"), collisions);
     }
+    encoded.tell(Verdict::Refuse, "hold %0A or %0D, which mean line ends in a bag", say);
+    made.tell(
+        Verdict::Refuse,
+        "would become a file that another one of the source is: one would replace the other",
+        say,
+    );
     reserved.tell(Verdict::Refuse, "would replace this program's own files: copy the folder they are in", say);
     long.tell(
         Verdict::Warn,
@@ -79,6 +101,14 @@ pub(super) fn names(r: &Request, g: &Gathered, t: &mut TargetPlan, say: &mut imp
         say,
     );
     mapped.tell(Verdict::Warn, "get another name here, recorded with the old one", say);
+}
+
+fn looks_encoded(name: &[u8]) -> bool {
+    name.windows(3).any(|w| w.eq_ignore_ascii_case(b"%0a") || w.eq_ignore_ascii_case(b"%0d"))
+}
+
+fn is_hashdeep(name: &Name) -> bool {
+    name.bytes().eq_ignore_ascii_case(HASHDEEP.as_bytes())
 }
 
 fn is_checkers(name: &Name) -> bool {

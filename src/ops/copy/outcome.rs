@@ -24,6 +24,8 @@ pub enum Kind {
     Unread,
     /// It was there already, with other contents.
     Differs,
+    /// The plan refuses it: its name, its size, or what is there.
+    Refused,
     /// The user stopped.
     Interrupted,
 }
@@ -111,6 +113,6 @@ pub struct Done {
 impl Failed {
     /// The file could be looked at and is not what it should be, in contrast to one that could not be copied or read.
     pub fn is_an_answer(&self) -> bool {
-        matches!(self.kind, Kind::Mismatch | Kind::Differs)
+        matches!(self.kind, Kind::Mismatch | Kind::Differs | Kind::Refused)
     }
 }

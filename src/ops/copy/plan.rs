@@ -2,6 +2,7 @@
 
 use super::Request;
 use super::gather::{Gathered, gather};
+use super::outcome::{Failed, Kind};
 use super::suits::target;
 use crate::disk::Volume;
 use crate::ops::rates::DiskRate;
@@ -9,7 +10,7 @@ use crate::stream::Cancel;
 use crate::trust::readback::Medium;
 use crate::trust::{Level, Name, Root, Rules, bag};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use tomokit_formats::{Error, Result};
 
@@ -111,6 +112,9 @@ pub struct TargetPlan {
     pub(super) medium: Medium,
     #[serde(skip)]
     pub(super) todo: Vec<Todo>,
+    /// Recorded files that somebody changed since, by their time: theirs, unless they hold what was copied.
+    #[serde(skip)]
+    pub(super) touched: HashSet<u32>,
     /// Names that differ from the source's, by item.
     #[serde(skip)]
     pub(super) renames: HashMap<u32, Name>,
@@ -120,6 +124,11 @@ pub struct TargetPlan {
 }
 
 impl TargetPlan {
+    /// Where a file that is not what was copied is refused instead of replaced.
+    pub(super) fn is_theirs(&self, item: u32, overwrite: bool) -> bool {
+        !overwrite && self.touched.contains(&item)
+    }
+
     /// Name of a file on this target.
     pub(super) fn dest(&self, g: &Gathered, item: u32) -> Name {
         let name = self.renames.get(&item).cloned().unwrap_or_else(|| g.dest(&g.items[item as usize]));
@@ -174,6 +183,22 @@ impl Plan {
         (0..self.gathered.items.len()).filter(|i| self.targets.iter().any(|t| t.todo[*i] == Todo::Refused)).collect()
     }
 
+    /// Files that are refused on a target, as they are reported where the rest is copied all the same.
+    pub(super) fn refused(&self) -> Vec<Failed> {
+        let of = |t: &TargetPlan| -> Vec<Failed> {
+            let items = (0..self.gathered.items.len()).filter(|i| t.todo[*i] == Todo::Refused);
+            let why = "refused for its name, its size or what is there: tomo copy --dry-run says which".to_owned();
+            let failed = |i: usize| Failed {
+                path: self.gathered.path(&self.gathered.items[i]).display().to_string(),
+                target: t.path.clone(),
+                kind: Kind::Refused,
+                why: why.clone(),
+            };
+            items.map(failed).collect()
+        };
+        self.targets.iter().flat_map(of).collect()
+    }
+
     /// Files that could not be looked at.
     pub fn unreadable(&self) -> &[Error] {
         &self.gathered.unreadable
@@ -226,6 +251,7 @@ pub fn plan(r: &Request, cancel: &Cancel) -> Result<Plan> {
     }
     let all: Vec<PathBuf> = r.targets.iter().chain(&r.spares).cloned().collect();
     let gathered = gather(&r.sources, &r.select, &all)?;
+    refuse_twice(&all)?;
     let mut plan = plan_of(r, gathered, cancel)?;
     if plan.files == 0 {
         let text = "no file is selected: nothing is copied (in patterns a folder's files are 'folder/**')".into();
@@ -233,6 +259,15 @@ pub fn plan(r: &Request, cancel: &Cancel) -> Result<Plan> {
         plan.verdict = plan.verdict.max(Verdict::Warn);
     }
     Ok(plan)
+}
+
+/// A further disk that is a destination already would wait for itself.
+fn refuse_twice(all: &[PathBuf]) -> Result<()> {
+    let real: Vec<PathBuf> = all.iter().filter_map(|p| p.canonicalize().ok()).collect();
+    match (0..real.len()).find(|i| real[..*i].contains(&real[*i])) {
+        Some(i) => Err(Error::caller("named twice as a destination").path(&real[i]).hint("name each disk once")),
+        None => Ok(()),
+    }
 }
 
 /// The plan of files that were gathered already.
@@ -288,6 +323,11 @@ fn remarks_on_sources(g: &Gathered, findings: &mut Vec<Finding>) {
     };
     let shown = |p: &[PathBuf]| p.iter().map(|p| p.display().to_string()).collect();
     warn("links are left out (--links follow copies what they point to)", g.links.0, shown(&g.links.1));
+    warn(
+        "left behind by this program on the disk they are copied from (records, unfinished files): left out",
+        g.own.0,
+        shown(&g.own.1),
+    );
     warn("pipes, sockets and devices are left out", g.special.0, shown(&g.special.1));
     let errors = g.unreadable.iter().take(5).map(crate::trust::one_line).collect();
     warn("cannot be looked at, and will be missing", g.unreadable.len() as u64, errors);

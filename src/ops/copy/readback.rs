@@ -34,7 +34,8 @@ pub(super) fn run(ctx: &Ctx<'_>, t: usize, queue: Receiver<Check>) {
     let mut bytes = 0;
     for check in queue {
         // What was there before is compared in any case: nothing else tells.
-        if when == ReadBackWhen::No && check.adopt.is_none() {
+        let touched = ctx.plan.targets[t].touched.contains(&check.item);
+        if when == ReadBackWhen::No && check.adopt.is_none() && !touched {
             continue;
         }
         bytes += check.size;
@@ -109,6 +110,8 @@ fn one(ctx: &Ctx<'_>, t: usize, check: &Check) -> Result<bool> {
     }
     let (kind, text) = if check.adopt.is_some() {
         (Kind::Differs, "already there with other contents")
+    } else if ctx.plan.targets[t].is_theirs(check.item, ctx.plan.request.overwrite) {
+        (Kind::Differs, "changed on the target since it was copied (--overwrite replaces it)")
     } else {
         let path = dest.clone();
         let mut journal = target.journal();

@@ -1,9 +1,11 @@
 //! One target of the plan: what it needs, has already and cannot hold, and whether it can be read back.
 
 use super::checker;
+use super::finish::HASHDEEP;
 use super::gather::{Gathered, Item};
 use super::names::names;
 use super::plan::{Cases, Finding, Probe, TargetPlan, Todo, Verdict};
+use super::spelling::Spelling;
 use super::{Request, Sparse};
 use crate::disk::{self, Driver, FileSystem, Volume};
 use crate::ops::rates;
@@ -11,7 +13,7 @@ use crate::stream::Cancel;
 use crate::trust::readback::{Medium, ReadBack};
 use crate::trust::root::{PART, Stat};
 use crate::trust::{JournalState, Level, Name, Root, Rules, bag, journal};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use tomokit_formats::Result;
 
@@ -84,6 +86,13 @@ pub(super) fn target(
         let text = "there is a list of sums (SHA256SUMS) that this program did not make: copy into a new folder";
         say(Verdict::Refuse, text.into(), Cases::default());
     }
+    if r.hashdeep && !r.overwrite && foreign_hashdeep(&path.join(HASHDEEP)) {
+        let text = format!("there is a {HASHDEEP} that this program did not make (--overwrite replaces it)");
+        say(Verdict::Refuse, text, Cases::default());
+    }
+    if !may_write(root.path()) {
+        say(Verdict::Refuse, "this user may not write there".into(), Cases::default());
+    }
     let mut t = TargetPlan {
         path: path.to_owned(),
         copy_files: 0,
@@ -101,6 +110,7 @@ pub(super) fn target(
         rules,
         medium,
         todo: vec![Todo::Copy; g.items.len()],
+        touched: HashSet::new(),
         renames: HashMap::new(),
         bag: r.bag,
         volume,
@@ -109,9 +119,10 @@ pub(super) fn target(
     t.needed_bytes += checker::bytes(&r.checkers);
     let cluster = t.volume.as_ref().map_or(4096, |v| v.cluster.max(512));
     let largest = t.volume.as_ref().and_then(|v| v.fs.max_file_bytes());
-    let (mut large, mut differing, mut changed, mut newer) =
-        (Cases::default(), Cases::default(), Cases::default(), Cases::default());
+    let (mut large, mut differing, mut changed, mut newer, mut touched) =
+        (Cases::default(), Cases::default(), Cases::default(), Cases::default(), Cases::default());
     let mut there = Folders::default();
+    let (mut spelling, mut spelled) = (Spelling::new(root.path()), Cases::default());
     for (i, item) in g.items.iter().enumerate() {
         if i % 4096 == 0 {
             cancel.check()?;
@@ -138,6 +149,11 @@ pub(super) fn target(
             }
             continue;
         }
+        if rules.windows && !fresh && !state.files.has(&dest) && spelling.differs(&dest) {
+            spelled.add(dest.to_string());
+            t.todo[i] = Todo::Refused;
+            continue;
+        }
         let (todo, why) = match state.files.has(&dest) || (!fresh && there.may_be(root, &dest)?) {
             true => decide(item, &dest, root, &state, r.overwrite)?,
             false => (Todo::Copy, None),
@@ -146,6 +162,10 @@ pub(super) fn target(
             Some(Why::NotOurs) => differing.add(dest.to_string()),
             Some(Why::ChangedThere) => changed.add(dest.to_string()),
             Some(Why::Newer) => newer.add(dest.to_string()),
+            Some(Why::OtherTime) => {
+                touched.add(dest.to_string());
+                t.touched.insert(i as u32);
+            }
             None => {}
         }
         t.todo[i] = todo;
@@ -169,6 +189,11 @@ pub(super) fn target(
             Todo::Refused | Todo::Convert => {}
         }
     }
+    spelled.tell(
+        Verdict::Refuse,
+        "differ only in upper and lower case from what is there: one would replace or hide the other; copy into another folder",
+        &mut say,
+    );
     large.tell(
         Verdict::Refuse,
         "larger than this file system can hold (FAT32: 4 GiB less one byte); format the disk as NTFS",
@@ -180,6 +205,11 @@ pub(super) fn target(
         &mut say,
     );
     changed.tell(Verdict::Refuse, "changed on the target since they were copied (--overwrite replaces them)", &mut say);
+    touched.tell(
+        Verdict::Warn,
+        "of another time than they were copied with: read, and left as they are where they hold something else (--overwrite replaces them)",
+        &mut say,
+    );
     newer.tell(Verdict::Warn, "changed at the source since they were copied: will be copied again", &mut say);
     room(r, &mut t, &state, &mut say);
     verification(r, &mut t, root, &mut say)?;
@@ -188,6 +218,28 @@ pub(super) fn target(
         t.probe = Some(Probe { rate, seconds: t.copy_bytes as f64 / rate.write_per_s.max(1.0) });
     }
     Ok(t)
+}
+
+fn foreign_hashdeep(list: &Path) -> bool {
+    use std::io::Read;
+    let mut head = Vec::new();
+    let Ok(file) = std::fs::File::open(list) else { return false };
+    let read = file.take(16 << 10).read_to_end(&mut head).is_ok();
+    !(read && String::from_utf8_lossy(&head).contains(crate::trust::sums::HASHDEEP_MARK))
+}
+
+/// As far as the system tells without writing.
+fn may_write(folder: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::fs::Access;
+        // What a file system is unable to say is found out by the copy.
+        !matches!(rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK), Err(rustix::io::Errno::ACCESS))
+    }
+    #[cfg(not(unix))]
+    {
+        !std::fs::metadata(folder).is_ok_and(|m| m.permissions().readonly())
+    }
 }
 
 /// Which folders the target has: where there is no folder, nothing in it is asked for.
@@ -210,6 +262,7 @@ enum Why {
     NotOurs,
     ChangedThere,
     Newer,
+    OtherTime,
 }
 
 fn decide(item: &Item, dest: &Name, root: &Root, state: &JournalState, overwrite: bool) -> Result<(Todo, Option<Why>)> {
@@ -230,10 +283,10 @@ fn decide(item: &Item, dest: &Name, root: &Root, state: &JournalState, overwrite
                 (true, true) if f.bad => (Todo::Copy, None),
                 (true, true) if f.verified.is_some() => (Todo::Done, None),
                 (true, true) => (Todo::Verify, None),
-                // Another time and the same size: only reading tells.
-                (true, false) if is(&s, f.size) => (Todo::Verify, None),
                 // Found damaged and noted so, by somebody who was told that the copy replaces it.
                 (true, false) if f.bad && s.is_file => (Todo::Copy, None),
+                // Another time and the same size: only reading tells.
+                (true, false) if is(&s, f.size) => (Todo::Verify, Some(Why::OtherTime)),
                 (false, true) => (Todo::Copy, Some(Why::Newer)),
                 _ if overwrite && s.is_file => (Todo::Copy, None),
                 _ => (Todo::Refused, Some(Why::ChangedThere)),

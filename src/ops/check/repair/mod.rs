@@ -180,7 +180,9 @@ pub fn plan(r: &Request, budget: Budget, progress: &dyn Progress, cancel: &Cance
     let suspects: Vec<usize> = report.iter().flat_map(Report::bad_slices).collect();
     let witness = (0..whole)
         .filter(|z| bad.binary_search(z).is_err() && !suspects.contains(z))
-        .min_by_key(|z| bad.first().map_or(0, |b| z.abs_diff(*b)));
+        .min_by_key(|z| bad.first().map_or(0, |b| z.abs_diff(*b)))
+        // Where all are to be made anew, one of them that looks whole must still come out the same.
+        .or_else(|| (0..whole).find(|z| !suspects.contains(z)));
     let mut warnings = full.warnings.clone();
     if witness.is_none() && !bad.is_empty() {
         warnings.push("no slice of the volume is whole: there is none to compare the new ones with".into());

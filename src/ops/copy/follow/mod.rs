@@ -303,12 +303,15 @@ impl Follower<'_> {
             let (key, version) = &keys[*i];
             self.known.give_up(*key, *version);
         }
+        self.out.failed.extend(plan.refused());
         // The rest comes again in the next round, without them.
         Ok(None)
     }
 
     /// One pass over everything, finished-looking or not.
     fn finalise(&mut self) -> Result<()> {
+        // Whatever its name says, nobody goes on writing it.
+        self.request.copy.select.skip_unfinished = false;
         let Some(mut g) = self.look()? else { return Ok(()) };
         self.progress.note("last pass over everything");
         if !self.out.sealed.is_empty() {
@@ -328,9 +331,10 @@ impl Follower<'_> {
         let mut request = self.request.copy.clone();
         request.fill = true;
         let plan = plan_of(&request, g, self.cancel)?;
+        let refused = plan.refused();
         let done = execute(plan, self.progress, self.cancel)?;
         self.count(&done);
-        self.out.failed = done.failed.clone();
+        self.out.failed = done.failed.iter().cloned().chain(refused).collect();
         self.out.safe_to_unplug = done.targets.iter().all(|t| t.safe_to_unplug);
         self.out.finalised = true;
         Ok(())

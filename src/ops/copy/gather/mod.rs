@@ -91,6 +91,8 @@ pub struct Gathered {
     pub folders: Vec<Name>,
     /// Links left out: how many, and some of them.
     pub links: (u64, Vec<PathBuf>),
+    /// This program's own files of another disk, left out.
+    pub own: (u64, Vec<PathBuf>),
     /// Pipes, sockets and devices left out.
     pub special: (u64, Vec<PathBuf>),
     /// What could not be looked at.
@@ -181,6 +183,14 @@ pub fn gather(given: &[PathBuf], select: &Select, targets: &[PathBuf]) -> Result
         {
             return Err(Error::caller("the target lies inside the source").path(t).hint("choose a folder elsewhere"));
         }
+        if let Ok(real) = std::fs::canonicalize(path)
+            && let Some(t) = targets.iter().find(|t| real.file_name().is_some_and(|n| t.join(n) == real))
+        {
+            return Err(Error::caller("the source lies where it would be copied to: it would be its own copy")
+                .path(path)
+                .found(t.display())
+                .hint("choose another destination"));
+        }
         let index = g.sources.len() as u32;
         g.sources.push(source);
         match (&select.files_from, meta.is_dir()) {
@@ -222,6 +232,9 @@ fn listed(g: &mut Gathered, index: u32, list: &Path, patterns: &Patterns) -> Res
     } else {
         text = std::fs::read(list).map_err(fail)?;
     }
+    // What Windows' editors put in front.
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    let mut seen = std::collections::HashSet::new();
     let separator = if text.contains(&0) { 0 } else { b'\n' };
     let dir = g.sources[index as usize].dir.clone();
     for (i, line) in text.split(|b| *b == separator).enumerate() {
@@ -233,6 +246,9 @@ fn listed(g: &mut Gathered, index: u32, list: &Path, patterns: &Patterns) -> Res
             let text = String::from_utf8_lossy(line).into_owned();
             Error::file(list, format!("line {}: {why}", i + 1)).found(text).hint("names are relative to the source")
         })?;
+        if !seen.insert(line) {
+            continue;
+        }
         let path = dir.join(name.path());
         match std::fs::symlink_metadata(&path) {
             Ok(m) if m.is_symlink() => some(&mut g.links, &path),

@@ -56,7 +56,11 @@ pub(super) fn walk(g: &mut Gathered, index: u32, select: &Select, patterns: &Pat
             open.push((entry.path().to_owned(), false));
             continue;
         }
-        if !patterns.takes(below) || is_ours(below) || (select.skip_unfinished && is_unfinished(below)) {
+        if !patterns.takes(below) || (select.skip_unfinished && is_unfinished(below)) {
+            continue;
+        }
+        if is_ours(below) {
+            some(&mut g.own, entry.path());
             continue;
         }
         if let Some(o) = open.last_mut() {
