@@ -596,3 +596,24 @@ def test_a_million_small_files(tmp_path, monkeypatch):
     assert (out["good"], out["files"], out["extra"]) == (1_000_000, 1_000_000, [])
     out = measured("ledger", "rebuild", disk)["disks"][0]
     assert (out["files"], out["verified"], out["missing"]) == (1_000_000, 1_000_000, 0)
+
+
+@pytest.mark.parametrize("kind", ["ntfs", "exfat"])
+def test_another_spelling_of_what_is_there_is_refused(tmp_path, kind):
+    """Copied at another time, from another folder: the disk itself would replace (exFAT) or hide (NTFS) one of the two."""
+    disk = new_disk(tmp_path, kind)
+    try:
+        for folder, name in (("a", "Scan.nxs"), ("b", "scan.nxs")):
+            (tmp_path / folder / "E").mkdir(parents=True)
+            (tmp_path / folder / "E" / name).write_bytes(folder.encode() * 1000)
+        tomo("copy", tmp_path / "a/E", disk.mount)
+        for more in ((), ("--overwrite",), ("--follow", "--settle", "0", "--every", "0.2", "--until-idle", "1")):
+            done = run("copy", tmp_path / "b/E", disk.mount, *more)
+            assert done.returncode == 1, (more, done.stdout, done.stderr)
+        done = run("copy", tmp_path / "b/E", disk.mount)
+        assert "upper and lower case from what is there" in done.stdout, done.stdout
+        assert [p.name for p in (disk.mount / "E").iterdir()] == ["Scan.nxs"]
+        assert (disk.mount / "E/Scan.nxs").read_bytes() == b"a" * 1000
+        tomo("copy", "--verify", disk.mount)
+    finally:
+        disk.down()
