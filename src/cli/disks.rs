@@ -19,8 +19,8 @@ pub struct Disks {
     /// Measure: write, sync and read back a temporary file in each FOLDER
     #[arg(long, requires = "folders")]
     probe: bool,
-    /// Size of that file
-    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = |s: &str| parse_bytes(s).map_err(|e| e.to_string()))]
+    /// Size of that file, at most half of the free room
+    #[arg(long, requires = "probe", value_name = "SIZE", default_value = "256M", value_parser = |s: &str| parse_bytes(s).map_err(|e| e.to_string()))]
     probe_size: u64,
     /// The ledger of copies [default: $TOMOKIT_LEDGER, else one per user]
     #[arg(long, value_name = "FILE")]

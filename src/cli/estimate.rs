@@ -8,8 +8,8 @@ use crate::ops::estimate::compute::Machine;
 use crate::ops::estimate::inputs::{self, Plan};
 use crate::ops::estimate::page::{self, Words};
 use crate::ops::estimate::sample::{Spec, parse_copies, parse_size};
-use crate::ops::estimate::{Estimate as Answer, Request, estimate};
-use crate::ops::{ledger, rates, tables};
+use crate::ops::estimate::{Estimate as Answer, RATES, Request, estimate};
+use crate::ops::{disks, ledger, rates, tables};
 use crate::stream::{Progress, parse_bytes};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -81,10 +81,10 @@ struct ScanArgs {
     /// Flats and darks of a scan
     #[arg(long, value_name = "N")]
     references: Option<u64>,
-    /// Extended field (half acquisition): twice as wide, four times the data
+    /// Extended field (half acquisition): twice as wide, four times the data unless --projections tells less
     #[arg(long)]
     extended: bool,
-    /// Columns an extended field sees twice: exact instead of four times
+    /// Columns an extended field sees twice: the exact width instead of twice
     #[arg(long, value_name = "PX")]
     overlap: Option<u64>,
     /// Width of the volume, where it is known
@@ -135,8 +135,8 @@ struct CarryArgs {
     /// Measure the rate there, by writing and syncing a temporary file
     #[arg(long, requires = "onto", conflicts_with = "rate")]
     probe: bool,
-    /// Size of that file
-    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = |s: &str| parse_bytes(s).map_err(|e| e.to_string()))]
+    /// Size of that file, at most half of the free room
+    #[arg(long, requires = "probe", value_name = "SIZE", default_value = "256M", value_parser = |s: &str| parse_bytes(s).map_err(|e| e.to_string()))]
     probe_size: u64,
     /// Disks copied to at the same time [default: 1]
     #[arg(long, value_name = "N")]
@@ -146,12 +146,15 @@ struct CarryArgs {
 /// `40-100` or `75`, in MB/s; bytes per second.
 fn parse_rates(text: &str) -> std::result::Result<Vec<f64>, String> {
     let text = text.trim().trim_end_matches("MB/s").trim();
-    let one = |t: &str| t.trim().parse::<f64>().ok().filter(|v| v.is_finite() && *v > 0.0).map(|v| v * 1e6);
+    let one = |t: &str| t.trim().parse::<f64>().ok().filter(|v| (RATES.0..=RATES.1).contains(v)).map(|v| v * 1e6);
     let rates: Option<Vec<f64>> = text.split(['-', '–']).map(one).collect();
     match rates.as_deref() {
         Some([a]) => Ok(vec![*a]),
         Some([a, b]) if a <= b => Ok(vec![*a, *b]),
-        _ => Err("write MB/s: one number, or lowest-highest, for example 40-100".into()),
+        _ => Err(format!(
+            "write MB/s from {} to {}: one number, or lowest-highest, for example 40-100",
+            RATES.0, RATES.1
+        )),
     }
 }
 
@@ -190,7 +193,11 @@ impl Tool for Estimate {
             if path.extension().is_none_or(|e| !e.eq_ignore_ascii_case("toml") && !e.eq_ignore_ascii_case("csv")) {
                 return Err(Error::caller("a plan is called .toml or .csv").path(path).hint("choose such a name"));
             }
-            tables::text_file(path, false, |out| {
+            if let Some(option) = self.told().first() {
+                return Err(Error::caller(format!("--init writes an example and does not read {option}"))
+                    .hint(format!("leave {option} out, and change the plan")));
+            }
+            tables::text_file(path, self.overwrite, |out| {
                 out.write_all(inputs::example(path).as_bytes()).map_err(|e| Error::io(path, "writing", e))
             })?;
             if !context.quiet {
@@ -254,6 +261,40 @@ impl Estimate {
         })
     }
 
+    /// Options of the planning part that are given, each as it is written.
+    fn told(&self) -> Vec<String> {
+        let c = &self.carry;
+        let carried = [
+            ("--days", c.days.is_some()),
+            ("--margin", c.margin.is_some()),
+            ("--disk", c.disk.is_some()),
+            ("--rate", c.rate.is_some()),
+            ("--onto", !c.onto.is_empty()),
+            ("--probe", c.probe),
+            ("--parallel", c.parallel.is_some()),
+            ("--bench", self.bench.is_some()),
+            ("--csv", self.csv.is_some()),
+            ("--html", self.html.is_some()),
+            ("--plot", self.plot.is_some()),
+        ];
+        let scan = self.spec().map(|s| s.told()).unwrap_or_default();
+        let scan = scan.into_iter().map(|k| format!("--{}", k.replace('_', "-")));
+        scan.chain(carried.into_iter().filter(|o| o.1).map(|o| o.0.to_owned())).collect()
+    }
+
+    /// What a plan says of the beamtime, as far as no option says otherwise.
+    fn left_to(&self, p: Plan) -> Plan {
+        let c = &self.carry;
+        Plan {
+            days: p.days.filter(|_| c.days.is_none()),
+            margin: p.margin.filter(|_| c.margin.is_none()),
+            disk: p.disk.filter(|_| c.disk.is_none()),
+            rate: p.rate.filter(|_| c.rate.is_none() && !c.probe),
+            parallel: p.parallel.filter(|_| c.parallel.is_none()),
+            ..Plan::default()
+        }
+    }
+
     fn request(&self, context: &Context) -> Result<Request> {
         let options = self.spec()?;
         let mut plan = Plan::default();
@@ -261,12 +302,13 @@ impl Estimate {
         for path in &self.inputs {
             if inputs::is_plan(path) {
                 let p = inputs::read_plan(path)?;
+                p.leaves_open(&options).map_err(|e| e.or_path(path))?;
                 for s in &p.sample {
                     // The sample first, then what the plan says of all, then the options.
                     let spec = s.clone().or(&p.all).or(&options);
                     samples.push(inputs::sample(&spec).map_err(|e| e.or_path(path))?);
                 }
-                plan = Plan { sample: Vec::new(), all: Spec::default(), ..p };
+                plan = plan.join(self.left_to(p)).map_err(|e| e.or_path(path))?;
             } else {
                 let spec = Spec { like: Some(path.clone()), ..options.clone() };
                 samples.push(inputs::sample(&spec)?);
@@ -279,7 +321,7 @@ impl Estimate {
         let named = |e: String| Error::caller(e);
         let given = c.disk.clone().or(plan.disk);
         let sizes = given.as_deref().unwrap_or("4TB");
-        let mut disks = sizes.split(',').map(parse_disk).collect::<std::result::Result<Vec<_>, _>>().map_err(named)?;
+        let mut sold = sizes.split(',').map(parse_disk).collect::<std::result::Result<Vec<_>, _>>().map_err(named)?;
         let mut real_disk = None;
         let mut rates = parse_rates(c.rate.as_deref().or(plan.rate.as_deref()).unwrap_or("40-100")).map_err(named)?;
         if let Some(folder) = c.onto.first() {
@@ -292,9 +334,10 @@ impl Estimate {
             }
             real_disk = Some((v.mount_point.display().to_string(), v.available));
             if given.is_none() {
-                disks.clear();
+                sold.clear();
             }
             if c.probe {
+                disks::room_for_probe(&v, c.probe_size)?;
                 context.progress.begin("measuring", 0);
                 rates = vec![rates::disk(folder, c.probe_size, &context.cancel)?.write_per_s];
                 context.progress.end();
@@ -304,7 +347,7 @@ impl Estimate {
             samples,
             days: c.days.or(plan.days),
             margin: c.margin.or(plan.margin).unwrap_or(2.0),
-            disks,
+            disks: sold,
             real_disk,
             rates,
             measured: c.probe,
@@ -324,6 +367,8 @@ fn hours(h: f64) -> String {
 
 fn days(d: f64) -> String {
     match (d * 100.0).round() / 100.0 {
+        // Hundredths of a day say little, and less would read as none.
+        n if n < 0.1 => hours(d * 24.0),
         1.0 => "1 day".into(),
         n => format!("{n} days"),
     }
@@ -390,9 +435,13 @@ fn answers(e: &Answer) -> Vec<(String, bool)> {
     if e.days.is_some()
         && let Some(c) = e.copying.first().filter(|c| !c.full_after_days.is_empty())
     {
-        let shown: Vec<String> = c.full_after_days.iter().take(6).map(|d| format!("{d:.1}")).collect();
+        let soon = c.full_after_days.first().is_some_and(|d| *d < 0.1);
+        let one = |d: &f64| if soon { days(*d) } else { format!("{d:.1}") };
+        let shown: Vec<String> = c.full_after_days.iter().take(6).map(one).collect();
         let more = if c.full_after_days.len() > 6 { ", …" } else { "" };
-        say(format!("at {} disks are full after {}{more} days", rate(c), shown.join(", ")), false);
+        let unit = if soon { "" } else { " days" };
+        let which = e.filled.as_ref().map_or(String::new(), |d| format!(" of {d}"));
+        say(format!("at {} disks{which} are full after {}{more}{unit}", rate(c), shown.join(", ")), false);
     }
     for r in &e.remedies {
         let enough = match (r.at_lowest_rate, r.at_highest_rate) {
@@ -450,7 +499,7 @@ mod tests {
     fn rates_and_sizes_are_read_as_printed_on_the_box() {
         assert_eq!(parse_rates("40-100").unwrap(), [40e6, 100e6]);
         assert_eq!(parse_rates("72.5 MB/s").unwrap(), [72.5e6]);
-        for bad in ["", "0", "100-40", "a", "1-2-3", "-5"] {
+        for bad in ["", "0", "100-40", "a", "1-2-3", "-5", "1e300", "0.01", "100001", "nan", "inf"] {
             assert!(parse_rates(bad).is_err(), "{bad}");
         }
         assert_eq!(parse_disk("4TB").unwrap(), 4_000_000_000_000);

@@ -21,10 +21,10 @@ pub struct Ledger {
     /// The ledger [default: $TOMOKIT_LEDGER, else one per user]
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
-    /// missing: how many disks should hold a verified copy
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    copies: u64,
-    /// Replace an export that exists
+    /// missing: how many disks should hold a verified copy [default: 2]
+    #[arg(long, value_name = "N")]
+    copies: Option<u64>,
+    /// export: replace a file that exists
     #[arg(long)]
     overwrite: bool,
 }
@@ -59,6 +59,7 @@ impl Tool for Ledger {
 ";
 
     fn run(self, context: &Context) -> Result<Exit> {
+        self.only_what_is_read()?;
         let path = match &self.ledger {
             Some(p) => p.clone(),
             None => default_path()?,
@@ -77,6 +78,25 @@ impl Tool for Ledger {
 }
 
 impl Ledger {
+    /// An option that the action does not read would be obeyed only in the mind of who wrote it.
+    fn only_what_is_read(&self) -> Result<()> {
+        let belongs = |option: &str, to: Action| {
+            let name = |a: Action| a.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
+            Err(Error::caller(format!("{option} belongs to 'tomo ledger {}'", name(to)))
+                .found(format!("'{}'", name(self.action)))
+                .hint(format!("leave {option} out")))
+        };
+        match self.copies {
+            Some(_) if self.action != Action::Missing => return belongs("--copies", Action::Missing),
+            Some(0) => return Err(Error::caller("no file has fewer than 0 copies").hint("give --copies 1 or more")),
+            _ => {}
+        }
+        if self.overwrite && self.action != Action::Export {
+            return belongs("--overwrite", Action::Export);
+        }
+        Ok(())
+    }
+
     fn none(&self) -> Result<()> {
         match self.what.first() {
             None => Ok(()),
@@ -150,7 +170,7 @@ impl Ledger {
                 Some(source_path(folder)?)
             }
         };
-        let search = Search { fewer_than: Some(self.copies), below: below.clone(), ..Search::default() };
+        let search = Search { fewer_than: Some(self.copies.unwrap_or(2)), below: below.clone(), ..Search::default() };
         let mut n = list(ledger, &search, context)?;
         if let Some(folder) = below {
             let never = crate::ops::ledger::ask::never_copied(ledger, &folder, &context.cancel)?;

@@ -48,7 +48,7 @@ pub struct Report {
 /// Looks, and measures where asked to.
 ///
 /// # Errors
-/// A folder that is not there or not to be written for the speed test; interrupted. A ledger that cannot be read is
+/// A folder that is not there, not to be written or without room for the speed test; interrupted. A ledger that cannot be read is
 /// reported, not fatal.
 pub fn execute(request: &Request, progress: &dyn Progress, cancel: &Cancel) -> Result<Report> {
     if request.probe_bytes.is_some() && request.folders.is_empty() {
@@ -72,6 +72,10 @@ pub fn execute(request: &Request, progress: &dyn Progress, cancel: &Cancel) -> R
     } else {
         request.folders.iter().map(|f| Ok((disk::volume_of(f)?, Some(f)))).collect::<Result<_>>()?
     };
+    // All of them before anything is written to the first.
+    if let Some(bytes) = request.probe_bytes {
+        volumes.iter().try_for_each(|(v, _)| room_for_probe(v, bytes))?;
+    }
     for (volume, folder) in volumes {
         let mut speed = None;
         if let (Some(bytes), Some(folder)) = (request.probe_bytes, folder) {
@@ -96,6 +100,31 @@ pub fn execute(request: &Request, progress: &dyn Progress, cancel: &Cancel) -> R
         report.disks.push(Found { warnings, speed, ledger: known, volume });
     }
     Ok(report)
+}
+
+/// Refuses a speed test that would leave a disk short of room.
+///
+/// # Errors
+/// `Caller`: its file is larger than half of the free room.
+pub fn room_for_probe(volume: &Volume, bytes: u64) -> Result<()> {
+    let most = volume.available / 2;
+    if bytes <= most {
+        return Ok(());
+    }
+    Err(Error::caller("the speed test would fill the disk")
+        .path(&volume.mount_point)
+        .expected(format!("at most half of the free room, {}", binary(most)))
+        .found(binary(bytes))
+        .hint("choose a smaller size for it"))
+}
+
+/// In the units sizes are given in.
+fn binary(bytes: u64) -> String {
+    let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    match units.iter().find(|u| bytes >> u.1 > 0) {
+        Some((unit, shift)) => format!("{:.1} {unit}", bytes as f64 / (1u64 << shift) as f64),
+        None => format!("{bytes} B"),
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +161,12 @@ mod tests {
         std::fs::write(&path, b"not a ledger at all, is it?").unwrap();
         let report = run(&r).unwrap();
         assert!(report.ledger_error.unwrap().contains("damaged") && report.disks[0].ledger.is_none());
+        // No more than half of what is free.
+        r.probe_bytes = Some(900 << 40);
+        let e = run(&r).unwrap_err().to_string();
+        assert!(e.contains("half of the free room") && e.contains("900.0 TiB"), "{e}");
+        let volume = Volume { available: 10 << 30, ..report.disks[0].volume.clone() };
+        assert!(room_for_probe(&volume, 5 << 30).is_ok() && room_for_probe(&volume, (5 << 30) + 1).is_err());
         r.folders.clear();
         assert!(run(&r).unwrap_err().advice().unwrap().contains("--probe"));
     }

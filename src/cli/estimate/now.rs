@@ -13,6 +13,16 @@ impl Estimate {
         if self.csv.is_some() || self.html.is_some() || self.plot.is_some() {
             return Err(Error::caller("--now prints a table or JSON only").hint("use --json"));
         }
+        let read = ["--rate", "--onto"];
+        if let Some(option) = self.told().iter().find(|o| !read.contains(&o.as_str())) {
+            return Err(Error::caller(format!("--now does not read {option}: it looks at what is there"))
+                .hint(format!("leave {option} out, or leave --now out to plan")));
+        }
+        if self.overwrite {
+            return Err(
+                Error::caller("--now writes no file: there is nothing to overwrite").hint("leave --overwrite out")
+            );
+        }
         let request = Request {
             folder,
             disks: self.carry.onto.clone(),

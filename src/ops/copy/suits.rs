@@ -214,6 +214,9 @@ pub(super) fn target(
     room(r, &mut t, &state, &mut say);
     verification(r, &mut t, root, &mut say)?;
     if let Some(bytes) = r.probe {
+        if let Some(v) = &t.volume {
+            crate::ops::disks::room_for_probe(v, bytes)?;
+        }
         let rate = rates::disk(root.path(), bytes, cancel)?;
         t.probe = Some(Probe { rate, seconds: t.copy_bytes as f64 / rate.write_per_s.max(1.0) });
     }

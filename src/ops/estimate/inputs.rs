@@ -1,6 +1,6 @@
 //! Where samples come from besides options: scans that exist, parameter files, and plans in TOML or CSV.
 
-use super::sample::{Sample, Spec, parse_copies};
+use super::sample::{Sample, Spec, parse_copies, some_scans};
 use crate::ops::recon::extended_width;
 use crate::ops::tables;
 use serde::Deserialize;
@@ -29,6 +29,55 @@ pub struct Plan {
     pub all: Spec,
     /// Kinds of scans.
     pub sample: Vec<Spec>,
+}
+
+impl Plan {
+    /// How the beamtime goes, by both: each setting is told by one of them, or by both alike.
+    ///
+    /// # Errors
+    /// They differ.
+    pub fn join(self, other: Plan) -> Result<Plan> {
+        fn same<T: PartialEq + std::fmt::Display>(name: &str, a: Option<T>, b: Option<T>) -> Result<Option<T>> {
+            match (a, b) {
+                (Some(a), Some(b)) if a != b => Err(Error::caller(format!("the plans differ in '{name}'"))
+                    .expected(a)
+                    .found(b)
+                    .hint(format!("say which with --{name}, or estimate them one by one"))),
+                (a, b) => Ok(a.or(b)),
+            }
+        }
+        Ok(Plan {
+            days: same("days", self.days, other.days)?,
+            margin: same("margin", self.margin, other.margin)?,
+            disk: same("disk", self.disk, other.disk)?,
+            rate: same("rate", self.rate, other.rate)?,
+            parallel: same("parallel", self.parallel, other.parallel)?,
+            all: Spec::default(),
+            sample: Vec::new(),
+        })
+    }
+
+    /// Refuses options that the plan tells already: they would count for nothing.
+    ///
+    /// # Errors
+    /// Which option, and for which sample.
+    pub fn leaves_open(&self, options: &Spec) -> Result<()> {
+        for s in &self.sample {
+            let s = s.clone().or(&self.all);
+            let told = s.told();
+            let sized = s.nx.is_some() && s.nz.is_some();
+            let ignored = options.told().into_iter().find(|o| told.contains(o) || (*o == "camera" && sized));
+            if let Some(o) = ignored {
+                let of = s.name.map_or("a sample".into(), |n| format!("'{n}'"));
+                return Err(Error::caller(format!(
+                    "--{} does not go with a plan that tells it for {of} already",
+                    o.replace('_', "-")
+                ))
+                .hint("change it in the plan, or take it out there"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// True for names of plans.
@@ -67,6 +116,12 @@ fn plan_of_toml(text: &str, path: &Path) -> Result<Plan> {
 
 fn plan_of_csv(text: &str, path: &Path) -> Result<Plan> {
     let (headings, rows) = tables::read_csv(text, path)?;
+    let twice = headings.iter().enumerate().find(|(i, h)| !h.is_empty() && headings[..*i].contains(h));
+    if let Some((_, heading)) = twice {
+        return Err(
+            Error::file(path, format!("the heading '{heading}' is there twice")).hint("keep one of the two columns")
+        );
+    }
     let mut plan = Plan::default();
     for (line, row) in rows {
         let mut s = Spec::default();
@@ -117,7 +172,7 @@ pub fn sample(spec: &Spec) -> Result<Sample> {
     if let Some(n) = &spec.name {
         s.name.clone_from(n);
     }
-    s.scans = spec.scans.unwrap_or(s.scans);
+    s.scans = some_scans(spec.scans.unwrap_or(s.scans))?;
     s.volumes = spec.volumes.unwrap_or(s.volumes);
     s.copies = spec.copies.clone().unwrap_or(s.copies);
     s.keep_edf = spec.keep_edf.unwrap_or(s.keep_edf);
@@ -295,7 +350,8 @@ volumes = 1
 "#;
 
 const EXAMPLE_CSV: &str =
-    "# A plan for tomo estimate. Empty cells are left to the options: tomo estimate plan.csv --days 3 --volumes 2
+    "# A plan for tomo estimate. A column that is empty may be an option instead, and so are days, disks and rates:
+# tomo estimate plan.csv --days 3 --disk 8TB
 name,scans,camera,roi,binning,nx,nz,projections,references,extended,overlap,volumes,copies,keep_edf
 rocks,40,orca-flash,,,,,2000,120,no,,2,8,no
 \"teeth, extended field\",12,orca-lightning,3000x2400,,,,8000,120,yes,400,2,8+tiff8,no

@@ -114,6 +114,8 @@ pub struct Estimate {
     pub disks: Vec<Disks>,
     /// Disks copied to at the same time.
     pub parallel: u64,
+    /// The disks that `copying` fills one after the other: the last of those above.
+    pub filled: Option<String>,
     /// Copying at each rate.
     pub copying: Vec<AtRate>,
     /// True where the rate was measured.
@@ -128,6 +130,18 @@ pub struct Estimate {
     pub notes: Vec<String>,
 }
 
+/// Slowest and fastest copying that is believed, MB/s.
+pub const RATES: (f64, f64) = (0.1, 100_000.0);
+
+fn within(what: &str, v: f64, least: f64, most: f64) -> Result<f64> {
+    match (least..=most).contains(&v) {
+        true => Ok(v),
+        false => Err(Error::caller(format!("{what} is out of range"))
+            .expected(format!("{least} to {most}"))
+            .found(format!("{v:?}"))),
+    }
+}
+
 /// Sums up.
 ///
 /// # Errors
@@ -137,20 +151,16 @@ pub fn estimate(r: &Request) -> Result<Estimate> {
         return Err(Error::caller("nothing to estimate")
             .hint("give --camera or --nx and --nz, a scan, or a plan ('tomo estimate --init plan.toml' writes one)"));
     }
-    let positive = |name: &str, v: f64| match v.is_finite() && v > 0.0 {
-        true => Ok(v),
-        false => Err(Error::caller(format!("{name} must be a number above 0")).found(v)),
-    };
-    let margin = positive("the margin", r.margin)?;
-    if margin > 100.0 {
-        return Err(Error::caller("a margin is a factor, for example 2").found(margin));
-    }
-    let days = r.days.map(|d| positive("the days of beamtime", d)).transpose()?;
-    if r.parallel == 0 || r.rates.is_empty() {
-        return Err(Error::caller("at least one disk and one rate are needed"));
+    let margin = within("the margin, a factor,", r.margin, 1.0, 100.0)?;
+    let days = r.days.map(|d| within("the number of days", d, 0.01, 3660.0)).transpose()?;
+    within("the number of disks copied to at the same time", r.parallel as f64, 1.0, 1000.0)?;
+    if r.rates.is_empty() {
+        return Err(Error::caller("at least one rate is needed"));
     }
     for rate in &r.rates {
-        positive("a rate", *rate)?;
+        // What was measured is true, however slow.
+        let lowest = if r.measured { 1e-6 } else { RATES.0 };
+        within("a rate of copying in MB/s", *rate / 1e6, lowest, RATES.1)?;
     }
     let mut total = Sizes::default();
     let mut notes = Vec::new();
@@ -212,6 +222,7 @@ pub fn estimate(r: &Request) -> Result<Estimate> {
         per_day: days.map(|d| bytes as f64 / d),
         rule_bytes: days.map(|d| d * RULE_PER_DAY),
         rule_days: bytes as f64 / RULE_PER_DAY,
+        filled: disks.last().map(|d| d.name.clone()),
         disks,
         parallel: r.parallel,
         copying,

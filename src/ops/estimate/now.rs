@@ -123,7 +123,8 @@ pub fn now(r: &Request, progress: &dyn Progress, cancel: &Cancel) -> Result<Now>
     progress.begin("looking", 0);
     ledger::walk(&folder, cancel, |path, bytes, mtime_ns| {
         let copies = match &book {
-            Some(b) => b.copies_of_source(path, bytes, mtime_ns)?,
+            // A copy that was found damaged is none.
+            Some(b) => b.sound_copies_of_source(path, bytes, mtime_ns)?,
             None => None,
         };
         let inside = path.strip_prefix(&folder).unwrap_or(path);
@@ -180,7 +181,15 @@ fn disks(r: &Request, folder: &Path, waiting: u64, per_day: f64) -> Result<Vec<D
             .filter(|v| v.removable && !v.read_only && v.mount_point != own.mount_point)
             .collect()
     } else {
-        r.disks.iter().map(|d| disk::volume_of(d)).collect::<Result<_>>()?
+        let mut named: Vec<Volume> = Vec::new();
+        for d in &r.disks {
+            let v = disk::volume_of(d)?;
+            // The room of a disk counts once, however many of its folders are named.
+            if named.iter().all(|n| n.mount_point != v.mount_point) {
+                named.push(v);
+            }
+        }
+        named
     };
     let mut before = 0.0;
     Ok(volumes
@@ -248,7 +257,7 @@ mod tests {
             level: None,
             session: None,
         };
-        ledger::record(&book, &disk::volume_of(dir.path()).unwrap(), &[copy]).unwrap();
+        ledger::record(&book, &disk::volume_of(dir.path()).unwrap(), std::slice::from_ref(&copy)).unwrap();
         let n = look(&r);
         assert_eq!((n.waiting_files, n.waiting_bytes, n.twice_bytes, n.today_bytes), (2, 6000, 0, 6000));
         assert!((n.today_hours - 12.0).abs() < 0.01 && (n.per_day / 12000.0 - 1.0).abs() < 1e-3, "{n:?}");
@@ -258,6 +267,19 @@ mod tests {
         let d = &n.disks[0];
         let want = (d.available as f64 - 6000.0) / n.per_day * 24.0;
         assert!((d.full_in_hours.unwrap() / want - 1.0).abs() < 1e-6);
+        // Two folders of one disk are one disk.
+        let both = Request { disks: vec![dir.path().into(), data.clone()], ..r.clone() };
+        assert_eq!(look(&both).disks.len(), 1);
+        // Found damaged: it waits, until another disk has it.
+        let volume = disk::volume_of(dir.path()).unwrap();
+        let mut l = Ledger::open(&book).unwrap();
+        let id = l.disk(&volume).unwrap();
+        let bad = ledger::Found::NotGood { session: None, when: 2 };
+        l.seen(id, &[(b"exp/s1/old.nxs".to_vec(), bad)]).unwrap();
+        assert_eq!(look(&r).waiting_files, 3);
+        let other = Volume { mount_point: "/media/other".into(), serial: None, ..volume };
+        ledger::record(&book, &other, &[copy]).unwrap();
+        assert_eq!(look(&r).waiting_files, 2);
         // Changed since it was copied: it waits again.
         std::fs::write(&old, vec![2; 1001]).unwrap();
         assert_eq!(look(&r).waiting_files, 3);

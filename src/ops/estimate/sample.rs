@@ -137,7 +137,15 @@ fn copies<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Option<
 
 /// `8,tiff`; an empty text is none.
 pub fn parse_copies(text: &str) -> std::result::Result<Vec<CopyKind>, String> {
-    text.split([',', ' ', '+']).filter(|t| !t.is_empty()).map(CopyKind::parse).collect()
+    let mut kinds = Vec::new();
+    for name in text.split([',', ' ', '+']).filter(|t| !t.is_empty()) {
+        let kind = CopyKind::parse(name)?;
+        if kinds.contains(&kind) {
+            return Err(format!("the copy '{name}' is named twice"));
+        }
+        kinds.push(kind);
+    }
+    Ok(kinds)
 }
 
 /// `3000x2400`.
@@ -207,19 +215,35 @@ impl Spec {
         }
     }
 
+    /// Names of what is told.
+    pub fn told(&self) -> Vec<&'static str> {
+        let keys = [
+            ("scans", self.scans.is_some()),
+            ("camera", self.camera.is_some()),
+            ("roi", self.roi.is_some()),
+            ("binning", self.binning.is_some()),
+            ("nx", self.nx.is_some()),
+            ("nz", self.nz.is_some()),
+            ("projections", self.projections.is_some()),
+            ("references", self.references.is_some()),
+            ("extended", self.extended.is_some()),
+            ("overlap", self.overlap.is_some()),
+            ("diameter", self.diameter.is_some()),
+            ("volumes", self.volumes.is_some()),
+            ("copies", self.copies.is_some()),
+            ("keep_edf", self.keep_edf.is_some()),
+            ("drop_float", self.drop_float.is_some()),
+        ];
+        keys.into_iter().filter(|k| k.1).map(|k| k.0).collect()
+    }
+
     /// True where nothing says how large a scan is.
     pub fn is_unsized(&self) -> bool {
         self.camera.is_none() && self.nx.is_none() && self.nz.is_none() && self.roi.is_none() && self.like.is_none()
     }
 
-    /// The numbers.
-    ///
-    /// # Errors
-    /// Unknown camera, a region larger than its sensor, numbers missing, zero, or contradicting one another.
-    pub fn resolve(&self) -> Result<Sample> {
-        let name = self.name.clone().or(self.camera.clone()).unwrap_or("scan".into());
-        let wrong = |what: String| Error::caller(format!("{name}: {what}"));
-        let mut notes = Vec::new();
+    /// Columns and rows that are read, before binning.
+    fn size(&self, wrong: impl Fn(String) -> Error) -> Result<(u64, u64)> {
         let sensor = match &self.camera {
             None => None,
             Some(c) => {
@@ -237,19 +261,38 @@ impl Spec {
             }
         };
         let roi = self.roi.as_deref().map(parse_size).transpose().map_err(&wrong)?;
-        if let (Some(r), Some(s)) = (roi, sensor)
-            && (r.0 > s.0 || r.1 > s.1)
-        {
-            return Err(wrong("the region is larger than the sensor".into())
-                .expected(format!("at most {} x {}", s.0, s.1))
-                .found(format!("{} x {}", r.0, r.1)));
-        }
-        let size = roi.or(sensor);
-        let full_cols = self.nx.or(size.map(|s| s.0));
-        let full_rows = self.nz.or(size.map(|s| s.1));
+        let numbers = (self.nx.is_some(), self.nz.is_some());
+        let sensor = match (sensor, roi, numbers) {
+            (_, None, _) | (_, Some(_), (false, false)) => sensor,
+            // The sensor in numbers, and the part of it that is read.
+            (None, Some(_), (true, true)) => self.nx.zip(self.nz),
+            _ => {
+                return Err(wrong("the size of a projection is given twice: as a region, and as nx or nz".into())
+                    .hint("leave one of them out"));
+            }
+        };
+        let full_cols = roi.map(|r| r.0).or(self.nx).or(sensor.map(|s| s.0));
+        let full_rows = roi.map(|r| r.1).or(self.nz).or(sensor.map(|s| s.1));
         let (Some(full_cols), Some(full_rows)) = (full_cols, full_rows) else {
             return Err(wrong("the size of a projection is not known".into()).hint("give --camera, or --nx and --nz"));
         };
+        if let Some((x, z)) = sensor.filter(|s| full_cols > s.0 || full_rows > s.1) {
+            return Err(wrong("the region is larger than the sensor".into())
+                .expected(format!("at most {x} x {z}"))
+                .found(format!("{full_cols} x {full_rows}")));
+        }
+        Ok((full_cols, full_rows))
+    }
+
+    /// The numbers.
+    ///
+    /// # Errors
+    /// Unknown camera, a region larger than its sensor, numbers missing, zero, or contradicting one another.
+    pub fn resolve(&self) -> Result<Sample> {
+        let name = self.name.clone().or(self.camera.clone()).unwrap_or("scan".into());
+        let wrong = |what: String| Error::caller(format!("{name}: {what}"));
+        let mut notes = Vec::new();
+        let (full_cols, full_rows) = self.size(wrong)?;
         let binning = self.binning.unwrap_or(1);
         let (cols, rows) = (full_cols / binning.max(1), full_rows / binning.max(1));
         let scans = self.scans.unwrap_or(1);
@@ -257,9 +300,14 @@ impl Spec {
         if binning == 0 || cols == 0 || rows == 0 || self.projections == Some(0) || self.diameter == Some(0) {
             return Err(wrong("a size or number of 0 makes no scan".into()));
         }
+        some_scans(scans)?;
         let extended = self.extended.unwrap_or(self.overlap.is_some());
         if !extended && self.overlap.is_some() {
             return Err(wrong("an overlap belongs to an extended field".into()).hint("add --extended"));
+        }
+        if self.overlap.is_some() && self.diameter.is_some() {
+            return Err(wrong("the width of the volume is given twice: as an overlap and as a diameter".into())
+                .hint("leave one of them out"));
         }
         let diameter = match (self.diameter, extended, self.overlap) {
             (Some(d), ..) => d,
@@ -271,9 +319,12 @@ impl Spec {
                     .found(o));
             }
             (None, true, None) => {
-                notes.push(
-                    "extended field without overlap: four times a standard scan; give the overlap for less".into(),
-                );
+                // Four times in all is right only where the projections are four times as many too.
+                let amount = match self.projections {
+                    None => "four times a standard scan",
+                    Some(_) => "a volume four times as large, raw data by the projections given",
+                };
+                notes.push(format!("extended field without overlap: {amount}; give the overlap for less"));
                 2 * cols
             }
         };
@@ -313,6 +364,11 @@ impl Spec {
             name,
         })
     }
+}
+
+/// A kind of scan that is never taken makes no plan.
+pub(super) fn some_scans(n: u64) -> Result<u64> {
+    if n > 0 { Ok(n) } else { Err(Error::caller("no scans").expected("at least 1").found(n)) }
 }
 
 /// Bytes by kind, and files.

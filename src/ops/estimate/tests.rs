@@ -62,6 +62,74 @@ fn equation_4_1() {
 }
 
 #[test]
+fn an_extended_field_says_what_it_counts() {
+    let standard = spec(2048, 2048, None).resolve().unwrap().per_scan().unwrap();
+    let of = |projections| {
+        let s = Spec { extended: Some(true), ..spec(2048, 2048, projections) }.resolve().unwrap();
+        (s.per_scan().unwrap(), s.notes.iter().any(|n| n.contains("four times a standard scan")))
+    };
+    let (assumed, said) = of(None);
+    assert!(said && assumed.bytes() == 4 * standard.bytes());
+    // As many projections as a standard scan: the volume alone is four times as large, and the note says so.
+    let (given, said) = of(Some(2048));
+    assert_eq!((given.raw, given.volumes, said), (standard.raw, 4 * standard.volumes, false));
+    assert_eq!(of(Some(4 * 2048)).0.bytes(), 4 * standard.bytes());
+}
+
+#[test]
+fn a_region_is_part_of_its_sensor() {
+    let camera = |nx, roi: Option<&str>| Spec {
+        camera: Some("orca-flash".into()),
+        roi: roi.map(str::to_owned),
+        nx,
+        ..Spec::default()
+    };
+    let bad = |s: Spec, word: &str| {
+        let e = s.resolve().unwrap_err().to_string();
+        assert!(e.contains(word), "{e}");
+    };
+    assert_eq!(camera(Some(1000), None).resolve().unwrap().cols, 1000);
+    bad(camera(Some(2049), None), "larger than the sensor");
+    bad(camera(Some(1000), Some("100x100")), "twice");
+    let part = |roi: &str| Spec { roi: Some(roi.into()), ..spec(500, 400, None) };
+    let s = part("300x200").resolve().unwrap();
+    assert_eq!((s.cols, s.rows), (300, 200));
+    bad(part("300x401"), "larger than the sensor");
+    bad(Spec { nz: None, ..part("300x200") }, "twice");
+    bad(Spec { overlap: Some(5), diameter: Some(600), ..spec(500, 400, None) }, "twice");
+    bad(Spec { scans: Some(0), ..spec(500, 400, None) }, "no scans");
+    assert!(super::sample::parse_copies("8,8").is_err() && super::sample::parse_copies("tiff+tiff32").is_err());
+    assert_eq!(super::sample::parse_copies("8,tiff8").unwrap().len(), 2);
+}
+
+#[test]
+fn numbers_beyond_belief_are_refused_in_one_line() {
+    let fine = || request(vec![spec(100, 100, None).resolve().unwrap()]);
+    for r in [
+        Request { days: Some(1e-300), ..fine() },
+        Request { days: Some(3661.0), ..fine() },
+        Request { margin: 0.5, ..fine() },
+        Request { margin: f64::NAN, ..fine() },
+        Request { rates: vec![1e306], ..fine() },
+        Request { rates: vec![1e4], ..fine() },
+        Request { parallel: u64::MAX, ..fine() },
+        Request { parallel: 1001, ..fine() },
+    ] {
+        let e = estimate(&r).unwrap_err().to_string();
+        assert!(e.contains("out of range") && e.len() < 120, "{e}");
+    }
+    for r in [
+        Request { days: Some(0.01), margin: 1.0, parallel: 1000, ..fine() },
+        // Measured: true, however slow.
+        Request { rates: vec![1e4], measured: true, ..fine() },
+    ] {
+        estimate(&r).unwrap();
+    }
+    let two = Request { disks: vec![8_000_000_000_000, 4_000_000_000_000], ..fine() };
+    assert_eq!(estimate(&two).unwrap().filled.as_deref(), Some("4 TB"));
+}
+
+#[test]
 fn copies_edf_and_references_are_counted() {
     let s = Spec {
         references: Some(50),
@@ -171,6 +239,37 @@ fn mistakes_in_plans_are_named_with_their_line() {
     assert!(e.contains("line 2") && e.contains("scans"), "{e}");
     assert!(read("a.csv", "name,colour\nx,red\n").contains("no such column"));
     assert!(read("a.csv", "name,scans\n").contains("without a sample"));
+    let e = read("a.csv", "name,scans,nx,Scans\nx,1,5,2\n");
+    assert!(e.contains("'scans' is there twice"), "{e}");
+    assert!(read("a.csv", "name,copies\nx,8+8\n").contains("named twice"));
+    assert!(read("a.toml", "[[sample]]\ncopies = [\"8\", 8]\n").contains("named twice"));
+}
+
+#[test]
+fn plans_are_joined_and_options_do_not_vanish() {
+    use inputs::Plan;
+    let days = |n| Plan { days: Some(n), ..Plan::default() };
+    let disk = Plan { disk: Some("8TB".into()), ..Plan::default() };
+    let both = days(3.0).join(disk.clone()).unwrap().join(days(3.0)).unwrap();
+    assert_eq!((both.days, both.disk.as_deref()), (Some(3.0), Some("8TB")));
+    let e = days(3.0).join(days(4.0)).unwrap_err();
+    assert!(e.to_string().contains("'days' (expected 3, found 4)") && e.advice().unwrap().contains("--days"), "{e}");
+    let plan = Plan {
+        all: Spec { volumes: Some(2), ..Spec::default() },
+        sample: vec![spec(5, 5, None), Spec { scans: Some(3), nz: Some(7), ..Spec::default() }],
+        ..Plan::default()
+    };
+    for bad in [
+        Spec { scans: Some(1), ..Spec::default() },
+        Spec { volumes: Some(1), ..Spec::default() },
+        Spec { nx: Some(1), ..Spec::default() },
+        Spec { camera: Some("dimax".into()), ..Spec::default() },
+    ] {
+        let e = plan.leaves_open(&bad).unwrap_err().to_string();
+        assert!(e.contains("does not go with a plan"), "{e}");
+    }
+    let open = Spec { copies: Some(vec![CopyKind::Eight]), keep_edf: Some(true), ..Spec::default() };
+    plan.leaves_open(&open).unwrap();
 }
 
 #[test]

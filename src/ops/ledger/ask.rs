@@ -49,9 +49,9 @@ impl Disk {
 pub struct Scan {
     /// Name.
     pub scan: String,
-    /// Different contents.
+    /// Files: of each content as many as the disk that holds most of them.
     pub files: u64,
-    /// Their bytes, each counted once.
+    /// Their bytes; further disks do not count.
     pub bytes: u64,
     /// Verified copies of the file that has the fewest.
     pub copies: u64,
@@ -157,13 +157,16 @@ impl Ledger {
     /// Every scan with its disks, by name.
     pub fn scans(&self) -> Result<Vec<Scan>> {
         let on = self.on("reading the ledger");
-        // One row per content first, so that bytes are counted once.
+        // One row per content and disk first: a scan may hold files of equal content, and names may differ from disk to disk.
+        // Of one source, though, a disk may hold several copies.
         let sql = format!(
-            "WITH contents AS (SELECT scan, bytes, max(copied) AS copied, \
-                 count(DISTINCT CASE WHEN verified IS NOT NULL THEN disk END) AS copies \
-                 FROM copies GROUP BY scan, sha256, bytes), \
-             sums AS (SELECT scan, count(*) AS files, sum(bytes) AS bytes, min(copies) AS copies, max(copied) AS copied \
-                 FROM contents GROUP BY scan), \
+            "WITH on_disks AS (SELECT scan, sha256, bytes, max(copied) AS copied, \
+                 count(DISTINCT coalesce(source, path)) AS files, max(verified IS NOT NULL) AS good \
+                 FROM copies GROUP BY scan, sha256, bytes, disk), \
+             contents AS (SELECT scan, bytes, max(copied) AS copied, max(files) AS files, sum(good) AS copies \
+                 FROM on_disks GROUP BY scan, sha256, bytes), \
+             sums AS (SELECT scan, sum(files) AS files, sum(files * bytes) AS bytes, min(copies) AS copies, \
+                 max(copied) AS copied FROM contents GROUP BY scan), \
              pairs AS (SELECT DISTINCT scan, disk FROM copies), \
              named AS (SELECT p.scan, {NAME} AS name FROM pairs p JOIN disks d ON d.id = p.disk ORDER BY p.scan, name), \
              places AS (SELECT scan, group_concat(name, ', ') AS disks FROM named GROUP BY scan) \
@@ -182,6 +185,14 @@ impl Ledger {
             })
         });
         rows.map_err(&on)?.collect::<rusqlite::Result<_>>().map_err(&on)
+    }
+
+    /// Files on a disk whose names begin so, and that are verified.
+    pub(super) fn verified_below(&self, disk: super::DiskId, inside: &[u8]) -> Result<u64> {
+        let on = self.on("reading the ledger");
+        let sql = "SELECT count(*) FROM copies WHERE disk = ?1 AND verified IS NOT NULL \
+                   AND substr(CAST(path AS BLOB), 1, length(?2)) = ?2";
+        self.db.query_row(sql, params![disk.0, inside], |r| count(r, 0)).map_err(on)
     }
 
     /// Hands every file that is looked for to `each`, in order of disks and names.
@@ -218,10 +229,21 @@ impl Ledger {
 
     /// Verified copies of a source as it is now (same place, size and time), at best; `None` where it was never copied.
     pub fn copies_of_source(&self, source: &Path, bytes: u64, mtime_ns: i64) -> Result<Option<u64>> {
+        self.of_source(source, bytes, mtime_ns, "")
+    }
+
+    /// As [`Ledger::copies_of_source`], of copies that were not found damaged: `None` where there is no other.
+    pub fn sound_copies_of_source(&self, source: &Path, bytes: u64, mtime_ns: i64) -> Result<Option<u64>> {
+        let doubts = super::write::has_doubts(&self.db).map_err(self.on("reading the ledger"))?;
+        let sound = "AND NOT EXISTS (SELECT 1 FROM not_good n WHERE n.disk = c.disk AND n.path = c.path)";
+        self.of_source(source, bytes, mtime_ns, if doubts { sound } else { "" })
+    }
+
+    fn of_source(&self, source: &Path, bytes: u64, mtime_ns: i64, and: &str) -> Result<Option<u64>> {
         let on = self.on("reading the ledger");
         let sql = format!(
             "SELECT max({COPIES}) FROM copies c WHERE c.source = ?1 AND c.bytes = ?2 \
-             AND (c.mtime IS NULL OR abs(c.mtime - ?3) < 2000000000)"
+             AND (c.mtime IS NULL OR abs(c.mtime - ?3) < 2000000000) {and}"
         );
         let source = path_bytes(source);
         let mut q = self.db.prepare_cached(&sql).map_err(&on)?;

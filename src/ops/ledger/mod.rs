@@ -23,8 +23,10 @@ use crate::disk::{Volume, same_serial};
 use crate::stream::Cancel;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, ToSql, params};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tomokit_formats::io::open_plain;
 use tomokit_formats::{Error, Result};
 pub use write::{Found, Seen};
 
@@ -34,6 +36,9 @@ const APPLICATION: i32 = 0x746f_6d6f;
 const VERSION: i32 = 1;
 /// How long to wait for another program that is writing.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is said of a ledger that SQLite cannot read.
+const DAMAGED: &str = "the ledger is damaged";
 
 const TABLES: &str = "
 CREATE TABLE disks (
@@ -168,7 +173,7 @@ impl Ledger {
     /// Opens a ledger that exists.
     ///
     /// # Errors
-    /// There is none; it is damaged; another program's database; another program is writing for longer than ten seconds.
+    /// There is none; it is damaged; no ledger at all, or another program's database; another program is writing for longer than ten seconds.
     pub fn open(path: &Path) -> Result<Ledger> {
         if !path.exists() {
             return Err(Error::caller("there is no ledger here")
@@ -187,6 +192,7 @@ impl Ledger {
     }
 
     fn at(path: &Path, flags: OpenFlags, patience: Duration) -> Result<Ledger> {
+        refuse_other_files(path)?;
         let on = |e| failed(path, "opening the ledger", e);
         let mut db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(on)?;
         db.busy_timeout(patience).map_err(on)?;
@@ -281,8 +287,22 @@ fn find(db: &Connection, serial: Option<&str>, place: &str) -> rusqlite::Result<
 }
 
 fn damaged(path: &Path) -> Error {
-    Error::file(path, "the ledger is damaged")
+    Error::file(path, DAMAGED)
         .hint("plug in the disks and run 'tomo ledger rebuild DISK…': it is made anew from their manifests, this one is kept beside it")
+}
+
+/// Refuses somebody's own file, named by mistake, before SQLite takes it for a new or a damaged ledger. A ledger is empty, or
+/// has the head of an SQLite file, or, where the head itself is damaged, is named like one.
+fn refuse_other_files(path: &Path) -> Result<()> {
+    const HEAD: &[u8; 16] = b"SQLite format 3\0";
+    let known = |e: &std::ffi::OsStr| ["sqlite", "sqlite3", "db"].iter().any(|k| e.eq_ignore_ascii_case(k));
+    let mut head = Vec::new();
+    let read = open_plain(path).and_then(|f| f.take(HEAD.len() as u64).read_to_end(&mut head));
+    // What cannot be read is left to SQLite to tell.
+    if read.is_err() || head.is_empty() || head == HEAD || path.extension().is_some_and(known) {
+        return Ok(());
+    }
+    Err(Error::caller("this is no ledger").path(path).hint("name another file with --ledger, or move this one away"))
 }
 
 /// What went wrong, in words a user can act on.

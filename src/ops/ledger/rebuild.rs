@@ -4,7 +4,7 @@
 //! only where it is on the disk with the size recorded. What the ledger says of other disks stays.
 
 use super::records::{Recorded, from_journal, from_sums, records};
-use super::{Copy, DiskId, Found, Ledger, Seen, now, path_bytes, source_path};
+use super::{Copy, DAMAGED, DiskId, Found, Ledger, Seen, now, path_bytes, source_path};
 use crate::disk;
 use crate::ops::copy::{CheckReport, Outcome};
 use crate::stream::{Cancel, Progress};
@@ -26,7 +26,8 @@ pub struct FromDisk {
     pub records: Vec<String>,
     /// Files entered.
     pub files: u64,
-    /// Of them verified by `tomo copy`.
+    /// Of them verified, as the ledger says in the end: a later check may have found what the record calls verified not
+    /// good. Counted by [`rebuild`] only.
     pub verified: u64,
     /// In a record, but not on the disk or of another size.
     pub missing: u64,
@@ -47,14 +48,15 @@ pub struct Rebuilt {
     pub disks: Vec<FromDisk>,
 }
 
-/// Opens the ledger; a damaged one is moved aside (nothing is removed) and a new one begun.
+/// Opens the ledger; a damaged one is moved aside (nothing is removed) and a new one begun. What never was a ledger stays
+/// where it is.
 fn sound(path: &Path) -> Result<(Ledger, Option<PathBuf>)> {
     if !path.exists() {
         return Ok((Ledger::open_or_create(path)?, None));
     }
     match Ledger::open(path).and_then(|l| l.check().map(|()| l)) {
         Ok(l) => Ok((l, None)),
-        Err(e) if e.fault() == Fault::File && e.to_string().contains("damaged") => {
+        Err(e) if is_damage(path, &e) => {
             let aside = (0..)
                 .map(|i| tomokit_formats::io::with_suffix(path, &format!(".damaged-{}-{i}", now())))
                 .find(|p| !p.exists())
@@ -70,6 +72,13 @@ fn sound(path: &Path) -> Result<(Ledger, Option<PathBuf>)> {
         }
         Err(e) => Err(e),
     }
+}
+
+/// True where the error tells of damage; a folder may be called damaged as well.
+fn is_damage(path: &Path, e: &Error) -> bool {
+    let said = e.to_string();
+    let said = said.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&said);
+    e.fault() == Fault::File && said.starts_with(DAMAGED)
 }
 
 /// Reads the records on `disks` (mount points, or folders that were copied into) into the ledger at `path`.
@@ -170,13 +179,13 @@ fn one(ledger: &mut Ledger, place: &Path, folders: &[(PathBuf, bool)], all: bool
         };
         entry.write()?;
         report.files += entry.counts.files;
-        report.verified += entry.counts.verified;
         report.missing += entry.counts.missing;
     }
     if all {
         // What the ledger had below this place, and no record or no file confirms.
         let inside = below(place, &volume.mount_point)?;
         ledger.keep(id, |n| !n.starts_with(&inside) || confirmed.contains(&mark(n)))?;
+        report.verified = ledger.verified_below(id, &inside)?;
     }
     Ok(report)
 }
@@ -215,7 +224,6 @@ impl Entry<'_> {
             return Ok(None);
         };
         self.counts.files += u64::from(!r.again);
-        self.counts.verified += u64::from(!r.again && r.copy.verified.is_some());
         self.copies.push(Copy { path: path.clone(), bytes: meta.len(), ..r.copy });
         if self.copies.len() >= BATCH {
             self.write()?;
@@ -339,6 +347,65 @@ mod tests {
         let r = run().unwrap();
         assert_eq!((r.set_aside, r.disks[0].files, r.disks[0].missing), (None, 1, 2));
         assert_eq!(Ledger::open(&path).unwrap().disks().unwrap()[0].files, 1);
+    }
+
+    #[test]
+    fn what_is_no_ledger_stays_where_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = dir.path().join("disk");
+        std::fs::create_dir(&disk).unwrap();
+        disk_of(&disk);
+        let run = |path: &Path| rebuild(path, std::slice::from_ref(&disk), &Silent, &Cancel::default());
+        let folder = dir.path().join("x: the ledger is damaged");
+        std::fs::create_dir(&folder).unwrap();
+        for (name, content) in
+            [("thesis.txt", "my thesis".repeat(1000)), ("short", "x".into()), ("none.dbx", "x".into())]
+        {
+            let path = folder.join(name);
+            std::fs::write(&path, &content).unwrap();
+            let e = run(&path).unwrap_err();
+            assert!(e.fault() == Fault::Caller && e.to_string().contains("this is no ledger"), "{e}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+            assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+            std::fs::remove_file(&path).unwrap();
+        }
+        // Another program's database stays as well, whatever its folder is called.
+        let foreign = folder.join("photos.sqlite");
+        rusqlite::Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+        assert!(run(&foreign).unwrap_err().to_string().contains("another program"));
+        // Empty, damaged with its head, damaged head but the name of one: made anew.
+        let head = [&b"SQLite format 3\0"[..], &[0xa5; 5000]].concat();
+        for (name, content, aside) in [
+            ("empty.txt", &b""[..], false),
+            ("head.txt", &head, true),
+            ("Ledger.SQLITE", b"lost", true),
+            ("l.db", b"lost", true),
+        ] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            let done = run(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert_eq!((done.set_aside.is_some(), done.disks[0].files), (aside, 2), "{name}");
+        }
+    }
+
+    #[test]
+    fn verified_is_what_the_ledger_says_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let (disk, path) = (dir.path().join("disk"), dir.path().join("l.sqlite"));
+        std::fs::create_dir(&disk).unwrap();
+        disk_of(&disk);
+        let run =
+            || rebuild(&path, std::slice::from_ref(&disk), &Silent, &Cancel::default()).unwrap().disks[0].verified;
+        assert_eq!(run(), 1);
+        // A check that found it damaged does not write on the disk.
+        let mut l = Ledger::open(&path).unwrap();
+        let volume = disk::volume_of(&disk).unwrap();
+        let id = l.disk(&volume).unwrap();
+        let name = [below(&disk, &volume.mount_point).unwrap().as_slice(), b"exp/s1/a.nxs"].concat();
+        l.seen(id, &[(name, Found::NotGood { session: Some(1), when: 20 })]).unwrap();
+        drop(l);
+        assert_eq!(run(), 0);
+        assert_eq!(Ledger::open(&path).unwrap().disks().unwrap()[0].unverified, 2);
     }
 
     #[test]

@@ -100,6 +100,30 @@ fn disks_scans_copies_and_searches() {
 }
 
 #[test]
+fn files_of_equal_content_are_files_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut l = Ledger::open_or_create(&dir.path().join("l.sqlite")).unwrap();
+    let a = l.disk(&volume(None, "/media/A")).unwrap();
+    let b = l.disk(&volume(None, "/media/B")).unwrap();
+    let scan = |l: &Ledger| {
+        let s = &l.scans().unwrap()[0];
+        (s.files, s.bytes, s.copies)
+    };
+    let four = [
+        copy(b"s1/a", "11", Some(5)),
+        copy(b"s1/b", "11", Some(5)),
+        copy(b"s1/c", "222", Some(5)),
+        copy(b"s1/d", "4444", Some(5)),
+    ];
+    l.record(a, &four).unwrap();
+    assert_eq!(scan(&l), (4, 11, 1));
+    // Elsewhere on another disk, and twice on the same: no file more.
+    l.record(b, &four.clone().map(|c| Copy { path: [b"exp/", c.path.as_slice()].concat(), ..c })).unwrap();
+    l.record(a, &[Copy { path: b"again/s1/a".to_vec(), ..four[0].clone() }]).unwrap();
+    assert_eq!(scan(&l), (4, 11, 2));
+}
+
+#[test]
 fn a_known_verification_stays_unless_the_content_changes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("l.sqlite");

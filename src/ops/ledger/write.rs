@@ -4,7 +4,7 @@
 //! keeps by itself which copies are not good, until they are copied anew or read again and good.
 
 use super::{Copy, DiskId, Ledger, NameIn, failed, name_out, path_bytes, signed};
-use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use tomokit_formats::Result;
 
 /// Made where it is wanted: ledgers of earlier versions lack it, most never need it.
@@ -177,10 +177,14 @@ impl Ledger {
     }
 }
 
+/// Was anything ever found not good, on any disk?
+pub(super) fn has_doubts(db: &Connection) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'not_good'")?.exists([])
+}
+
 /// Is anything known to be not good on this disk? Mostly not, and files then need not be asked about one by one.
 fn any_not_good(t: &Transaction<'_>, disk: DiskId) -> rusqlite::Result<bool> {
-    let made = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'not_good'";
-    if t.prepare_cached(made)?.exists([])? {
+    if has_doubts(t)? {
         t.prepare_cached("SELECT 1 FROM not_good WHERE disk = ?1 LIMIT 1")?.exists([disk.0])
     } else {
         Ok(false)
