@@ -251,7 +251,6 @@ pub fn plan(r: &Request, cancel: &Cancel) -> Result<Plan> {
     }
     let all: Vec<PathBuf> = r.targets.iter().chain(&r.spares).cloned().collect();
     let gathered = gather(&r.sources, &r.select, &all)?;
-    refuse_twice(&all)?;
     let mut plan = plan_of(r, gathered, cancel)?;
     if plan.files == 0 {
         let text = "no file is selected: nothing is copied (in patterns a folder's files are 'folder/**')".into();
@@ -259,15 +258,6 @@ pub fn plan(r: &Request, cancel: &Cancel) -> Result<Plan> {
         plan.verdict = plan.verdict.max(Verdict::Warn);
     }
     Ok(plan)
-}
-
-/// A further disk that is a destination already would wait for itself.
-fn refuse_twice(all: &[PathBuf]) -> Result<()> {
-    let real: Vec<PathBuf> = all.iter().filter_map(|p| p.canonicalize().ok()).collect();
-    match (0..real.len()).find(|i| real[..*i].contains(&real[*i])) {
-        Some(i) => Err(Error::caller("named twice as a destination").path(&real[i]).hint("name each disk once")),
-        None => Ok(()),
-    }
 }
 
 /// The plan of files that were gathered already.
@@ -290,7 +280,12 @@ pub(super) fn plan_of(r: &Request, gathered: Gathered, cancel: &Cancel) -> Resul
         targets.push(target(r, &gathered, path, &root, &mut findings, cancel)?);
     }
     for path in &r.spares {
-        Root::open(path).map_err(|e| e.hint("the destination is a folder that exists: create it first"))?;
+        let root = Root::open(path).map_err(|e| e.hint("the destination is a folder that exists: create it first"))?;
+        // A further disk that is a destination already would wait for itself. One that is not there yet has no identity.
+        if let Some((_, other)) = ids.iter().find(|(id, p)| *id == root.identity() && p.is_dir()) {
+            return Err(Error::caller("named twice as a destination").path(path).found(other.display()));
+        }
+        ids.push((root.identity(), path.clone()));
     }
     findings.sort_by_key(|f| std::cmp::Reverse(f.verdict));
     let items = &gathered.items;
