@@ -64,9 +64,19 @@ class Changes:
             return False
 
 
-def follow(src, disk, *more):
+def follow(src, disk, *more, says=subprocess.PIPE):
     args = ["copy", src, disk, "--follow", "--settle", "0.6", "--every", "0.3", *more]
-    return subprocess.Popen([BIN / "tomo", *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([BIN / "tomo", *map(str, args)], stdout=subprocess.PIPE, stderr=says, text=True)
+
+
+def told(p, file, text, times, seconds=60):
+    """Waits until the follow has said `text` so often: a round in the making may flush for long before the next look."""
+    end = time.time() + seconds
+    while time.time() < end and p.poll() is None:
+        if file.read_text().count(text) >= times:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{text!r} was not said {times} times: {p.poll()} {file.read_text()}")
 
 
 def arrives(p, path, data, seconds=30):
@@ -132,15 +142,18 @@ def test_follow_waits_for_a_drive_that_goes_away(drive, tmp_path, how):
     disk = tmp_path / "disk"
     disk.mkdir()
     (drive.beneath / "a").write_bytes(noise(1, 10_000))
-    p = follow(drive.mount, disk)
+    heard = tmp_path / "heard"
+    with heard.open("w") as says:
+        p = follow(drive.mount, disk, says=says)
     arrives(p, disk / "src/a", noise(1, 10_000))
-    for name, data in (("b", noise(2, 20_000)), ("c", noise(3, 30_000))):
+    for times, (name, data) in enumerate((("b", noise(2, 20_000)), ("c", noise(3, 30_000))), 1):
         if how == "unmounted":
             drive.down()
             assert os.listdir(drive.mount) == []
         else:
             drive.dies()
         (drive.beneath / name).write_bytes(data)
+        told(p, heard, "went away: waiting", times)
         time.sleep(1.5)
         assert p.poll() is None and not (disk / "src" / name).exists()
         if how != "unmounted":
@@ -149,7 +162,8 @@ def test_follow_waits_for_a_drive_that_goes_away(drive, tmp_path, how):
         arrives(p, disk / "src" / name, data)
     time.sleep(0.5)
     p.send_signal(signal.SIGINT)
-    _, err = p.communicate(timeout=30)
+    p.wait(timeout=30)
+    err = heard.read_text()
     assert p.returncode == 0, err
     assert err.count("went away: waiting") == 2 and err.count("is back") == 2, err
     same_trees(drive.beneath, disk / "src")
