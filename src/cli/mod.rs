@@ -77,6 +77,8 @@ fn command_of<T: Tool>() -> Command {
         .long_about(None)
         .after_help(format!("Examples:\n{}", T::EXAMPLES.trim_end()))
         .version(env!("CARGO_PKG_VERSION"))
+        // What is below zero is refused as the value it is, not as an option nobody knows.
+        .allow_negative_numbers(true)
 }
 
 fn run_tool<T: Tool>(matches: &ArgMatches) -> Exit {

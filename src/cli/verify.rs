@@ -130,7 +130,12 @@ fn text(r: &CheckReport, how: How) -> String {
             t += &format!("  {what:<10}and {} more\n", list.len() - 20);
         }
     }
-    if !how.record && r.recorded && !(r.changed.is_empty() && r.missing.is_empty()) {
+    if !how.record && r.only_the_record_is_damaged() {
+        t +=
+            "  repair    only the record is damaged, all files are good: --verify --record takes the lines out of it\n";
+    } else if r.damaged_record_lines > 0 {
+        t += "  repair    give the copy command again: it reads what the record lost and records it; then --verify --record\n";
+    } else if !how.record && r.recorded && !(r.changed.is_empty() && r.missing.is_empty()) {
         t += &format!(
             "  repair    give the copy command again: it brings what is missing{}\n",
             if r.changed.is_empty() { "" } else { "; after --verify --record, also what is changed" },

@@ -26,7 +26,7 @@ impl Budget {
                 }
                 (free_memory() as f64 * p / 100.0) as u64
             }
-            None => parse_bytes(text)?,
+            None => parse_bytes(text).map_err(|_| bad(text))?,
         };
         if bytes < 16 << 20 {
             return Err(Error::caller("a memory budget below 16M is too small to work in").found(text));
@@ -49,6 +49,10 @@ fn bad(text: &str) -> Error {
     Error::caller("cannot read this amount of memory").found(text).hint("write for example 4G, 800M or 25%")
 }
 
+fn bad_size(text: &str) -> Error {
+    Error::caller("no size, such as 4G or 800M").found(text)
+}
+
 /// Reads a number of bytes: plain, or with K, M, G, T (powers of 1024; an optional `iB` or `B` may follow).
 pub fn parse_bytes(text: &str) -> Result<u64> {
     let t = text.trim().to_ascii_lowercase();
@@ -60,10 +64,10 @@ pub fn parse_bytes(text: &str) -> Result<u64> {
         Some('t') => (&t[..t.len() - 1], 40),
         _ => (t, 0),
     };
-    let n: f64 = number.trim().parse().map_err(|_| bad(text))?;
+    let n: f64 = number.trim().parse().map_err(|_| bad_size(text))?;
     let bytes = n * (1u64 << shift) as f64;
     if !(0.0..1e18).contains(&bytes) {
-        return Err(bad(text));
+        return Err(bad_size(text));
     }
     Ok(bytes as u64)
 }

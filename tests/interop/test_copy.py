@@ -614,6 +614,19 @@ def test_another_spelling_of_what_is_there_is_refused(tmp_path, kind):
         assert "upper and lower case from what is there" in done.stdout, done.stdout
         assert [p.name for p in (disk.mount / "E").iterdir()] == ["Scan.nxs"]
         assert (disk.mount / "E/Scan.nxs").read_bytes() == b"a" * 1000
+        # what is made on the way has a name of its own
+        (tmp_path / "a/E/Slice.raw").write_bytes(b"of another volume")
+        tomo("copy", tmp_path / "a/E", disk.mount)
+        (tmp_path / "b/E/scan.nxs").unlink()
+        (tmp_path / "b/E/slice.vol").write_bytes(noise(1, 4000).replace(b"\x7f", b"\x3f").replace(b"\xff", b"\xbf"))
+        (tmp_path / "b/E/slice.vol.info").write_text("NUM_X = 10\nNUM_Y = 10\nNUM_Z = 10\n")
+        done = run("copy", tmp_path / "b/E", disk.mount, "--recad", "8")
+        assert done.returncode == 1 and "upper and lower case from what is there" in done.stdout, done.stdout
+        assert (disk.mount / "E/Slice.raw").read_bytes() == b"of another volume"
+        (tmp_path / "b/E/slice.vol").rename(tmp_path / "b/E/other.vol")
+        (tmp_path / "b/E/slice.vol.info").rename(tmp_path / "b/E/other.vol.info")
+        tomo("copy", tmp_path / "b/E", disk.mount, "--recad", "8")
+        assert (disk.mount / "E/other.raw").stat().st_size == 1000
         tomo("copy", "--verify", disk.mount)
     finally:
         disk.down()

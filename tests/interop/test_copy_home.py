@@ -222,6 +222,38 @@ def test_the_ledger_hears_of_checks_and_of_interrupted_copies(tmp_path, monkeypa
     assert sorted(found) == ["src/a", "src/b", "src/d"] and found["src/b"] == (None, None) and found["src/a"][0]
 
 
+def test_damaged_lines_of_the_record(tmp_path):
+    """They make a disk not good until what they told of is recorded again; no sum is lost on the way, and then they go."""
+    src, disk = tmp_path / "src", tmp_path / "disk"
+    src.mkdir(), disk.mkdir()
+    for n in "abc":
+        (src / n).write_bytes(noise(ord(n), 1000))
+    tomo("copy", src, disk)
+    record, sums = disk / "tomo-copy.jsonl", (disk / "SHA256SUMS").read_text()
+    lines = record.read_text().splitlines()
+    lost = next(i for i, line in enumerate(lines) if '"event":"file"' in line and "src/b" in line)
+    lines[lost] = "#" + lines[lost][1:]
+    record.write_text("\n".join(lines) + "\n")
+    for more in [], ["--record"]:
+        done = run("copy", "--verify", disk, *more)
+        assert done.returncode == 1 and f"line {lost + 1}:" in done.stdout and "give the copy command again" in done.stdout
+        assert (disk / "SHA256SUMS").read_text() == sums, "the only sum of src/b"
+    tomo("copy", src, disk)
+    done = run("copy", "--verify", disk)
+    assert done.returncode == 1 and "only the record is damaged" in done.stdout
+    (disk / "extra").write_bytes(b"may be what the lines told of")
+    assert verify(disk, "--record")[0] == 1
+    (disk / "extra").unlink()
+    assert verify(disk, "--record", "--sizes-only")[0] == 1
+    code, report = verify(disk, "--record")
+    assert code == 0 and report["refused_lines"] == [] and report["damaged_record_lines"] == 0 and report["good"] == 3
+    assert [e["path"] for e in events(disk) if e["event"] == "file"].count("src/b") == 1
+    assert verify(disk)[0] == 0
+    sums_agree(disk), same_trees(src, disk / "src")
+    again = json.loads(tomo("copy", src, disk, "--json").stdout)
+    assert again["targets"][0]["skipped_files"] == 3
+
+
 def test_what_a_check_found_damaged_is_not_entered_as_verified_again(tmp_path, monkeypatch):
     """The check writes nothing on the disk, whose record goes on calling the file verified. The ledger knows better, until
     the file is copied anew or read again and good."""
@@ -435,6 +467,43 @@ def test_a_sealed_disk_stays_sealed(tmp_path):
         sums_agree(full), sums_agree(spare)
     finally:
         subprocess.run(["umount", full], check=True)
+
+
+def test_room_that_all_disks_together_do_not_have(tmp_path):
+    """What further disks lack is said before the first byte, less what they hold; targets on one volume share its room."""
+    src, one, two = tmp_path / "src", tmp_path / "one", tmp_path / "two"
+    src.mkdir(), one.mkdir(), two.mkdir()
+    for i in range(8):
+        (src / f"{i}.vol").write_bytes(noise(i, MIB))
+    small_disk(one, "4M"), small_disk(two, "4M")
+
+    def together(*args):
+        out = json.loads(run("copy", src, *args, "--dry-run", "--json").stdout)
+        return [f["text"] for f in out["findings"] if "together" in f["text"] or "one volume" in f["text"]], out["verdict"]
+
+    try:
+        told, verdict = together("--to", one, "--then", two)
+        assert len(told) == 1 and "not enough room on all disks together" in told[0] and verdict == "warn"
+        assert together("--to", one, "--then", two, "--include", "[0-5].vol")[0] == []
+        done = run("copy", src, "--to", one, "--then", two)
+        assert done.returncode == 2 and "not enough room on all disks together" in done.stderr
+        # a third disk takes the rest; what the second holds already is not asked of it
+        rest = 8 - len(os.listdir(one / "src")) - len(os.listdir(two / "src"))
+        third = tmp_path / "third"
+        third.mkdir()
+        small_disk(third, "4M")
+        try:
+            assert 0 < rest <= 3 and together("--to", one, "--then", two, "--then", third)[0] == []
+            tomo("copy", src, "--to", one, "--then", two, "--then", third)
+            assert sum(len(os.listdir(d / "src")) for d in (one, two, third)) == 8
+            (third / "a").mkdir(), (third / "b").mkdir()
+            pair = ["--to", third / "a", "--to", third / "b", "--include"]
+            told, verdict = together(*pair, "0.vol")
+            assert len(told) == 1 and "one volume" in told[0] and verdict == "refuse"
+        finally:
+            subprocess.run(["umount", third], check=True)
+    finally:
+        subprocess.run(["umount", one, two], check=True)
 
 
 def driver_killed(disk):

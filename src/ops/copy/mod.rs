@@ -7,7 +7,7 @@
 //! | part | what |
 //! |---|---|
 //! | `gather` | which files, in which order |
-//! | `plan`, `suits`, `names` | what each target needs, holds already and cannot hold |
+//! | `plan`, `suits`, `room`, `names` | what each target needs, holds already and cannot hold |
 //! | `target` | a destination folder at work: held, locked, its record open |
 //! | `engine` | one pass, over bounded queues: `reading`, sums (`flow`), a writer per target (`writing`) |
 //! | `ahead` | asking for what will be read next |
@@ -43,6 +43,7 @@ mod plan;
 mod readback;
 mod reading;
 mod ready;
+mod room;
 mod run;
 mod spelling;
 mod suits;

@@ -3,6 +3,7 @@
 use super::Request;
 use super::gather::{Gathered, gather};
 use super::outcome::{Failed, Kind};
+use super::room::together;
 use super::suits::target;
 use crate::disk::Volume;
 use crate::ops::rates::DiskRate;
@@ -266,6 +267,7 @@ pub(super) fn plan_of(r: &Request, gathered: Gathered, cancel: &Cancel) -> Resul
     remarks_on_sources(&gathered, &mut findings);
     let mut targets: Vec<TargetPlan> = Vec::new();
     let mut ids: Vec<((u64, u64), PathBuf)> = Vec::new();
+    let mut spares: Vec<Root> = Vec::new();
     for path in &r.targets {
         cancel.check()?;
         // Below a folder that is there, the last part of a destination is made by the copy itself.
@@ -286,7 +288,10 @@ pub(super) fn plan_of(r: &Request, gathered: Gathered, cancel: &Cancel) -> Resul
             return Err(Error::caller("named twice as a destination").path(path).found(other.display()));
         }
         ids.push((root.identity(), path.clone()));
+        spares.push(root);
     }
+    let on_volumes: Vec<(&TargetPlan, u64)> = targets.iter().zip(ids.iter().map(|(id, _)| id.0)).collect();
+    together(r, &gathered, &on_volumes, &spares, &mut findings)?;
     findings.sort_by_key(|f| std::cmp::Reverse(f.verdict));
     let items = &gathered.items;
     let wanted = |i: usize| targets.iter().any(|t| matches!(t.todo[i], Todo::Copy | Todo::Adopt));

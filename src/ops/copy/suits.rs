@@ -5,6 +5,7 @@ use super::finish::HASHDEEP;
 use super::gather::{Gathered, Item};
 use super::names::names;
 use super::plan::{Cases, Finding, Probe, TargetPlan, Todo, Verdict};
+use super::room::room;
 use super::spelling::Spelling;
 use super::{Request, Sparse};
 use crate::disk::{self, Driver, FileSystem, Volume};
@@ -123,6 +124,7 @@ pub(super) fn target(
         (Cases::default(), Cases::default(), Cases::default(), Cases::default(), Cases::default());
     let mut there = Folders::default();
     let (mut spelling, mut spelled) = (Spelling::new(root.path()), Cases::default());
+    let may_differ = rules.windows && !fresh;
     for (i, item) in g.items.iter().enumerate() {
         if i % 4096 == 0 {
             cancel.check()?;
@@ -141,6 +143,9 @@ pub(super) fn target(
                 t.todo[i] = Todo::Done;
                 t.done_files += 1;
                 t.done_bytes += item.size;
+            } else if how.output(&dest).is_ok_and(|made| may_differ && spelling.differs(&made)) {
+                spelled.add(dest.to_string());
+                t.todo[i] = Todo::Refused;
             } else {
                 t.todo[i] = Todo::Convert;
                 t.convert_files += 1;
@@ -149,7 +154,7 @@ pub(super) fn target(
             }
             continue;
         }
-        if rules.windows && !fresh && !state.files.has(&dest) && spelling.differs(&dest) {
+        if may_differ && !state.files.has(&dest) && spelling.differs(&dest) {
             spelled.add(dest.to_string());
             t.todo[i] = Todo::Refused;
             continue;
@@ -300,53 +305,6 @@ fn decide(item: &Item, dest: &Name, root: &Root, state: &JournalState, overwrite
         (None, Some(s)) if is(&s, item.size) => (Todo::Adopt, None),
         (None, Some(_)) => (Todo::Refused, Some(Why::NotOurs)),
     })
-}
-
-fn room(r: &Request, t: &mut TargetPlan, state: &JournalState, say: &mut impl FnMut(Verdict, String, Cases)) {
-    let gb = |n: u64| format!("{:.2} GB", n as f64 / 1e9);
-    if let Some(why) = &state.sealed {
-        say(Verdict::Warn, format!("this target was sealed: {why}"), Cases::default());
-    }
-    let Some(v) = &t.volume else {
-        return say(
-            Verdict::Warn,
-            "the system does not tell what this target is: its room is not checked".into(),
-            Cases::default(),
-        );
-    };
-    for text in v.warnings() {
-        let verdict = if v.read_only && text.starts_with("read-only") { Verdict::Refuse } else { Verdict::Warn };
-        say(verdict, text, Cases::default());
-    }
-    let available = v.available;
-    if t.needed_bytes > available {
-        let spares = if r.spares.is_empty() {
-            "free space, or name a further disk with --then"
-        } else {
-            "the rest goes to the next disk"
-        };
-        let verdict = if r.spares.is_empty() && !r.fill { Verdict::Refuse } else { Verdict::Warn };
-        say(
-            verdict,
-            format!(
-                "not enough room: {} needed in whole clusters, {} free; {spares}",
-                gb(t.needed_bytes),
-                gb(available)
-            ),
-            Cases::default(),
-        );
-    } else if t.needed_bytes > available / 100 * 97 {
-        say(
-            Verdict::Warn,
-            format!("will be nearly full: {} needed, {} free", gb(t.needed_bytes), gb(available)),
-            Cases::default(),
-        );
-    }
-    let waste = t.needed_bytes.saturating_sub(t.copy_bytes);
-    if waste > t.copy_bytes / 5 && waste > 100 << 20 {
-        let text = format!("{} are lost to clusters of {} KiB: many small files", gb(waste), v.cluster >> 10);
-        say(Verdict::Warn, text, Cases::default());
-    }
 }
 
 /// Can what is written be read back from the disk itself? Found out before, without writing here.

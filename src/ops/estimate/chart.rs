@@ -34,6 +34,11 @@ pub struct Chart {
     pub span: (f64, f64),
 }
 
+/// The name of a full disk's line.
+fn full_at(index: usize, terabytes: f64) -> String {
+    format!("disk {} full: {} TB", index + 1, ticks::short(terabytes))
+}
+
 impl Chart {
     /// Draws up the lines.
     pub fn of(e: &Estimate) -> Chart {
@@ -107,14 +112,8 @@ impl Chart {
                 c.fill(x, y, (th / 2).min(right - x), 1, FAINT);
             }
             if i == 0 || h / self.full.len().max(1) > th * 3 / 2 {
-                c.text(
-                    right - th / 4,
-                    y.saturating_sub(th / 2),
-                    Anchor::Right,
-                    t,
-                    FAINT,
-                    &format!("disk {} full", i + 1),
-                );
+                // At the left, where no line is yet so high.
+                c.text(left + th / 4, y.saturating_sub(th / 2), Anchor::Left, t, FAINT, &full_at(i, *v));
             }
         }
         if let Some(d) = self.end {
@@ -179,7 +178,7 @@ impl Chart {
             text(x_of(*v), top + h + 20.0, "middle", "#191919", label);
         }
         for (i, v) in self.full.iter().enumerate() {
-            text(left + w - 4.0, y_of(*v) - 4.0, "end", "#888", &format!("disk {} full", i + 1));
+            text(left + 4.0, y_of(*v) - 4.0, "start", "#888", &full_at(i, *v));
         }
         for (i, l) in self.lines.iter().enumerate() {
             text(

@@ -111,18 +111,25 @@ impl JournalState {
 /// number of files, not of events.
 pub fn read_events(input: impl Read, mut take: impl FnMut(&Event)) -> std::io::Result<JournalState> {
     let mut state = JournalState::default();
-    state.valid_bytes = read_lines(input, |number, line| match line {
-        Ok(event) => {
-            take(&event);
-            state.take(event);
+    state.valid_bytes = read_lines(input, |number, _, event| {
+        match event {
+            Ok(event) => {
+                take(&event);
+                state.take(event);
+            }
+            Err(why) => state.refuse(number, why),
         }
-        Err(why) => state.refuse(number, why),
+        Ok(())
     })?;
     Ok(state)
 }
 
-/// Hands over every event with its line number, or why it is refused; answers the bytes up to the end of the last whole line.
-fn read_lines(input: impl Read, mut take: impl FnMut(u64, std::result::Result<Event, String>)) -> std::io::Result<u64> {
+/// Hands over every line with its number and its event, or why it is refused (then without the line, where that is longer
+/// than any event); answers the bytes up to the end of the last whole line.
+pub(super) fn read_lines(
+    input: impl Read,
+    mut take: impl FnMut(u64, &[u8], std::result::Result<Event, String>) -> std::io::Result<()>,
+) -> std::io::Result<u64> {
     let mut input = BufReader::with_capacity(1 << 18, input);
     let mut valid_bytes = 0;
     let mut line = Vec::new();
@@ -148,14 +155,14 @@ fn read_lines(input: impl Read, mut take: impl FnMut(u64, std::result::Result<Ev
                 skipped += n;
             }
             valid_bytes += skipped;
-            take(number, Err("a line longer than any event".into()));
+            take(number, &[], Err("a line longer than any event".into()))?;
             continue;
         }
         valid_bytes += n;
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        take(number, serde_json::from_slice::<Event>(&line).map_err(|e| e.to_string()));
+        take(number, &line, serde_json::from_slice::<Event>(&line).map_err(|e| e.to_string()))?;
     }
     Ok(valid_bytes)
 }
@@ -188,5 +195,9 @@ pub fn read_record(folder: &Path, take: impl FnMut(&Event)) -> Result<Option<Jou
 pub fn read_events_only(folder: &Path, mut take: impl FnMut(&Event)) -> Result<()> {
     let path = folder.join(JOURNAL);
     let file = open_plain(&path).map_err(|e| Error::io(&path, "opening the record", e))?;
-    read_lines(file, |_, event| event.iter().for_each(&mut take)).on(&path, "reading the record").map(drop)
+    let each = |_, _: &[u8], event: std::result::Result<Event, String>| {
+        event.iter().for_each(&mut take);
+        Ok(())
+    };
+    read_lines(file, each).on(&path, "reading the record").map(drop)
 }

@@ -1,5 +1,6 @@
 //! Writing a record, and `SHA256SUMS` beside it.
 
+use super::state::read_lines;
 use super::{Event, JOURNAL, JournalState, read_events};
 use crate::trust::list::Marks;
 use crate::trust::root::PART;
@@ -43,27 +44,60 @@ impl Journal {
         Ok((journal, state))
     }
 
-    /// `SHA256SUMS` made anew from the record, in the order of names, unless it is in step already.
+    /// Makes the record anew from its sound lines. For those who know that the others told of nothing the disk lacks.
+    pub fn without_damaged_lines(root: &Root) -> Result<()> {
+        let name = Name::parse(JOURNAL.as_bytes()).map_err(Error::caller)?;
+        let (shown, part) = (root.path().join(JOURNAL), name.suffixed(PART));
+        let file = root.create_part(&part)?;
+        let mut out = BufWriter::with_capacity(1 << 18, &file);
+        let copy = |_, line: &[u8], event: std::result::Result<_, _>| match event {
+            Ok(_) => out.write_all(line),
+            Err(_) => Ok(()),
+        };
+        read_lines(root.open_small(&name)?, copy).on(&shown, "making the record anew")?;
+        out.flush().on(&shown, "making the record anew")?;
+        drop(out);
+        file.sync_all().on(&shown, "syncing to disk")?;
+        drop(file);
+        root.rename(&part, &name)?;
+        root.sync_folder(None)
+    }
+
+    /// `SHA256SUMS` made anew from the record, in the order of names, unless it is in step already. A file there that
+    /// the record knows nothing of stays in it where lines of the record are damaged: its sum may be nowhere else.
     fn rewrite_sums(root: &Root, name: &Name, state: &JournalState) -> Result<File> {
         let shown = root.path().join(sums::SHA256SUMS);
         let mut in_step = 0;
         let present = root.open_small(name)?;
         let mut seen = Marks::default();
         let mut odd = false;
+        let mut unknown: Vec<(Digest, Name)> = Vec::new();
+        let keep_unknown = state.refused > 0;
         sums::read(BufReader::new(&present), |_, line| match line {
+            Ok((digest, n)) if keep_unknown && !state.files.has(&n) => {
+                unknown.push((digest, n));
+                true
+            }
             Ok((digest, n)) => {
                 let known =
                     state.files.number(&n).filter(|n| state.files.state(*n).is_some_and(|f| f.sha256 == digest));
                 odd |= known.is_none_or(|n| !seen.set(n));
                 in_step += 1;
-                !odd
+                !odd || keep_unknown
             }
             Err(_) => {
                 odd = true;
-                false
+                keep_unknown
             }
         })
         .on(&shown, "reading")?;
+        let mut kept = Vec::with_capacity(unknown.len());
+        for (digest, name) in unknown {
+            match root.stat(&name)? {
+                Some(_) => kept.push((digest, name)),
+                None => odd = true,
+            }
+        }
         if !odd && in_step == state.files.len() {
             return Ok(present);
         }
@@ -74,6 +108,9 @@ impl Journal {
         for n in state.files.sorted() {
             let Some(f) = state.files.state(n) else { continue };
             sums::write_line(&mut out, &f.sha256, state.files.name(n).bytes()).on(&shown, "writing")?;
+        }
+        for (digest, name) in &kept {
+            sums::write_line(&mut out, digest, name.bytes()).on(&shown, "writing")?;
         }
         out.flush().on(&shown, "writing")?;
         drop(out);

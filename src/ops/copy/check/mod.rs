@@ -9,7 +9,7 @@ use crate::disk;
 use crate::stream::{Cancel, Progress};
 use crate::trust::journal::{self, Event, JOURNAL};
 use crate::trust::readback::{ReadBack, mount_mark};
-use crate::trust::{Digest, FileState, Files, Level, Name, Root, now, one_line, sums};
+use crate::trust::{Digest, FileState, Files, Journal, Level, Name, Root, now, one_line, sums};
 pub use damage::Damage;
 pub(super) use damage::locate;
 use serde::Serialize;
@@ -57,6 +57,8 @@ pub struct CheckReport {
     pub unfinished: Vec<String>,
     /// Lines of the list that are refused.
     pub refused_lines: Vec<String>,
+    /// Lines of this program's own record that are damaged.
+    pub damaged_record_lines: u64,
     /// The least sure of the readings; none with a quick check.
     pub level: Option<Level>,
     /// The level needed here before a reading says something about the disk.
@@ -135,11 +137,19 @@ const LOCATED: usize = 100;
 impl CheckReport {
     /// Everything in the list is there and right, and the list itself is sound.
     pub fn is_good(&self) -> bool {
-        self.good == self.files
-            && self.missing.is_empty()
-            && self.changed.is_empty()
-            && self.unreadable.is_empty()
-            && self.refused_lines.is_empty()
+        self.files_are_good() && self.refused_lines.is_empty()
+    }
+
+    fn files_are_good(&self) -> bool {
+        self.good == self.files && self.missing.is_empty() && self.changed.is_empty() && self.unreadable.is_empty()
+    }
+
+    /// Lines of the record are damaged, and nothing is left that they could have told of: every file on the disk is in the
+    /// record and good, and so is the list beside it.
+    pub fn only_the_record_is_damaged(&self) -> bool {
+        // One remark on the lists stands for all damaged lines.
+        let lists_are_good = self.damaged_record_lines > 0 && self.refused_lines.len() == 1;
+        lists_are_good && !self.sizes_only && self.extra.is_empty() && self.files_are_good()
     }
 }
 
@@ -155,6 +165,7 @@ pub fn check(r: &CheckRequest, progress: &dyn Progress, cancel: &Cancel) -> Resu
         Some(state) if !state.files.is_empty() => {
             report.list = JOURNAL.into();
             if let Some((line, why)) = &state.first_refused {
+                report.damaged_record_lines = state.refused;
                 report.refused_lines.push(format!("{} lines, the first is line {line}: {why}", state.refused));
             }
             mounts = state.mounts;
@@ -242,6 +253,15 @@ pub fn check(r: &CheckRequest, progress: &dyn Progress, cancel: &Cancel) -> Resu
     lists::extras(&r.folder, &looked.files, &mut report);
     if r.note && report.recorded {
         note(&root, &looked)?;
+        if report.only_the_record_is_damaged() {
+            let _lock = root.lock()?;
+            Journal::without_damaged_lines(&root)?;
+            report.refused_lines.clear();
+            let lines = std::mem::take(&mut report.damaged_record_lines);
+            progress.note(&format!(
+                "{JOURNAL}: {lines} damaged lines taken out: every file there is recorded, was read and is good"
+            ));
+        }
     }
     report.looked = looked;
     Ok(report)
@@ -307,7 +327,7 @@ fn note(root: &Root, looked: &Looked) -> Result<()> {
         return Ok(());
     }
     let _lock = root.lock()?;
-    let (mut journal, _) = crate::trust::Journal::open(root)?;
+    let (mut journal, _) = Journal::open(root)?;
     for (path, _, outcome) in looked.outcome() {
         let t = now();
         match outcome {
