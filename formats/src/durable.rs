@@ -25,6 +25,59 @@ pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
     }
 }
 
+/// What a system leaves in any folder that somebody looked at.
+const LEFT_BY_SYSTEMS: [&str; 3] = ["Thumbs.db", "desktop.ini", ".DS_Store"];
+
+/// True where a name is that of a pattern, in which `#` stands for digits.
+fn is_of(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('#') {
+        None => pattern == name,
+        Some((before, after)) => name.strip_prefix(before).is_some_and(|rest| {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            (1..=digits).any(|n| is_of(after, &rest[n..]))
+        }),
+    }
+}
+
+/// Names of the slices in a folder of any format that is written so, as [`PartDir`] wants them: `NAME_#.tif`.
+pub fn series_names(folder: &Path) -> Vec<String> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    ["tif", "tiff", "edf", "png"].map(|e| format!("{name}_#.{e}")).to_vec()
+}
+
+/// Refuses to replace a folder that holds anything but what an earlier run of the same kind wrote there: `own` are patterns
+/// of names, in which `#` stands for digits; one that ends with `/` is a folder of files `FOLDER_#.EXT`.
+///
+/// # Errors
+/// `Caller` with the first thing that would be lost.
+pub fn refuse_foreign(folder: &Path, own: &[String]) -> Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries {
+        let entry = entry.on(folder, "listing")?;
+        let name = entry.file_name();
+        let text = name.to_string_lossy();
+        let kind = entry.file_type().on(entry.path(), "looking at")?;
+        let is_own = match kind.is_dir() {
+            true => own.iter().filter_map(|p| p.strip_suffix('/')).any(|p| is_of(p, &text)),
+            false => {
+                kind.is_file() && (own.iter().any(|p| is_of(p, &text)) || LEFT_BY_SYSTEMS.contains(&text.as_ref()))
+            }
+        };
+        if !is_own {
+            return Err(Error::caller(
+                "this folder holds more than an earlier output: --overwrite would delete that too",
+            )
+            .path(folder)
+            .found(&text)
+            .hint("choose another name, or remove the folder yourself if nothing in it is needed"));
+        }
+        if kind.is_dir() {
+            refuse_foreign(&entry.path(), &series_names(&entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Refuses an output beside the main one (a picture, a page) where it cannot be written: as [`refuse_existing`], where there
 /// is no folder for it, and, whatever may be replaced, where it is one of the `others`: inputs and outputs of the same run.
 ///
@@ -35,6 +88,9 @@ pub fn refuse_beside(path: &Path, overwrite: bool, others: &[&Path]) -> Result<(
         return Err(Error::caller("the same run reads or writes this file already")
             .path(path)
             .hint("choose another name"));
+    }
+    if path.is_dir() {
+        return Err(Error::caller("this is a folder, a file was to be written").path(path));
     }
     let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
     if let Some(folder) = folder.filter(|f| !f.is_dir()) {
@@ -237,17 +293,21 @@ pub struct PartDir {
     part: PathBuf,
     target: PathBuf,
     overwrite: bool,
+    own: Vec<String>,
     keep: bool,
     done: bool,
 }
 
 impl PartDir {
-    /// Starts a fresh folder, or with `resume` goes on in the one an interrupted run left.
-    pub fn create(target: &Path, overwrite: bool, resume: bool) -> Result<Self> {
+    /// Starts a fresh folder, or with `resume` goes on in the one an interrupted run left. An old one is replaced only where
+    /// it holds nothing but names of `own`, see [`refuse_foreign`].
+    pub fn create(target: &Path, overwrite: bool, resume: bool, own: Vec<String>) -> Result<Self> {
+        let target = target.components().as_path();
         refuse_existing(target, overwrite)?;
         if target.is_file() {
             return Err(Error::caller("this is a file, a folder was to be written").path(target));
         }
+        refuse_foreign(target, &own)?;
         parent_of(target)?;
         let part = with_suffix(target, PART);
         if part.is_dir() && !resume {
@@ -257,7 +317,7 @@ impl PartDir {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && resume => {}
             r => r.on(&part, "creating the folder")?,
         }
-        Ok(PartDir { part, target: target.to_owned(), overwrite, keep: false, done: false })
+        Ok(PartDir { part, target: target.to_owned(), overwrite, own, keep: false, done: false })
     }
 
     /// The folder to write into, under its unfinished name.
@@ -282,6 +342,7 @@ impl PartDir {
         let mut moved = false;
         if self.target.is_dir() && fs::remove_dir(&self.target).is_err() {
             refuse_existing(&self.target, self.overwrite)?;
+            refuse_foreign(&self.target, &self.own)?;
             if old.exists() {
                 fs::remove_dir_all(&old).on(&old, "removing")?;
             }
@@ -352,12 +413,45 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("slices");
         for (round, text) in ["one", "two"].iter().enumerate() {
-            assert_eq!(PartDir::create(&target, false, false).is_ok(), round == 0);
-            let d = PartDir::create(&target, true, false).unwrap();
+            let own = || vec!["s#".to_owned()];
+            assert_eq!(PartDir::create(&target, false, false, own()).is_ok(), round == 0);
+            let d = PartDir::create(&target, true, false, own()).unwrap();
             fs::write(d.path().join("s0"), text).unwrap();
             d.commit().unwrap();
             assert_eq!(fs::read_to_string(target.join("s0")).unwrap(), *text);
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn folders_with_more_in_them_are_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("scan");
+        let own = || [series_names(&target), vec!["flats/".into(), "dark.edf".into()]].concat();
+        let write = |name: &str| {
+            fs::create_dir_all(target.join(name).parent().unwrap()).unwrap();
+            fs::write(target.join(name), name).unwrap();
+        };
+        for name in ["scan_0000.tif", "scan_12.tif", "Thumbs.db", "dark.edf", "flats/flats_0001.tif"] {
+            write(name);
+        }
+        let slashed = PathBuf::from(format!("{}/", target.display()));
+        assert!(PartDir::create(&slashed, true, false, own()).is_ok());
+        for more in
+            ["notes.txt", "scan_.tif", "other_0000.tif", "scan_0000.tif.info", "flats/notes", "darks/darks_0.tif"]
+        {
+            write(more);
+            let e = PartDir::create(&target, true, false, own()).unwrap_err().to_string();
+            assert!(e.contains(more.rsplit('/').next().unwrap()) || e.contains("darks"), "{more}: {e}");
+            fs::remove_file(target.join(more)).unwrap();
+            let _ = fs::remove_dir(target.join("darks"));
+        }
+        // what comes while the new one is being written
+        let d = PartDir::create(&target, true, false, own()).unwrap();
+        fs::write(d.path().join("scan_0000.tif"), "new").unwrap();
+        write("notes.txt");
+        assert!(d.commit().is_err());
+        assert_eq!(fs::read_to_string(target.join("notes.txt")).unwrap(), "notes.txt");
+        assert_eq!(fs::read_to_string(target.join("scan_0000.tif")).unwrap(), "scan_0000.tif");
     }
 }

@@ -279,9 +279,10 @@ pub fn open_plain(path: &Path) -> std::io::Result<File> {
 /// How a warning ends where a file holds more than what is read of it.
 pub const NOT_READ: &str = "bytes after the data are not read";
 
-/// `x.vol` and `.info` give `x.vol.info`: appends to the whole name, unlike `Path::with_extension`.
+/// `x.vol` and `.info` give `x.vol.info`: appends to the whole name, unlike `Path::with_extension`. A separator at the end,
+/// as completion in a terminal leaves it behind a folder, belongs to no name.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut s = path.as_os_str().to_owned();
+    let mut s = path.components().as_path().as_os_str().to_owned();
     s.push(suffix);
     PathBuf::from(s)
 }

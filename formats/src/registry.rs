@@ -197,6 +197,52 @@ pub struct FormatSpec {
 }
 
 impl FormatSpec {
+    /// Where the output of this name will lie (`x.tif` written as a series is the folder `x`), and settles in the options which
+    /// variant that is.
+    pub fn settle(&self, path: &Path, options: &mut CreateOptions) -> PathBuf {
+        match self.name {
+            "tiff" => crate::tiff::write::settle(path, options),
+            _ => path.components().collect(),
+        }
+    }
+
+    /// Refuses an output that exists, or, where it may be replaced, a folder that holds more than an earlier output.
+    ///
+    /// # Errors
+    /// `Caller`: what is there, and what to do.
+    pub fn refuse_existing(&self, path: &Path, overwrite: bool) -> Result<()> {
+        use crate::durable;
+        durable::refuse_existing(path, overwrite)?;
+        if !path.is_dir() {
+            return Ok(());
+        }
+        let mut own = durable::series_names(path);
+        if self.name == "edf" {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            own.extend(crate::edf::folder::edf_stem(&name).map(|stem| format!("{stem}_#.edf")));
+        }
+        durable::refuse_foreign(path, &own)
+    }
+
+    /// Refuses writer's options that the format knows nothing of.
+    ///
+    /// # Errors
+    /// `Caller`: which.
+    pub fn refuse_options(&self, options: &CreateOptions) -> Result<()> {
+        let refuse = |what: &str, found: &str| {
+            Err(Error::caller(format!("format '{}' has no {what}", self.name))
+                .found(found)
+                .hint("leave the option out"))
+        };
+        match (options.variant.as_deref(), options.compression.as_deref()) {
+            (Some(v), _) if self.variants.is_empty() => refuse("variants", v),
+            (_, Some(c)) if c != "none" && matches!(self.name, "vol" | "raw" | "mhd" | "nrrd" | "npy") => {
+                refuse("compression", c)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Most bytes of memory that writing takes beside the slices handed over, on `threads` threads.
     pub fn writing_bytes(&self, options: &CreateOptions, threads: usize) -> u64 {
         match self.name {
@@ -283,7 +329,20 @@ pub fn open(arg: &Path, options: &OpenOptions) -> Result<Opened> {
         None if options.shape.is_some() && options.dtype.is_some() && path.is_file() => &crate::raw::SPEC,
         None => probe(&path)?.0,
     };
-    (spec.open)(&path, &options)
+    let container = spec.name == crate::nexus::SPEC.name;
+    if let Some(dataset) = options.dataset.as_ref().filter(|_| !container) {
+        return Err(Error::caller(format!("a file of format '{}' holds no datasets to choose from", spec.name))
+            .path(&path)
+            .found(dataset));
+    }
+    let opened = (spec.open)(&path, &options)?;
+    if options.flip_rows && !(container && matches!(opened.content, Content::Scan(_))) {
+        return Err(Error::caller("only the projections of an HDF5 scan are turned upside down")
+            .path(&path)
+            .found(opened.format)
+            .hint("leave out --flip-rows"));
+    }
+    Ok(opened)
 }
 
 /// Opens a path that must hold a stack of frames.
@@ -298,9 +357,26 @@ pub fn open_volume(arg: &Path, options: &OpenOptions) -> Result<(Volume, Opened)
             };
             Ok((volume, opened))
         }
-        Content::Other => Err(Error::unsupported(arg, "there is no stack of images in this file")
-            .hint("look inside with 'tomo info --tree', then name the dataset as file.h5:/path")),
+        Content::Other => Err(not_one_stack(arg, &opened.facts)),
     }
+}
+
+/// The fact that lists the datasets of a container of which none stands out.
+pub(crate) const COULD_BE_MEANT: &str = "could_be_meant";
+
+/// Why a path without a volume has none: it holds no images, or several stacks among which only the user can choose.
+fn not_one_stack(arg: &Path, facts: &Facts) -> Error {
+    let list = facts.get(COULD_BE_MEANT).and_then(|v| v.as_array()).map(Vec::as_slice).unwrap_or_default();
+    let names: Vec<&str> = list.iter().filter_map(|v| v.as_str()).collect();
+    let Some(first) = names.first() else {
+        return Error::unsupported(arg, "there is no stack of images in this file")
+            .hint("look inside with 'tomo info --tree', then name the dataset as file.h5:/path");
+    };
+    let more = if names.len() > 5 { format!(" and {} more", names.len() - 5) } else { String::new() };
+    Error::unsupported(arg, "several datasets of this file could be meant")
+        .expected("one of them")
+        .found(format!("{}{more}", names[..names.len().min(5)].join(", ")))
+        .hint(format!("choose one: --dataset {first}, or {}:{first}", arg.display()))
 }
 
 /// The writer for an output path: by `--format`, else by extension; a name without extension means a series folder.

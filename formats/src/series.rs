@@ -115,6 +115,15 @@ impl FrameSource for Series {
         Some(Place { file, offset })
     }
 
+    /// The files themselves, and what they name where the first one names others (values of EDF beside its header).
+    fn files(&self) -> Vec<PathBuf> {
+        if !self.frame(0).is_ok_and(|s| s.files().len() > 1) {
+            return self.paths.clone();
+        }
+        let of = |(i, path): (usize, &PathBuf)| self.frame(i).map_or_else(|_| vec![path.clone()], |s| s.files());
+        self.paths.iter().enumerate().flat_map(of).collect()
+    }
+
     fn read(&self, region: &Region, out: &mut [u8]) -> Result<()> {
         region.check(self.shape, self.dtype.size(), out.len())?;
         let per_frame = region.rows.len() * region.cols.len() * self.dtype.size();

@@ -79,6 +79,14 @@ pub trait FrameSource: Send + Sync {
         None
     }
 
+    /// Every file the values come from (runs of equals once): what an output must not replace. Empty where that cannot
+    /// be said.
+    fn files(&self) -> Vec<std::path::PathBuf> {
+        let mut all: Vec<_> = (0..self.shape().frames).map_while(|f| self.place(f)).map(|p| p.file).collect();
+        all.dedup();
+        all
+    }
+
     /// Reads a band of `rows` of some `frames`, all columns.
     fn read_rows(&self, frames: std::ops::Range<usize>, rows: std::ops::Range<usize>, out: &mut [u8]) -> Result<()> {
         self.read(&Region::of_rows(self.shape(), frames, rows), out)
@@ -139,6 +147,10 @@ impl FrameSource for Frames {
 
     fn place(&self, frame: usize) -> Option<Place> {
         self.inner.place(*self.pick.get(frame)?)
+    }
+
+    fn files(&self) -> Vec<std::path::PathBuf> {
+        self.inner.files()
     }
 
     fn read(&self, region: &Region, out: &mut [u8]) -> Result<()> {

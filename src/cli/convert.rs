@@ -74,7 +74,11 @@ impl Tool for Convert {
             return self.run_collection(context);
         }
         let request = self.request(self.input.clone(), self.output.clone(), context);
-        self.run_one(&request, context)
+        let result = self.run_one(&request, context)?;
+        if context.json {
+            output::json(&result)?;
+        }
+        Ok(Exit::Done)
     }
 }
 
@@ -112,23 +116,22 @@ impl Convert {
         }
     }
 
-    fn run_one(&self, request: &Request, context: &Context) -> Result<Exit> {
+    /// Converts one, says so, and answers the same for scripts.
+    fn run_one(&self, request: &Request, context: &Context) -> Result<serde_json::Value> {
+        let failed = |e| Error::caller("the result cannot be written as JSON").source(e);
         let plan = plan(request, context.budget)?;
         plan.warnings.iter().for_each(|w| context.warn(w));
         if self.writing.dry_run {
-            match context.json {
-                true => output::json(&plan)?,
-                false => output::print(&plan_text(&plan))?,
+            if !context.json {
+                output::print(&plan_text(&plan))?;
             }
-            return Ok(Exit::Done);
+            return serde_json::to_value(&plan).map_err(failed);
         }
         let done = execute(&plan, &context.progress, &context.cancel)?;
-        match context.json {
-            true => output::json(&done)?,
-            false if !context.quiet => output::print(&done_text(&plan, &done))?,
-            false => {}
+        if !context.json && !context.quiet {
+            output::print(&done_text(&plan, &done))?;
         }
-        Ok(Exit::Done)
+        serde_json::to_value(&done).map_err(failed)
     }
 
     /// A scan into another layout: everything goes along, nothing is cut.
@@ -181,15 +184,45 @@ impl Convert {
         let Some(to) = &self.writing.to else {
             return Err(Error::caller("a folder of volumes needs the output format").hint("add for example --to tiff"));
         };
-        let spec = registry::by_name(to)?;
-        let mut exit = Exit::Done;
-        let mut found = 0;
-        let folder = Candidate::look(&self.input)?;
+        let items = self.items(registry::by_name(to)?)?;
+        if items.is_empty() {
+            return Err(Error::caller("nothing in this folder can be converted").path(&self.input));
+        }
         if !self.writing.dry_run {
             std::fs::create_dir_all(&self.output).map_err(|e| Error::io(&self.output, "creating the folder", e))?;
         }
-        for name in &folder.entries {
+        let (mut exit, mut results) = (Exit::Done, Vec::new());
+        for (item, target) in items {
             context.cancel.check()?;
+            match self.run_one(&self.request(item.clone(), target, context), context) {
+                Ok(mut r) => {
+                    if let Some(result) = r.as_object_mut() {
+                        result.insert("input".into(), item.to_string_lossy().into());
+                    }
+                    results.push(r);
+                }
+                Err(e) if e.fault() == tomokit_formats::Fault::Interrupted => return Err(e),
+                Err(e) => {
+                    let e = e.or_path(&item);
+                    exit = exit.merge(report::report(&e));
+                    results.push(report::json(&item, &e));
+                }
+            }
+        }
+        if context.json {
+            output::json(&results)?;
+        }
+        Ok(exit)
+    }
+
+    /// What there is in the folder, and where it goes.
+    ///
+    /// # Errors
+    /// `Caller` where two would go to the same place.
+    fn items(&self, spec: &registry::FormatSpec) -> Result<Vec<(PathBuf, PathBuf)>> {
+        let mut items: Vec<(PathBuf, PathBuf)> = Vec::new();
+        let folder = Candidate::look(&self.input)?;
+        for name in &folder.entries {
             let item = self.input.join(name);
             let Ok(candidate) = Candidate::look(&item) else { continue };
             let claims = registry::claims(&candidate);
@@ -197,7 +230,6 @@ impl Convert {
             if claims.is_empty() || claims[0].0.name == "par" || is_sidecar(&item, &folder) {
                 continue;
             }
-            found += 1;
             let stem =
                 if candidate.is_dir { Path::new(name) } else { Path::new(Path::new(name).file_stem().unwrap_or(name)) };
             let target = match spec.extensions.first() {
@@ -206,17 +238,17 @@ impl Convert {
                 }
                 _ => self.output.join(stem),
             };
-            let request = self.request(item.clone(), target, context);
-            match self.run_one(&request, context) {
-                Ok(e) => exit = exit.merge(e),
-                Err(e) if e.fault() == tomokit_formats::Fault::Interrupted => return Err(e),
-                Err(e) => exit = exit.merge(report::report(&e.or_path(&item))),
+            // No disk of a user's tells them apart by case alone.
+            let folded = |p: &Path| p.to_string_lossy().to_lowercase();
+            if let Some((other, _)) = items.iter().find(|(_, t)| folded(t) == folded(&target)) {
+                return Err(Error::caller("two volumes of this folder would go to the same output")
+                    .path(&target)
+                    .found(format!("{} and {}", other.display(), item.display()))
+                    .hint("convert them one by one, each with an output of its own"));
             }
+            items.push((item, target));
         }
-        if found == 0 {
-            return Err(Error::caller("nothing in this folder can be converted").path(&self.input));
-        }
-        Ok(exit)
+        Ok(items)
     }
 }
 

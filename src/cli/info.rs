@@ -67,17 +67,24 @@ impl Tool for Info {
         for path in &self.paths {
             match gather(path, &options, wanted, context.budget, &context.progress, &context.cancel) {
                 Ok(r) => {
-                    self.pictures(&r)?;
+                    self.pictures(&r, context)?;
                     if !context.json {
                         output::print(&text(&r, self.why, 0))?;
                     }
                     if let Some(e) = &r.failure {
                         exit = exit.merge(report::report(e));
                     }
-                    reports.push(r);
+                    if context.json {
+                        let failed = |e| Error::caller("the result cannot be written as JSON").source(e);
+                        reports.push(serde_json::to_value(&r).map_err(failed)?);
+                    }
                 }
                 Err(e) if e.fault() == tomokit_formats::Fault::Interrupted => return Err(e),
-                Err(e) => exit = exit.merge(report::report(&e.or_path(path))),
+                Err(e) => {
+                    let e = e.or_path(path);
+                    exit = exit.merge(report::report(&e));
+                    reports.push(report::json(path, &e));
+                }
             }
         }
         if context.json {
@@ -88,7 +95,7 @@ impl Tool for Info {
 }
 
 impl Info {
-    fn pictures(&self, r: &Report) -> Result<()> {
+    fn pictures(&self, r: &Report, context: &Context) -> Result<()> {
         let name = r.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let unit = r.meta.as_ref().and_then(|m| m.value_unit.clone()).unwrap_or_default();
         if let (Some(file), Some(s)) = (&self.plot, &r.statistics) {
@@ -97,6 +104,7 @@ impl Info {
         if let Some(file) = &self.preview {
             let source =
                 r.source.as_ref().ok_or_else(|| Error::caller("there is no image in this to draw").path(&r.path))?;
+            context.budget.refuse_picture(source.shape()).map_err(|e| e.path(&r.path))?;
             let index = self.slice.unwrap_or(source.shape().frames / 2);
             let pixel = r.scan.as_ref().and_then(|s| s.pixel_um).map(|[v, h]| [v, v, h]);
             let meta = r.meta.clone().unwrap_or(VolumeMeta { voxel_um: pixel, ..Default::default() });

@@ -183,9 +183,18 @@ impl Tool for Recad {
         for input in &self.inputs {
             context.cancel.check()?;
             match self.run_one(input, context) {
-                Ok(r) => results.extend(r),
+                Ok(r) => results.extend(r.map(|mut r| {
+                    if many && let Some(result) = r.as_object_mut() {
+                        result.insert("input".into(), input.to_string_lossy().into());
+                    }
+                    r
+                })),
                 Err(e) if !many || e.fault() == Fault::Interrupted => return Err(e),
-                Err(e) => exit = exit.merge(report::report(&e.or_path(input))),
+                Err(e) => {
+                    let e = e.or_path(input);
+                    exit = exit.merge(report::report(&e));
+                    results.push(report::json(input, &e));
+                }
             }
         }
         if context.json {

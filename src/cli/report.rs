@@ -33,6 +33,11 @@ pub fn report(error: &Error) -> Exit {
     Exit::of(error.fault())
 }
 
+/// The same for scripts, in place of a result.
+pub fn json(input: &std::path::Path, error: &Error) -> serde_json::Value {
+    serde_json::json!({ "input": input.to_string_lossy(), "error": text(error).trim_start_matches("error: ") })
+}
+
 /// Prints a warning to stderr.
 pub fn warn(text: &str) {
     log::warn!("{text}");

@@ -3,15 +3,21 @@
 //! Guarantees: memory stays within the budget whatever the volume's size; the output appears under its final name
 //! only when whole; with `verify` it has been read back and compared value by value. Lossy scaling is left to recad.
 
+use crate::ops::finish::{OldRecords, withdraw};
 use crate::ops::over::{refuse_over, refuse_over_scan};
 use crate::ops::picture::{Pictures, Window, common_window};
+use crate::ops::recad::{RECEIPT, scale_of};
+use crate::ops::recon::RECORD;
 use crate::ops::view::{Axis, View, ViewSpec, view};
 use crate::stream::{Block, Blocks, Budget, Cancel, Progress, Timings, both, run, split};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use tomokit_formats::registry::{FormatSpec, open_volume, writer_for};
+use std::time::UNIX_EPOCH;
+use tomokit_formats::io::with_suffix;
+use tomokit_formats::registry::{FormatSpec, open_volume, split_dataset, writer_for};
 use tomokit_formats::{
     Content, CreateOptions, DType, Error, FrameSource, OpenOptions, Region, Result, Shape, SliceSink, VolumeMeta,
+    durable,
 };
 
 /// What to convert and how.
@@ -74,6 +80,9 @@ pub struct Plan {
     create: CreateOptions,
     #[serde(skip)]
     verify: bool,
+    /// What of which input, for those who go on with what an interrupted run left.
+    #[serde(skip)]
+    mark: String,
 }
 
 /// What a conversion did.
@@ -107,6 +116,12 @@ pub fn plan(request: &Request, budget: Budget) -> Result<Plan> {
         );
     }
     let writer = writer_for(&request.output, request.to.as_deref())?;
+    let mut create = request.create.clone();
+    writer.refuse_options(&create)?;
+    let output = match request.window {
+        Some(_) => request.output.components().collect(),
+        None => writer.settle(&request.output, &mut create),
+    };
     let v = view(volume.source.clone(), &request.view)?;
     let (shape, dtype) = (v.source.shape(), v.source.dtype());
     let values = shape.len()?;
@@ -114,8 +129,8 @@ pub fn plan(request: &Request, budget: Budget) -> Result<Plan> {
         return Err(Error::file(&request.input, "there is nothing in this stack").found(shape));
     }
     match &opened.content {
-        Content::Scan(s) => refuse_over_scan(&request.output, &request.input, s)?,
-        _ => refuse_over(&request.output, &request.input, &*volume.source)?,
+        Content::Scan(s) => refuse_over_scan(&output, &request.input, s)?,
+        _ => refuse_over(&output, &request.input, &*volume.source)?,
     }
     if request.verify && writer.reads.is_empty() {
         return Err(Error::caller(format!("--verify is not possible: {} is never read back", writer.name)));
@@ -125,11 +140,12 @@ pub fn plan(request: &Request, budget: Budget) -> Result<Plan> {
     }
     if request.window.is_none() && writer.name == "png" && !matches!(dtype, DType::U8 | DType::U16) {
         return Err(Error::caller(format!("{} values need a window to become a picture", dtype.name()))
-            .path(&request.output)
+            .path(&output)
             .hint("add --window auto, or --window LOW,HIGH"));
     }
-    tomokit_formats::durable::refuse_existing(&request.output, request.create.overwrite)?;
+    writer.refuse_existing(&output, create.overwrite)?;
 
+    budget.refuse_unit(&*volume.source).map_err(|e| e.path(&request.input))?;
     let slice_bytes = shape.frame_len() * dtype.size();
     // Two blocks live in the pipeline, one more while it is being cut, plus the view's scratch.
     let per_slice = slice_bytes as f64 * (3.0 + v.scratch_per_byte);
@@ -142,14 +158,14 @@ pub fn plan(request: &Request, budget: Budget) -> Result<Plan> {
     }
     let amplification = amplification(&*v.source, block_slices);
     let window = request.window.map(|w| common_window(&*v.source, w)).transpose()?;
-    let mut create = request.create.clone();
     create.shape = shape;
     create.dtype = dtype;
-    create.meta = meta_of_view(&volume.meta, &request.view, v.first_input_slice);
+    let grey = scale_of(&request.input, &volume.meta)?;
+    create.meta = meta_of_view(&VolumeMeta { grey, ..volume.meta }, &request.view, v.first_input_slice);
     Ok(Plan {
         input: request.input.clone(),
         input_format: opened.format,
-        output: request.output.clone(),
+        output,
         output_format: writer.name,
         shape,
         dtype,
@@ -164,10 +180,34 @@ pub fn plan(request: &Request, budget: Budget) -> Result<Plan> {
         warnings: opened.warnings,
         view: v,
         window,
+        mark: mark(request, &create)?,
         writer,
         create,
         verify: request.verify,
     })
+}
+
+/// Beside the unfinished output: what it is made of.
+const MARK: &str = ".convert.part.json";
+
+/// All that decides what the values of an output are.
+fn mark(request: &Request, create: &CreateOptions) -> Result<String> {
+    let (file, dataset) = split_dataset(&request.input);
+    let meta = std::fs::metadata(&file).ok();
+    let modified = meta.as_ref().and_then(|m| m.modified().ok()).and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+    let mark = serde_json::json!({
+        "input": file.canonicalize().unwrap_or(file).to_string_lossy(),
+        "dataset": dataset,
+        "bytes": meta.map(|m| m.len()),
+        "modified_ns": modified.map(|t| t.as_nanos().to_string()),
+        "read_as": request.open,
+        "view": request.view,
+        "type": create.dtype.name(),
+        "variant": create.variant,
+        "compression": create.compression,
+        "start_number": create.start_number,
+    });
+    serde_json::to_string(&mark).map_err(|e| Error::caller("a mark cannot be written as JSON").source(e))
 }
 
 /// The largest useful block, in slices. 64 MiB keep any disk busy; more only costs memory, unless one fetch serves
@@ -228,11 +268,20 @@ pub(crate) fn meta_of_view(meta: &VolumeMeta, spec: &ViewSpec, first_slice: usiz
 /// Carries a plan out.
 pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<Done> {
     let create = plan.writer.create.ok_or_else(|| Error::caller("this format cannot be written"))?;
+    let mark = with_suffix(&plan.output, MARK);
+    let part = with_suffix(&plan.output, durable::PART);
+    if plan.create.resume && part.exists() && std::fs::read_to_string(&mark).ok().as_ref() != Some(&plan.mark) {
+        return Err(Error::caller("what is there unfinished was not made of this input in this way")
+            .path(&part)
+            .hint("leave out --resume to start anew, or remove it"));
+    }
     let mut sink: Box<dyn SliceSink> = match plan.window {
         Some(w) => Box::new(Pictures::create(&plan.output, &plan.create, w)?),
         None => create(&plan.output, &plan.create)?,
     };
     let resumed = sink.stored();
+    durable::write_small(&mark, plan.mark.as_bytes(), true)?;
+    let _mark = OnDrop(&part, &mark);
     let copied = copy(plan, &mut *sink, resumed, progress, cancel);
     progress.end();
     let timings = match copied {
@@ -249,11 +298,18 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
             return Err(e);
         }
     };
+    let old = OldRecords::of(&plan.output, &[RECEIPT, RECORD])?;
     let outputs = sink.finish(None)?;
+    drop(old);
     let verified = plan.verify;
     if verified {
         let main = outputs.first().unwrap_or(&plan.output);
-        verify(plan, main, progress, cancel)?;
+        verify(plan, main, progress, cancel).inspect_err(|e| {
+            progress.end();
+            if e.fault() == tomokit_formats::Fault::File {
+                withdraw(main, progress);
+            }
+        })?;
     }
     let slices = plan.shape.frames - resumed;
     Ok(Done {
@@ -265,6 +321,17 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
         seconds: timings.wall.as_secs_f64(),
         limited_by: timings.limiting(),
     })
+}
+
+/// Removes the mark of an unfinished output where there is none (any more).
+struct OnDrop<'a>(&'a Path, &'a Path);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        if !self.0.exists() {
+            let _ = std::fs::remove_file(self.1);
+        }
+    }
 }
 
 fn copy(

@@ -370,39 +370,52 @@ pub fn statistics(
     cancel: &Cancel,
 ) -> Result<Statistics> {
     let (shape, dtype) = (source.shape(), source.dtype());
+    budget.refuse_unit(source)?;
+    // Frames together, or, where one alone is too large, its rows together.
+    let row = shape.cols * dtype.size();
+    let rows = budget.units(0.25, row, shape.rows);
     let frame = shape.frame_len() * dtype.size();
-    let block = budget.units(0.25, frame, ((64 << 20) / frame.max(1)).max(1));
+    let block = if rows < shape.rows { 1 } else { budget.units(0.25, frame, ((64 << 20) / frame.max(1)).max(1)) };
+    if row as u64 > budget.bytes {
+        return Err(Error::limit("one row does not fit the memory budget").found(shape));
+    }
+    let regions = (0..shape.frames).step_by(block).flat_map(|first| {
+        let frames = first..(first + block).min(shape.frames);
+        let bands = (0..shape.rows).step_by(rows.max(1)).map(move |y| y..(y + rows).min(shape.rows));
+        bands.map(move |rows| Region::of_rows(shape, frames.clone(), rows))
+    });
+    let whole = |r: &Region| r.rows.len() == shape.rows;
     let mut collector = Statistics::collect(dtype);
     let pool = Pool::<Vec<u8>>::new();
     progress.begin("statistics", (shape.frames * frame) as u64);
     run(
-        (0..shape.frames).step_by(block).map(|s| s..(s + block).min(shape.frames)),
+        regions,
         0,
         cancel,
-        |frames| {
-            if source.mapped(frames.clone()).is_some() {
-                return Ok((frames, None));
+        |region| {
+            if whole(&region) && source.mapped(region.frames.clone()).is_some() {
+                return Ok((region, None));
             }
             let mut buffer = pool.take(Vec::new);
-            buffer.resize(frames.len() * frame, 0);
-            source.read(&Region::of_frames(shape, frames.clone()), &mut buffer)?;
-            Ok((frames, Some(buffer)))
+            buffer.resize(region.frames.len() * region.rows.len() * row, 0);
+            source.read(&region, &mut buffer)?;
+            Ok((region, Some(buffer)))
         },
-        |(frames, buffer)| {
+        |(region, buffer)| {
             match buffer {
                 Some(b) => {
                     collector.add(&b);
                     pool.give(b);
                 }
                 None => {
-                    collector.add(source.mapped(frames.clone()).unwrap_or_default());
-                    source.release(frames.clone());
+                    collector.add(source.mapped(region.frames.clone()).unwrap_or_default());
+                    source.release(region.frames.clone());
                 }
             }
-            Ok(frames.len())
+            Ok(region.frames.len() * region.rows.len() * row)
         },
         |n| {
-            progress.advance((n * frame) as u64);
+            progress.advance(n as u64);
             Ok(())
         },
     )?;

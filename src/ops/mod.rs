@@ -8,6 +8,7 @@ pub mod convert_scan;
 pub mod copy;
 pub mod disks;
 pub mod estimate;
+pub mod finish;
 pub mod html;
 pub mod info;
 pub mod ledger;

@@ -1,29 +1,42 @@
 //! No output replaces what it is made from, whatever `--overwrite` allows.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use tomokit_formats::io::with_suffix;
 use tomokit_formats::model::RefSet;
 use tomokit_formats::registry::split_dataset;
 use tomokit_formats::{Error, FrameSource, Result, Scan};
 
-/// Refuses an output that is the input, a folder around it, or a file its frames lie in.
+/// Files of a source that are all looked for, whatever their names: links and virtual datasets lead anywhere.
+const FEW: usize = 200;
+
+/// What is written under an output's name and one of these, or removed there: unfinished data, records, descriptions.
+const BESIDE: [&str; 10] =
+    [".part", ".old.part", ".info", ".xml", ".mhd", ".nhdr", ".ijm", ".recad.json", ".recon.json", ".info.part"];
+
+/// Refuses an output that is the input, a folder around it, or a file its frames lie in; and one beside which something of
+/// that kind would be written.
 ///
 /// # Errors
 /// `Caller`, with both.
 pub fn refuse_over(output: &Path, input: &Path, source: &dyn FrameSource) -> Result<()> {
+    refuse_at(output, input, source)?;
+    // Few have such a name; only then are all files looked at.
+    BESIDE.iter().map(|s| with_suffix(output, s)).filter(|p| p.exists()).try_for_each(|p| refuse_at(&p, input, source))
+}
+
+fn refuse_at(output: &Path, input: &Path, source: &dyn FrameSource) -> Result<()> {
     let Ok(out) = output.canonicalize() else { return Ok(()) };
     let is_within = |p: &Path| p.canonicalize().is_ok_and(|p| p.starts_with(&out));
     let (input, _) = split_dataset(input);
     if is_within(&input) {
         return Err(refusal(output, &input));
     }
-    let single = out.is_file();
-    // Of a series of thousands, only files of its name; of a folder, that of the first frame tells.
-    let files = (0..source.shape().frames).map_while(|f| source.place(f)).map(|p| p.file);
-    let found = match single {
-        true => files.filter(|f| f.file_name() == out.file_name()).find(|f| is_within(f)),
-        false => files.take(1).find(|f| is_within(f)),
-    };
-    found.map_or(Ok(()), |f| Err(refusal(output, &f)))
+    // Of a series of thousands, only files of its name, and the first one: they lie in one folder.
+    let files = source.files();
+    let few = files.len() <= FEW;
+    let told = |(i, f): &(usize, &PathBuf)| few || *i == 0 || f.file_name() == out.file_name();
+    let found = files.iter().enumerate().filter(told).find(|(_, f)| is_within(f));
+    found.map_or(Ok(()), |(_, f)| Err(refusal(output, f)))
 }
 
 /// The same of a scan: also its flats and darks, and the files that only their origins name.

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use tomokit_formats::durable::{PartDir, refuse_existing};
+use tomokit_formats::durable::{PartDir, refuse_existing, series_names};
 use tomokit_formats::model::VolumeStats;
 use tomokit_formats::png::{self, Histogram, Picture, Slice, Style};
 use tomokit_formats::{CreateOptions, Error, FrameSource, Region, Result, SliceSink, VolumeMeta};
@@ -131,13 +131,15 @@ impl Pictures {
             return Err(Error::caller("pictures are not resumed: they are made anew").hint("leave out --resume"));
         }
         refuse_existing(path, create.overwrite)?;
-        let dir = if single { None } else { Some(PartDir::create(path, create.overwrite, false)?) };
+        let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        let own = [series_names(path), vec![format!("{stem}_#.png")]].concat();
+        let dir = if single { None } else { Some(PartDir::create(path, create.overwrite, false, own)?) };
         Ok(Pictures {
             target: path.to_owned(),
             dir,
             create: create.clone(),
             window,
-            stem: path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default(),
+            stem,
             width: (create.start_number + create.shape.frames).to_string().len().max(4),
             next: 0,
             one: None,

@@ -1,7 +1,7 @@
 //! How much memory a run may take. Plans divide it into buffers; nothing is sized by the volume.
 
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
-use tomokit_formats::{Error, Result};
+use tomokit_formats::{Error, FrameSource, Result, Shape};
 
 /// A memory budget in bytes for everything a run allocates besides the program itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +37,42 @@ impl Budget {
     /// Bytes for one of several buffers: `share` of the budget, between 1 and the address space.
     pub fn share(&self, share: f64) -> usize {
         ((self.bytes as f64 * share) as usize).max(1)
+    }
+
+    /// Refuses a source of which a piece that can only be unpacked as a whole (a chunk, a compressed strip) does not fit: it
+    /// is in memory packed and unpacked.
+    ///
+    /// # Errors
+    /// `Limit`.
+    pub fn refuse_unit(&self, source: &dyn FrameSource) -> Result<()> {
+        let (access, shape) = (source.access(), source.shape());
+        let edge = |unit: usize, all: usize| unit.clamp(1, all.max(1)) as u64;
+        let unit = edge(access.unit.frames, shape.frames)
+            * edge(access.unit.rows, shape.rows)
+            * edge(access.unit.cols, shape.cols)
+            * source.dtype().size() as u64;
+        if access.decoded && 2 * unit > self.bytes {
+            return Err(Error::limit("one chunk of the file does not fit the memory budget")
+                .expected(format!("at most {} bytes", self.bytes / 2))
+                .found(format!("{unit} bytes"))
+                .hint("raise --memory"));
+        }
+        Ok(())
+    }
+
+    /// Refuses to draw a frame that does not fit: two of them in 64 bits, their difference and the picture.
+    ///
+    /// # Errors
+    /// `Limit`.
+    pub fn refuse_picture(&self, frame: Shape) -> Result<()> {
+        let need = frame.frame_len() as u64 * 24;
+        if need > self.bytes {
+            return Err(Error::limit("a picture of one frame does not fit the memory budget")
+                .expected(format!("at most {} bytes", self.bytes))
+                .found(format!("{need} bytes"))
+                .hint("raise --memory"));
+        }
+        Ok(())
     }
 
     /// How many units of `unit_bytes` fit into `share` of the budget, at least one, at most `max`.

@@ -11,6 +11,7 @@ mod disks;
 mod frame;
 #[cfg(target_os = "linux")]
 mod memory;
+mod outputs;
 mod readme;
 mod recad;
 mod repair;

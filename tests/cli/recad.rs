@@ -355,6 +355,9 @@ fn inputs_survive_what_would_lose_them() {
     let part = ["recad", "a.vol", "--dims", "64x64x3", "--dtype", "float32", "--skip", "4", "--remove-input"];
     tomo(d, &part).expect_one_error();
     tomo(d, &["recad", "a.vol", "--dither", "5", "--remove-input"]).expect_one_error();
+    let skipped = ["--dims", "64x64x11", "--dtype", "float32", "--skip", "16384"];
+    let e = tomo(d, &[&["recad", "a.vol", "--remove-input"][..], &skipped].concat()).expect_one_error();
+    assert!(e.stderr.contains("not removed"), "{}", e.stderr);
     assert_eq!(listing(d), before);
     assert!(std::fs::read(d.join("a.vol")).unwrap() == float);
     // A log is added to.

@@ -6,6 +6,7 @@
 use super::read::File;
 use super::stack::Stack;
 use super::{SPEC, facts_of, meta_of, no_images, scan};
+use crate::io::NOT_READ;
 use crate::registry::*;
 use crate::series::Series;
 use crate::source::Access;
@@ -62,9 +63,12 @@ pub fn groups<'a>(folder: &Path, names: impl Iterator<Item = &'a OsStr>) -> BTre
     all
 }
 
+fn name(path: &Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
 /// Removes doubles and reports them, gaps and odd lengths. Returns the step between numbers.
 pub fn tidy(files: &mut Vec<Numbered>, warnings: &mut Vec<String>) -> u64 {
-    let name = |p: &Path| p.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let mut doubles = Vec::new();
     files.dedup_by(|b, a| {
         let same = a.number == b.number;
@@ -110,7 +114,8 @@ fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// Claims a folder with at least two numbered EDF images of one stem, or with an image and references.
+/// Claims a folder with at least two numbered EDF images of one stem, with an image and references, or with a single
+/// image and little else: a series of one slice.
 pub fn probe(c: &Candidate) -> Option<Hit> {
     let all = groups(&c.path, c.entries.iter().map(|n| n.as_os_str()));
     let (prefix, files) = all.iter().max_by_key(|(_, f)| f.len())?;
@@ -118,9 +123,17 @@ pub fn probe(c: &Candidate) -> Option<Hit> {
     if refs > 0 {
         return Hit::new(Confidence::Marker, format!("{} EDF images '{prefix}…' and {refs} references", files.len()));
     }
-    (files.len() > 1)
-        .then(|| Hit::new(Confidence::Marker, format!("{} EDF files with the stem '{prefix}'", files.len())))
-        .flatten()
+    if files.len() > 1 {
+        return Hit::new(Confidence::Marker, format!("{} EDF files with the stem '{prefix}'", files.len()));
+    }
+    let sure = match c.entries.len() {
+        _ if all.len() > 1 => return None,
+        1 => Confidence::Marker,
+        // A TIFF file beside it has the same right to the folder.
+        2 => Confidence::Name,
+        _ => return None,
+    };
+    Hit::new(sure, format!("one EDF file with the stem '{prefix}' among {} entries", c.entries.len()))
 }
 
 /// Opens a folder as a scan where it has references or a scan's `.info`, else as a volume.
@@ -137,6 +150,8 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
     facts.add("files", files.len());
     facts.add("first_number", files[0].number);
     let meta = meta_of(first.header());
+    let left_out = first.warnings().iter().filter(|w| w.ends_with(NOT_READ));
+    warnings.extend(left_out.take(1).map(|w| format!("{}: {w}", name(first.path()))));
     let source = series(files.into_iter().map(|f| f.path).collect())?;
     Ok(Opened {
         format: SPEC.name,
@@ -215,6 +230,10 @@ impl FrameSource for PackedFile {
 
     fn access(&self) -> Access {
         Access { unit: self.shape, decoded: true, parallel: true }
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        vec![self.path.clone()]
     }
 
     fn read(&self, region: &Region, out: &mut [u8]) -> Result<()> {

@@ -23,6 +23,7 @@ pub(crate) mod write_scan;
 pub use read::{File, Frame};
 pub use write::write_frame;
 
+use crate::io::NOT_READ;
 use crate::model::{Facts, Volume, VolumeMeta};
 use crate::registry::*;
 use crate::{Error, Result};
@@ -88,12 +89,17 @@ fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
     Ok(Opened { format: SPEC.name, content: Content::Volume(volume), facts, warnings })
 }
 
-/// At most a screenful of warnings: a broken file of ten thousand frames says the same thing ten thousand times.
+/// At most a screenful of warnings: a broken file of ten thousand frames says the same thing ten thousand times. That
+/// something is left out is among them.
 fn few(all: &[String]) -> Vec<String> {
     const SHOWN: usize = 20;
     let mut out: Vec<String> = all.iter().take(SHOWN).cloned().collect();
     if all.len() > SHOWN {
-        out.push(format!("… and {} more of these", all.len() - SHOWN));
+        let left_out = |w: &&String| w.ends_with(NOT_READ);
+        if !out.iter().any(|w| w.ends_with(NOT_READ)) {
+            out.extend(all.iter().skip(SHOWN).find(left_out).cloned());
+        }
+        out.push(format!("… and {} more of these", all.len() - out.len()));
     }
     out
 }

@@ -5,6 +5,7 @@
 
 use super::header::{self, External, Header, Layout, Refusal};
 use super::store::Store;
+use crate::io::NOT_READ;
 use crate::source::copy_box;
 use crate::{ByteOrder, DType, Error, Fault, Region, Result, Shape};
 use std::collections::HashMap;
@@ -132,7 +133,7 @@ impl File {
                 }
                 Next::End(blanks) => {
                     if blanks > 0 {
-                        file.warnings.push(format!("{blanks} blank bytes after the last frame: ignored"));
+                        file.warnings.push(file.blank_end(blanks));
                     }
                     break;
                 }
@@ -141,7 +142,8 @@ impl File {
                     break;
                 }
                 Next::Other(why) => {
-                    file.warnings.push(format!("bytes after frame {} are ignored, from byte {at}: {why}", n - 1));
+                    file.warnings
+                        .push(format!("bytes after frame {} are ignored, from byte {at} ({why}): {NOT_READ}", n - 1));
                     break;
                 }
             };
@@ -156,6 +158,16 @@ impl File {
         Ok(file)
     }
 
+    /// Blanks after the last frame are padding, unless they are as long as an image: NULs may be one that is black.
+    fn blank_end(&self, blanks: u64) -> String {
+        match self.frames.last().map(Frame::slice_bytes) {
+            Some(image) if image > 0 && blanks >= image => {
+                format!("{blanks} blank bytes after the last frame, as long as an image: {blanks} {NOT_READ}")
+            }
+            _ => format!("{blanks} blank bytes after the last frame: ignored"),
+        }
+    }
+
     /// Records one block; answers where the next one should begin, or `None` where the walk must stop.
     fn take(&mut self, block: Block, outside: &mut HashMap<String, Result<usize, String>>) -> Result<Option<u64>> {
         let n = self.frames.len();
@@ -168,6 +180,9 @@ impl File {
             let lone = block.header.get("Dim_1").is_some()
                 && !matches!(next_block(&mut self.stores[0], &path, next)?, Next::Block(_));
             if !lone {
+                if skip > 0 {
+                    self.warnings.push(format!("the general block has data of its own: its {skip} {NOT_READ}"));
+                }
                 self.general = Some(block.header);
                 return Ok(Some(next));
             }
@@ -262,7 +277,11 @@ impl File {
         let next;
         if let Some(External { name, position, size }) = l.external {
             // The binary part of this block is normally empty; only what it announces is skipped.
-            next = Some(data_at.saturating_add(declared.filter(|d| *d < l.bytes).unwrap_or(0)));
+            let own = declared.filter(|d| *d < l.bytes).unwrap_or(0);
+            if own > 0 {
+                notes.push(format!("its data are in another file; of those in this one, {own} {NOT_READ}"));
+            }
+            next = Some(data_at.saturating_add(own));
             let slot = outside.entry(name.clone()).or_insert_with(|| {
                 let p = self.path.with_file_name(&name);
                 let same = p == self.path;
@@ -327,7 +346,7 @@ impl File {
             return Ok(by_size);
         }
         if follow_size && !fits(by_dims)? {
-            notes.push(format!("{what}: the rest is skipped"));
+            notes.push(format!("{what}: the rest is skipped, {} {NOT_READ}", declared.saturating_sub(frame.bytes)));
             return Ok(by_size);
         }
         notes.push(format!("{what}: the dimensions are believed"));
@@ -337,6 +356,11 @@ impl File {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The files the values lie in: this one and those its headers name (EDF_BinaryFileName).
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.stores.iter().map(Store::path)
     }
 
     /// All frames, in file order.

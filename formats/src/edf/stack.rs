@@ -4,6 +4,7 @@
 use super::read::File;
 use crate::source::Access;
 use crate::{DType, Error, FrameSource, Region, Result, Shape};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The images of a file, 2-D frames and slices of 3-D blocks alike, one after the other.
@@ -75,6 +76,10 @@ impl FrameSource for Stack {
 
     fn access(&self) -> Access {
         Access::PLAIN // compressed files are unpacked once, on opening
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.file.files().map(Path::to_owned).collect()
     }
 
     fn read(&self, region: &Region, out: &mut [u8]) -> Result<()> {

@@ -72,6 +72,14 @@ impl Store {
         })))
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        match self {
+            Store::Plain(f) => f.path(),
+            Store::Packed(p) => &p.path,
+        }
+    }
+
     /// True for a compressed file.
     pub fn is_packed(&self) -> bool {
         matches!(self, Store::Packed(_))

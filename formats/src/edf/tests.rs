@@ -160,6 +160,34 @@ fn bytes_after_the_last_frame() {
 }
 
 #[test]
+fn what_is_left_unread_is_said_as_callers_know_it() {
+    let d = Dir::new();
+    let image = || block(BASE, 512, &u16s(12, 1));
+    let with = |extra: &str| format!("{BASE}{extra}");
+    let mut padded = u16s(12, 1);
+    padded.resize(48, 7);
+    d.put("data.bin", &u16s(12, 3));
+    let outside = with("EDF_BinaryFileName = data.bin ;\nEDF_BinarySize = 8 ;\n");
+    let general = block("EDF_DataFormatVersion = 2.40 ;\nEDF_BinarySize = 8 ;\n", 512, b"12345678");
+    // Twenty other oddities before it do not push it out of sight.
+    let mut many: Vec<u8> = (0..30).flat_map(|_| block(&with("Size = 23 ;\n"), 512, &u16s(12, 1))).collect();
+    many.extend_from_slice(b"junk");
+    for (what, bytes, told) in [
+        ("junk", [image(), b"some notes".to_vec()].concat(), true),
+        ("many", many, true),
+        ("black", [image(), vec![0; 24]].concat(), true),
+        ("blanks", [image(), vec![b' '; 23]].concat(), false),
+        ("rest", block(&with("Size = 48 ;\n"), 512, &padded), true),
+        ("general", [general, image()].concat(), true),
+        ("outside", block(&outside, 512, b"12345678"), true),
+        ("plain", image(), false),
+    ] {
+        let o = open(&d.put("u.edf", &bytes), &OpenOptions::default()).unwrap();
+        assert_eq!(o.warnings.iter().any(|w| w.ends_with(NOT_READ)), told, "{what}: {:?}", o.warnings);
+    }
+}
+
+#[test]
 fn a_file_cut_within_a_later_header_has_one_frame_that_fails() {
     let d = Dir::new();
     let frames: Vec<u8> = (0..3).flat_map(|i| block(BASE, 512, &u16s(12, i))).collect();
@@ -283,6 +311,10 @@ fn external_data_only_beside_the_file() {
     };
     let f = d.open(&[block(&with("data.bin"), 512, b""), block(BASE, 512, &u16s(12, 8))].concat()).unwrap();
     assert_eq!((f.frames().len(), values(&f, 0), values(&f, 1)), (2, u16s(12, 3), u16s(12, 8)));
+    // Both files are told, so that no output replaces either.
+    let o = open(&d.0.path().join("x.edf"), &OpenOptions::default()).unwrap();
+    let Content::Volume(v) = o.content else { panic!() };
+    assert_eq!(v.source.files(), [d.0.path().join("x.edf"), d.0.path().join("data.bin")]);
     // Missing: an error when read, which names it; too short: truncated.
     let f = d.open(&block(&with("gone.bin"), 512, b"")).unwrap();
     assert!(f.read_frame(0).unwrap_err().to_string().contains("gone.bin"));
@@ -570,6 +602,32 @@ fn probe_tells_esrf_from_the_others() {
     assert_eq!(p("a.gz", &gz(b"x")), None);
     assert_eq!(p("empty.edf", b""), None);
     assert!(open(&d.put("bio.edf", b"0       X X X X"), &OpenOptions::default()).is_err());
+}
+
+#[test]
+fn a_folder_of_one_slice_is_a_series() {
+    let d = Dir::new();
+    let dir = d.0.path().join("one");
+    let mut o = CreateOptions::new(Shape::new(1, 3, 4), DType::U16);
+    o.variant = Some("series".into());
+    write_all(&dir, &o, &u16s(12, 1));
+    let (v, opened) = crate::registry::open_volume(&dir, &OpenOptions::default()).unwrap();
+    assert_eq!((v.source.shape(), opened.format), (Shape::new(1, 3, 4), "edf"));
+    let mut out = vec![0u8; 24];
+    v.source.read(&v.source.shape().full(), &mut out).unwrap();
+    assert_eq!(out, u16s(12, 1));
+    // With one other file it is still one; among many it is just a file, and so is a reference or an odd name.
+    let with = |names: &[&str]| {
+        let dir = tempfile::tempdir().unwrap();
+        names.iter().for_each(|n| std::fs::write(dir.path().join(n), block(BASE, 512, &u16s(12, 1))).unwrap());
+        probe(&Candidate::look(dir.path()).unwrap()).map(|h| h.confidence)
+    };
+    assert_eq!(with(&["a_0000.edf", "notes.txt"]), Some(Confidence::Name));
+    assert_eq!(with(&["a_0000.edf", "notes.txt", "more.txt"]), None);
+    assert_eq!(with(&["a_0000.edf", "b_0000.edf"]), None);
+    assert_eq!(with(&["histogram_a.edf"]), None);
+    assert_eq!(with(&["a.edf"]), None);
+    assert_eq!(with(&["dark.edf"]), None);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! those PyHST2's reader knows. A volume becomes a folder of files, one per slice (`series`), or one file with a header
 //! per slice, all of equal length (`multi`). Leaves to others: commits and renames ([`crate::durable`]).
 
-use crate::durable::{PartDir, PartFile};
+use crate::durable::{PartDir, PartFile, series_names};
 use crate::error::OnPath;
 use crate::model::{VolumeMeta, VolumeStats};
 use crate::{ByteOrder, CreateOptions, DType, Error, Result, SliceSink};
@@ -256,9 +256,10 @@ struct Slices {
 impl Slices {
     fn start(path: &Path, mut common: Common) -> Result<Slices> {
         let o = &common.options;
-        let dir = PartDir::create(path, o.overwrite, o.resume)?;
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let stem = super::folder::edf_stem(&name).unwrap_or(&name).to_owned();
+        let dir =
+            PartDir::create(path, o.overwrite, o.resume, [series_names(path), vec![format!("{stem}_#.edf")]].concat())?;
         // All numbers of a series are equally wide, so that they sort by name and fit PyHST2's fixed length.
         let width = (o.start_number + o.shape.frames - 1).to_string().len().max(4);
         if o.resume {

@@ -42,7 +42,9 @@ impl Folder {
         let voxel_um = spec.pixel_um.map(|[v, h]| [v, v, h]);
         let keys = meta_keys(&VolumeMeta { voxel_um, ..VolumeMeta::default() });
         header(0, spec.dtype, &[spec.shape.rows, spec.shape.cols], &keys, 0).map_err(|e| e.or_path(path))?;
-        let dir = PartDir::create(path, options.overwrite, false)?;
+        let own = ["{}_#.edf", "{}.info", "{}.par", "refHST#.edf", "dark.edf", angle_list::NAME];
+        let own = own.map(|n| n.replace("{}", &stem)).to_vec();
+        let dir = PartDir::create(path, options.overwrite, false, own)?;
         let keep = |part, r: &RefSpec| Kept::create(dir.path(), part, r, spec.shape);
         let flats = spec.flats.iter().enumerate().map(|(i, r)| keep(Part::Flats(i), r));
         let darks = spec.darks.iter().enumerate().map(|(i, r)| keep(Part::Darks(i), r));

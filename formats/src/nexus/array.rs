@@ -1,11 +1,12 @@
 //! A numeric dataset as a stack of frames: picks the fastest honest way to its bytes.
 //!
-//! Contiguous data are read in place, chunks by `chunks`, virtual datasets part by part from their sources by
-//! `virtuals`; the library reads what is left (compact and external storage, filters only it knows, packed bits, odd
-//! selections), under its lock. Before anything is read every source and filter is checked: what cannot be had is an
+//! Contiguous data are read in place, in this file or in raw ones (`extent`), chunks by `chunks`, virtual datasets part by
+//! part from their sources by `virtuals`; the library reads what is left (compact storage, filters only it knows, packed
+//! bits, odd selections), under its lock. Before anything is read every source and filter is checked: what cannot be had is an
 //! error that names it, never zeros.
 
 use super::chunks::{Chunked, Table};
+use super::extent::Extent;
 use super::file::H5;
 use super::filters::Pipeline;
 use super::info::{self, DatasetInfo, Layout};
@@ -20,6 +21,8 @@ use hdf5_metno_sys::h5::{haddr_t, hsize_t};
 use hdf5_metno_sys::h5d::*;
 use hdf5_metno_sys::h5p::*;
 use hdf5_metno_sys::h5s::*;
+use std::collections::HashSet;
+use std::path::PathBuf;
 
 /// A numeric dataset of any rank, seen as frames × rows × columns.
 pub(super) struct Array {
@@ -29,14 +32,15 @@ pub(super) struct Array {
     shape: Shape,
     store: Store,
     access: Access,
+    /// The file the dataset lies in: not the one opened, where an external link led to it.
+    holder: PathBuf,
     warnings: Vec<String>,
 }
 
 /// Where the values come from.
 enum Store {
     Contiguous {
-        file: ReadAt,
-        offset: u64,
+        bytes: Extent,
         order: ByteOrder,
     },
     Chunked(Box<Chunked>),
@@ -89,6 +93,7 @@ impl Array {
             shape,
             store: Store::Unwritten { fill: Vec::new() },
             access: Access::PLAIN,
+            holder: h5.path().to_owned(),
             warnings: Vec::new(),
         };
         array.choose_store(path)?;
@@ -104,7 +109,9 @@ impl Array {
             let raw = Raw::of(&d, self.dtype).map_err(h5.fail(format!("cannot open {path}")))?;
             Ok::<_, Error>((d, raw))
         })?;
+        self.holder = raw.file.clone();
         let plain = raw.order.filter(|_| !raw.packed);
+        let bytes = self.shape.len()?.saturating_mul(self.dtype.size() as u64);
         let library = |a: &mut Self, d: Id| {
             a.store = Store::Library(d);
             a.access = Access { unit: Shape::new(1, 1, 1), decoded: true, parallel: false };
@@ -116,16 +123,8 @@ impl Array {
                 }
                 match raw.offset {
                     Some(offset) => {
-                        let file = ReadAt::open(&raw.file)?;
-                        let bytes = self.shape.len()?.saturating_mul(self.dtype.size() as u64);
-                        if offset.checked_add(bytes).is_none_or(|end| end > file.len()) {
-                            return Err(Error::file(&raw.file, format!("{path} goes beyond the end of the file"))
-                                .at(offset)
-                                .expected(format!("{bytes} bytes"))
-                                .found(format!("a file of {} bytes", file.len()))
-                                .hint("the file is truncated: copy it again or ask for the original"));
-                        }
-                        self.store = Store::Contiguous { file, offset, order };
+                        let bytes = Extent::of_file(ReadAt::open(&raw.file)?, offset, bytes, path)?;
+                        self.store = Store::Contiguous { bytes, order };
                     }
                     None => {
                         self.warnings
@@ -202,14 +201,25 @@ impl Array {
                     None => library(self, dataset),
                 }
             }
-            (Layout::External { files }, _) => {
+            (Layout::External { files }, plain) => {
                 for f in files.iter().filter(|f| f.only_in_cwd) {
                     self.warnings.push(cwd(f.file.display().to_string()));
                 }
-                // By default the library looks in the working directory only; tell it to look beside the file first.
-                let beside = files.iter().all(|f| !f.only_in_cwd);
-                let d = if beside { reopen_beside(&h5, path)? } else { dataset };
-                library(self, d);
+                match plain {
+                    Some(order) if !self.shape.is_empty() && !self.info.is_null => {
+                        let bytes = Extent::of_files(&files, bytes, path)?;
+                        self.store = Store::Contiguous { bytes, order };
+                    }
+                    Some(_) => {}
+                    // By default the library looks in the working directory only; tell it to look beside the file
+                    // first. It refuses that while the dataset is open the other way.
+                    None if files.iter().all(|f| !f.only_in_cwd) => {
+                        drop(dataset);
+                        let d = reopen_beside(&h5, path)?;
+                        library(self, d);
+                    }
+                    None => library(self, dataset),
+                }
             }
             _ => library(self, dataset),
         }
@@ -370,6 +380,15 @@ impl FrameSource for Array {
         self.access
     }
 
+    fn files(&self) -> Vec<PathBuf> {
+        let mut all = vec![self.h5.path().to_owned(), self.holder.clone()];
+        all.extend(links::files_on_the_way(&self.h5, &self.info.path));
+        all.extend(links::files_behind(&self.holder, &self.info.layout));
+        let mut seen = HashSet::new();
+        all.retain(|f| seen.insert(f.canonicalize().unwrap_or_else(|_| f.clone())));
+        all
+    }
+
     fn read(&self, region: &Region, out: &mut [u8]) -> Result<()> {
         let size = self.dtype.size();
         region.check(self.shape, size, out.len())?;
@@ -384,7 +403,7 @@ impl FrameSource for Array {
                 out.chunks_exact_mut(size).for_each(|e| e.copy_from_slice(fill));
                 Ok(())
             }
-            Store::Contiguous { file, offset, order } => {
+            Store::Contiguous { bytes, order } => {
                 let Shape { rows, cols, .. } = self.shape;
                 // Longest run of bytes that is contiguous both here and in the file.
                 let (full_rows, full_frames) = (region.cols.len() == cols, region.rows.len() == rows);
@@ -404,7 +423,7 @@ impl FrameSource for Array {
                     for r in row_list.clone() {
                         let at = ((f * rows + r) * cols + region.cols.start) as u64 * size as u64;
                         if let Some(piece) = pieces.next() {
-                            file.read_exact_at(piece, offset + at)?;
+                            bytes.read_exact_at(piece, at)?;
                         }
                     }
                 }

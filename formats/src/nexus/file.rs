@@ -228,6 +228,16 @@ impl H5 {
         Link { name: shown, path, kind, resolves: object.is_some() }
     }
 
+    /// Where the entry `name` of a group points, if it is a soft or an external link.
+    pub(super) fn link_kind(&self, group: &str, name: &str) -> Option<LinkKind> {
+        locked(|| {
+            let g = open_object(self.id(), group).ok()?;
+            let name = cstr(name).ok()?;
+            let class = link_class(&g, &name).filter(|c| matches!(c, 1 | 64))?;
+            Some(self.link(&g, group, &name, class).kind)
+        })
+    }
+
     /// True where the path leads to an object, through links too.
     pub fn exists(&self, path: &str) -> bool {
         self.kind(path).is_some()
@@ -534,6 +544,16 @@ fn list_links(g: &Id) -> Result<Vec<(std::ffi::CString, c_int)>, Failure> {
         )
     })?;
     Ok(out)
+}
+
+/// The class of a link, as the plain integer it is in C: a file may hold user-defined classes outside the enumeration.
+fn link_class(g: &Id, name: &CStr) -> Option<c_int> {
+    let mut info = std::mem::MaybeUninit::<LinkInfo>::zeroed();
+    // SAFETY: `g` is an open group, `name` NUL-terminated, the record is filled on success and begins with its class.
+    unsafe {
+        let ok = get_link_info(g.raw(), name.as_ptr(), info.as_mut_ptr(), H5P_DEFAULT) >= 0;
+        ok.then(|| *info.as_ptr().cast::<c_int>())
+    }
 }
 
 fn link_value(g: &Id, name: &CStr) -> Option<Vec<u8>> {

@@ -3,7 +3,7 @@
 //! The library reads a virtual dataset whose source is missing as fill values, without a word. Here every source is
 //! looked up first: relative names beside the file, then (reported) in the working directory.
 
-use super::file::{H5, LinkKind, ObjectKind};
+use super::file::{H5, LinkKind, ObjectKind, join};
 use super::info::{DatasetInfo, Layout};
 use super::sys::{self, Failure, Id, bytes_by_call, check, open_dataset};
 use super::values::extent;
@@ -422,6 +422,82 @@ fn dangling_sources(info: &DatasetInfo, out: &mut Vec<Dangling>) {
         }
         _ => {}
     }
+}
+
+/// Every file the values of a dataset in `holder` come from beside it: sources, all blocks of a `%b` name, raw files, and
+/// what the sources are put together from in turn.
+pub(super) fn files_behind(holder: &Path, layout: &Layout) -> Vec<PathBuf> {
+    let (mut all, mut seen) = (Vec::new(), HashSet::new());
+    let mut todo = vec![(holder.to_owned(), layout.clone())];
+    while let Some((holder, layout)) = todo.pop() {
+        match layout {
+            Layout::External { files } => all.extend(files.into_iter().filter_map(|f| f.resolved)),
+            Layout::Virtual { sources } => {
+                for s in sources {
+                    all.extend(further_blocks(&holder, &s.file));
+                    let Some(file) = s.resolved.filter(|f| seen.insert((f.clone(), s.dataset.clone()))) else {
+                        continue;
+                    };
+                    // A source that cannot be opened has no files of its own to add.
+                    if let Some((way, holder, layout)) = where_and_how(&file, &s.dataset) {
+                        all.extend(way);
+                        all.push(holder.clone());
+                        todo.push((holder, layout));
+                    }
+                    all.push(file);
+                }
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// The files of a `%b` name behind the first, up to the first that is missing.
+fn further_blocks(holder: &Path, name: &Path) -> Vec<PathBuf> {
+    let name = name.as_os_str().as_encoded_bytes();
+    let block = |n| resolve_file(holder, &sys::path_from_bytes(&block_name(name, n))).path;
+    if contains_block(name) { (1..).map_while(block).collect() } else { Vec::new() }
+}
+
+/// The files that links to a dataset lead through, the one it lies in, and its layout.
+fn where_and_how(file: &Path, dataset: &str) -> Option<(Vec<PathBuf>, PathBuf, Layout)> {
+    let h5 = H5::open(file).ok()?;
+    let layout = h5.dataset_info(dataset).ok()?.layout;
+    let holder = sys::locked(|| file_of(&open_dataset(h5.id(), dataset)?)).ok()?;
+    Some((files_on_the_way(&h5, dataset), holder, layout))
+}
+
+/// Links followed on the way to one object; the library gives up earlier.
+const MOST_LINKS: usize = 64;
+
+/// The files that external links lead to on the way to a path.
+pub(super) fn files_on_the_way(h5: &H5, path: &str) -> Vec<PathBuf> {
+    let names = |path: &str| path.split('/').filter(|n| !matches!(*n, "" | ".")).map(str::to_owned).collect::<Vec<_>>();
+    let ahead = |target: &str, rest: &[String]| [names(target), rest.to_vec()].concat();
+    let (mut all, mut links) = (Vec::new(), 0);
+    let (mut here, mut group, mut rest) = (h5.clone(), "/".to_owned(), names(path));
+    while !rest.is_empty() && links < MOST_LINKS {
+        let name = rest.remove(0);
+        match here.link_kind(&group, &name) {
+            Some(LinkKind::Soft { target }) => {
+                links += 1;
+                rest = ahead(&target, &rest);
+                if target.starts_with('/') {
+                    group = "/".to_owned();
+                }
+            }
+            Some(LinkKind::External { file, path }) => {
+                links += 1;
+                let Some(file) = resolve_file(here.path(), &file).path else { break };
+                all.push(file.clone());
+                let Ok(next) = H5::open(&file) else { break };
+                (here, group, rest) = (next, "/".to_owned(), ahead(&path, &rest));
+            }
+            _ => group = join(&group, &name),
+        }
+    }
+    all
 }
 
 /// Opens the dataset of a virtual source for reading by us.

@@ -9,6 +9,7 @@ pub(crate) mod write_scan;
 mod array;
 mod choose;
 mod chunks;
+mod extent;
 mod filters;
 pub(crate) mod h5out;
 #[cfg(test)]

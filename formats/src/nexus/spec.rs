@@ -5,7 +5,7 @@ use super::file::{H5, ObjectKind, SIGNATURE};
 use super::info::{DatasetInfo, Layout};
 use super::{layout, tree, write};
 use crate::model::{Facts, GreyScale, Volume, VolumeMeta};
-use crate::registry::{Candidate, Confidence, Content, FormatSpec, Hit, OpenOptions, Opened};
+use crate::registry::{COULD_BE_MEANT, Candidate, Confidence, Content, FormatSpec, Hit, OpenOptions, Opened};
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -76,12 +76,14 @@ fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
         Choice::Several(list) => {
             let names: Vec<String> = list.iter().take(5).map(|i| format!("{} ({})", i.path, i.summary())).collect();
             let more = if list.len() > 5 { format!(", and {} more", list.len() - 5) } else { String::new() };
-            other(format!(
+            let mut o = other(format!(
                 "several datasets could be meant: {}{more}; name one as {}:{}",
                 names.join(", "),
                 path.display(),
                 list.first().map_or("/path", |i| i.path.as_str())
-            ))
+            ));
+            o.facts.add(COULD_BE_MEANT, list.iter().map(|i| i.path.as_str()).collect::<Vec<_>>());
+            o
         }
         Choice::None => other("no dataset in this file is a stack of images".into()),
     };

@@ -221,6 +221,120 @@ fn virtual_data_come_from_their_sources_or_fail_by_name() {
     assert!(H5::open(&at("loop.h5")).unwrap().stack("/d").is_err());
 }
 
+/// The names of the files a stack says its values come from.
+fn files(path: &Path, dataset: &str) -> Vec<String> {
+    let all = H5::open(path).unwrap().stack(dataset).unwrap().files();
+    let mut names: Vec<String> = all.iter().map(|f| f.file_name().unwrap().to_string_lossy().into_owned()).collect();
+    assert!(all.iter().all(|f| f.is_file()), "{all:?}");
+    names.sort();
+    names
+}
+
+#[test]
+fn every_file_of_a_stack_is_told() {
+    let d = dir();
+    let at = |n: &str| d.path().join(n);
+    for n in ["one.h5", "two.h5", "three.h5", "b0.h5", "b1.h5", "b2.h5"] {
+        small(&at(n), 1);
+    }
+    assert_eq!(files(&at("one.h5"), "/d"), ["one.h5"]);
+    // A link, a link to that, a virtual dataset of both and another file, and that in a box of another one.
+    let link = |name: &str, to: &str, path: &str| {
+        hdf5::File::create(at(name)).unwrap().link_external(to, path, "d").unwrap();
+    };
+    link("link.h5", "one.h5", "/d");
+    assert_eq!(files(&at("link.h5"), "/d"), ["link.h5", "one.h5"]);
+    link("again.h5", "link.h5", "/d");
+    assert_eq!(files(&at("again.h5"), "/d"), ["again.h5", "link.h5", "one.h5"]);
+    master(&at("m.h5"), &["two.h5", "link.h5", "three.h5"]);
+    let all = ["link.h5", "m.h5", "one.h5", "three.h5", "two.h5"];
+    assert_eq!(files(&at("m.h5"), "/v"), all);
+    link("n.h5", "m.h5", "/v");
+    assert_eq!(files(&at("n.h5"), "/d"), ["link.h5", "m.h5", "n.h5", "one.h5", "three.h5", "two.h5"]);
+    // All blocks of a pattern.
+    let blocks = super::VirtualSource {
+        file: "b%b.h5".into(),
+        dataset: "/d".into(),
+        resolved: Some(at("b0.h5")),
+        only_in_cwd: false,
+        problem: None,
+        target: None,
+        origin: None,
+    };
+    let behind = super::links::files_behind(&at("m.h5"), &super::Layout::Virtual { sources: vec![blocks] });
+    assert!(["b0.h5", "b1.h5", "b2.h5"].iter().all(|n| behind.contains(&at(n))), "{behind:?}");
+    // Sources that lead back to the file: an end is found.
+    master(&at("loop.h5"), &["one.h5", "loop2.h5", "loop2.h5"]);
+    {
+        let file = hdf5::File::create(at("loop2.h5")).unwrap();
+        let b = file.new_dataset::<u16>();
+        let b = b.virtual_map("loop.h5", "/v", (12, 3, 5), (0..4, .., ..), (4, 3, 5), (.., .., ..));
+        b.shape((4, 3, 5)).create("d").unwrap();
+    }
+    assert_eq!(files(&at("loop.h5"), "/v"), ["loop.h5", "loop2.h5", "one.h5"]);
+}
+
+#[test]
+fn raw_values_in_other_files() {
+    let d = dir();
+    let at = |n: &str| d.path().join(n);
+    let data = ramp(4 * 8 * 8);
+    let raw = bytes(&data);
+    std::fs::write(at("whole.bin"), &raw).unwrap();
+    std::fs::write(at("first.bin"), [&b"head"[..], &raw[..100]].concat()).unwrap();
+    std::fs::write(at("rest.bin"), &raw[100..]).unwrap();
+    std::fs::write(at("short.bin"), &raw[..300]).unwrap();
+    let absolute = at("whole.bin").to_string_lossy().into_owned();
+    {
+        let file = hdf5::File::create(at("r.h5")).unwrap();
+        let make = || file.new_dataset::<u16>().shape((4, 8, 8));
+        make().external("whole.bin", 0, 512).create("relative").unwrap();
+        make().external(&absolute, 0, 512).create("absolute").unwrap();
+        make().external("first.bin", 4, 100).external("rest.bin", 0, 412).create("two").unwrap();
+        make().external("short.bin", 0, 512).create("short").unwrap();
+        make().external("gone.bin", 0, 512).create("gone").unwrap();
+    }
+    for name in ["relative", "absolute", "two"] {
+        check_boxes(&at("r.h5"), name, &raw);
+    }
+    // Two at once, and described while open.
+    let h5 = H5::open(&at("r.h5")).unwrap();
+    let (one, two) = (h5.stack("/two").unwrap(), h5.stack("/two").unwrap());
+    assert_eq!(h5.dataset_info("/two").unwrap().shape, [4, 8, 8]);
+    let mut out = vec![0u8; 512];
+    for s in [&one, &two] {
+        s.read(&s.shape().full(), &mut out).unwrap();
+        assert!(out == raw);
+    }
+    assert_eq!(files(&at("r.h5"), "/two"), ["first.bin", "r.h5", "rest.bin"]);
+    // What is not there is an error, never zeros.
+    let e = h5.stack("/short").err().unwrap().to_string();
+    assert!(e.contains("short.bin") && e.contains("300 bytes") && e.contains("512 bytes"), "{e}");
+    assert!(h5.stack("/gone").err().unwrap().to_string().contains("gone.bin is missing"));
+    // By a link from another folder they are looked for beside their own file.
+    std::fs::create_dir(at("sub")).unwrap();
+    hdf5::File::create(at("sub/l.h5")).unwrap().link_external("../r.h5", "/two", "d").unwrap();
+    check_boxes(&at("sub/l.h5"), "d", &raw);
+}
+
+#[test]
+fn several_stacks_are_a_question() {
+    let d = dir();
+    let path = d.path().join("s.h5");
+    {
+        let file = hdf5::File::create(&path).unwrap();
+        for name in ["b", "a"] {
+            file.new_dataset::<u16>().shape((4, 8, 8)).create(name).unwrap().write_raw(&ramp(256)).unwrap();
+        }
+    }
+    let e = crate::registry::open_volume(&path, &OpenOptions::default()).err().unwrap();
+    let (text, advice) = (e.to_string(), e.advice().unwrap().to_owned());
+    assert!(text.contains("several datasets") && text.contains("/a, /b") && !text.contains('\n'), "{text}");
+    assert!(advice.contains("--dataset /a") && advice.contains("s.h5:/a"), "{advice}");
+    let o = OpenOptions { dataset: Some("/b".into()), ..Default::default() };
+    assert_eq!(crate::registry::open_volume(&path, &o).unwrap().0.source.shape(), Shape::new(4, 8, 8));
+}
+
 #[test]
 fn links_are_followed_and_dangling_ones_named() {
     let d = dir();

@@ -473,6 +473,10 @@ impl FrameSource for Transposed {
         Access { unit: Shape { frames: a.unit.frames, rows: a.unit.cols, cols: a.unit.rows }, ..a }
     }
 
+    fn files(&self) -> Vec<PathBuf> {
+        self.0.files()
+    }
+
     fn read(&self, region: &Region, out: &mut [u8]) -> Result<()> {
         let size = self.dtype().size();
         region.check(self.shape(), size, out.len())?;

@@ -2,7 +2,7 @@
 //! in parallel.
 
 use super::encode::{Pixels, encode};
-use crate::durable::PartDir;
+use crate::durable::{PartDir, series_names};
 use crate::error::OnPath;
 use crate::model::VolumeStats;
 use crate::{CreateOptions, DType, Error, Result, SliceSink};
@@ -46,7 +46,7 @@ pub fn create(path: &Path, o: &CreateOptions) -> Result<Box<dyn SliceSink>> {
             .path(path)
             .hint("name a folder (without .png) and the format (png), or choose one slice"));
     }
-    let dir = PartDir::create(path, o.overwrite, o.resume)?;
+    let dir = PartDir::create(path, o.overwrite, o.resume, series_names(path))?;
     let stem = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let width = (o.start_number + o.shape.frames - 1).to_string().len().max(4);
     let mut sink = Series { options: o.clone(), dir, stem, width, next: 0 };

@@ -24,6 +24,8 @@ pub struct Info {
     pub order: Option<ByteOrder>,
     /// voxelSize in µm; missing, zero or negative means unknown.
     pub voxel_um: Option<f64>,
+    /// Voxel edge along z, y, x in µm as our own comment tells it: the format itself knows one edge only.
+    pub voxel_zyx_um: Option<[f64; 3]>,
     /// First voxel in the reconstructed grid, 1-based x, y, z (XML only).
     pub origin: [Option<usize>; 3],
     /// ValMin, ValMax, s1, s2, S1, S2.
@@ -32,6 +34,24 @@ pub struct Info {
     pub grey: (Option<f64>, Option<f64>, Option<String>),
     /// Keys we do not know, in order.
     pub other: Vec<(String, String)>,
+}
+
+/// How the comment begins that tells the voxel's edges where they differ.
+const EDGES: &str = "# voxel z y x in um:";
+
+/// The comment that keeps the voxel's edges where they differ; nothing for cubes.
+pub fn edges_comment(voxel_um: Option<[f64; 3]>) -> String {
+    match voxel_um {
+        Some([z, y, x]) if z != x || y != x => format!("{EDGES} {z} {y} {x}\n"),
+        _ => String::new(),
+    }
+}
+
+/// The edges out of that comment; `None` for any other line and for a damaged one.
+fn edges(line: &str) -> Option<[f64; 3]> {
+    let words = line.trim().strip_prefix(EDGES)?.split_whitespace();
+    let numbers: Vec<f64> = words.map(|w| w.parse().ok()).collect::<Option<_>>()?;
+    <[f64; 3]>::try_from(numbers).ok().filter(|v| v.iter().all(|e| e.is_finite() && *e > 0.0))
 }
 
 /// Names of the six statistics, in the order of [`Info::stats`].
@@ -50,6 +70,7 @@ impl Info {
     pub fn parse(text: &str, path: &Path) -> Result<Info> {
         let mut info = Info::default();
         for (n, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+            info.voxel_zyx_um = edges(line).or(info.voxel_zyx_um);
             let line = line.split(['#', '!']).next().unwrap_or_default();
             let Some((key, value)) = line.split_once('=') else {
                 continue;
@@ -114,6 +135,14 @@ impl Info {
     /// The dimensions, where at least x and y are there.
     pub fn shape(&self) -> Option<Shape> {
         Some(Shape::new(self.z.unwrap_or(1), self.y?, self.x?))
+    }
+
+    /// Voxel edges along z, y, x in µm. The comment counts only beside the `voxelSize` it was written with, which is
+    /// rounded to seven digits: a value corrected by hand since then is the newer one.
+    pub fn voxel(&self) -> Option<[f64; 3]> {
+        let edge = self.voxel_um?;
+        let agrees = |v: &[f64; 3]| (v[2] - edge).abs() <= edge * 1e-6;
+        Some(self.voxel_zyx_um.filter(agrees).unwrap_or([edge; 3]))
     }
 
     /// The statistics, where all six are there.
@@ -182,6 +211,35 @@ mod tests {
             let s = i.volume_stats().unwrap();
             assert_eq!((s.s1, s.big_s1, s.s2, s.big_s2), (-40.0, -17.0, 110.0, 91.0));
         }
+    }
+
+    #[test]
+    fn edges_that_differ_are_in_a_comment() {
+        let um = |text: &str| parse(text).unwrap().voxel();
+        let ours = "voxelSize = 6.500000e-01\n# voxel z y x in um: 1.3 0.7 0.65\n";
+        assert_eq!(um(ours), Some([1.3, 0.7, 0.65]));
+        assert_eq!(um(&format!("{ours}NUM_X = 5\r\n")), Some([1.3, 0.7, 0.65]));
+        // More digits than voxelSize has.
+        assert_eq!(
+            um("voxelSize = 6.512346e-01\n# voxel z y x in um: 1.3 1 0.65123456789"),
+            Some([1.3, 1.0, 0.65123456789])
+        );
+        // Corrected by hand, damaged, of no use: the comment does not count.
+        for (size, edges) in [
+            ("0.66", "1.3 0.65 0.65"),
+            ("0.65", "1.3 0.65"),
+            ("0.65", "1.3 0.65 0.65 0.65"),
+            ("0.65", "1.3 zero 0.65"),
+            ("0.65", "-1.3 0.65 0.65"),
+            ("0.65", "inf 0.65 0.65"),
+            ("0.65", "NaN 0.65 0.65"),
+            ("0.65", ""),
+        ] {
+            let text = format!("voxelSize = {size}\n# voxel z y x in um: {edges}\n");
+            assert_eq!(um(&text), Some([size.parse().unwrap(); 3]), "{text}");
+        }
+        assert_eq!(um("# voxel z y x in um: 1.3 0.65 0.65\n"), None);
+        assert_eq!(um(&format!("voxelSize = 0.65\n{}", edges_comment(Some([0.65; 3])))), Some([0.65; 3]));
     }
 
     #[test]

@@ -150,7 +150,15 @@ pub fn resolve(
         }
         _ => return Err(misfit(path, len, skip, shape, Some(dtype), &shape_from, &hints)),
     }
+    warnings.extend(slices_skipped(skip, bytes_of(Shape { frames: 1, ..shape }, dtype.size())));
     Ok(Layout { shape, dtype, order, skip, shape_from, dtype_from, order_from, warnings })
+}
+
+/// What is skipped may be slices instead of a header: where it is as long as one, it is told as bytes left out.
+fn slices_skipped(skip: u64, slice: Option<u64>) -> Option<String> {
+    let n = skip.checked_div(slice?).filter(|n| *n > 0)?;
+    let what = if n == 1 { "1 slice".to_owned() } else { format!("{n} slices") };
+    Some(format!("--skip passes over {skip} bytes, as long as {what}: these as well as {NOT_READ}"))
 }
 
 fn unknown(path: &Path, len: u64) -> Error {
@@ -278,7 +286,7 @@ pub fn open(path: &Path, options: &OpenOptions, format: &'static str, natural: O
     let origin = infos().find_map(|i| Some([i.origin[0]?, i.origin[1]?, i.origin[2]?]));
     let grey = infos().find_map(Info::grey_scale);
     let meta = VolumeMeta {
-        voxel_um: infos().find_map(|i| i.voxel_um).map(|v| [v; 3]),
+        voxel_um: infos().find_map(Info::voxel),
         origin_1based: origin,
         value_unit: grey.as_ref().map(|g| g.unit.clone()).filter(|u| !u.is_empty()),
         grey,

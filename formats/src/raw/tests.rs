@@ -1,7 +1,7 @@
 //! Tests of reading and writing `.raw` as a whole.
 
 use super::*;
-use crate::io::with_suffix;
+use crate::io::{NOT_READ, with_suffix};
 use crate::model::{DType, GreyScale, VolumeStats};
 use crate::vol::tests::{shared, values};
 use crate::{ByteOrder, Shape, VolumeMeta};
@@ -113,6 +113,47 @@ fn dimensions_from_the_name_the_info_or_the_user() {
     let opened = open(&p).unwrap();
     assert_eq!(values(&opened).len(), 48);
     assert!(opened.warnings.is_empty());
+}
+
+#[test]
+fn edges_that_differ_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a.raw", "a.vol"] {
+        let path = dir.path().join(name);
+        for voxel in [[1.3, 0.65, 0.65], [0.1, 0.2, 1.0 / 3.0], [0.65; 3]] {
+            let mut o = CreateOptions::new(Shape::new(2, 2, 3), DType::F32);
+            (o.meta.voxel_um, o.overwrite, o.sidecars) = (Some(voxel), true, false);
+            let mut s = (crate::registry::writer_for(&path, None).unwrap().create.unwrap())(&path, &o).unwrap();
+            s.put(0, &[0; 48]).unwrap();
+            s.finish(None).unwrap();
+            let (v, _) = crate::registry::open_volume(&path, &OpenOptions::default()).unwrap();
+            let back = v.meta.voxel_um.unwrap();
+            assert!((0..3).all(|k| (back[k] - voxel[k]).abs() <= 1e-6 * voxel[k]), "{name}: {back:?} for {voxel:?}");
+        }
+    }
+}
+
+#[test]
+fn skipped_slices_are_said_to_be_unread() {
+    let dir = tempfile::tempdir().unwrap();
+    let p = dir.path().join("plain.raw");
+    fs::write(&p, (0..48).collect::<Vec<u8>>()).unwrap();
+    // Slices of 12 bytes.
+    for (skip, frames, told) in
+        [(0, 4, None), (11, 3, None), (12, 3, Some("as long as 1 slice:")), (36, 1, Some("3 slices"))]
+    {
+        fs::write(&p, vec![7; skip + frames * 12]).unwrap();
+        let o = OpenOptions {
+            shape: Some(Shape::new(frames, 3, 4)),
+            dtype: Some(DType::U8),
+            skip: Some(skip as u64),
+            ..Default::default()
+        };
+        let opened = crate::registry::open(&p, &o).unwrap();
+        let said = opened.warnings.iter().find(|w| w.ends_with(NOT_READ));
+        assert_eq!(said.is_some(), told.is_some(), "{skip}: {:?}", opened.warnings);
+        assert!(told.is_none_or(|t| said.unwrap().contains(t)), "{skip}: {said:?}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! to a resume over missing data; the sidecars are on the disk before the data file gets its final name, and get
 //! theirs after it, the `.info` last.
 
-use super::info::{c_exponent, order_name};
+use super::info::{c_exponent, edges_comment, order_name};
 use crate::direct::Direct;
 use crate::durable::{PART, PartFile, refuse_existing, stage_small, write_small};
 use crate::error::OnPath;
@@ -310,12 +310,10 @@ pub fn info_text(shape: Shape, dtype: DType, meta: &VolumeMeta, stats: Option<&V
         dtype.name(),
         order_name(ByteOrder::NATIVE)
     );
-    if let Some([z, y, x]) = meta.voxel_um {
+    if let Some([.., x]) = meta.voxel_um {
         let _ = writeln!(t, "voxelSize = {}", c_exponent(x, 6));
-        if z != x || y != x {
-            let _ = writeln!(t, "# voxel z y x in um: {z} {y} {x}");
-        }
     }
+    t += &edges_comment(meta.voxel_um);
     if let Some(g) = &meta.grey {
         let _ = writeln!(t, "# physical value = GREY_SLOPE * grey + GREY_OFFSET");
         let unit: String = g.unit.chars().filter(|c| !c.is_control() && !['#', '!'].contains(c)).collect();

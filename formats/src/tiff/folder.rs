@@ -6,6 +6,7 @@
 
 use super::SPEC;
 use super::file::File;
+use crate::io::NOT_READ;
 use crate::registry::{Content, OpenOptions, Opened};
 use crate::series::Series;
 use crate::{Error, FrameSource, Result, Volume};
@@ -181,6 +182,9 @@ pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Opened> {
     facts.add("files", group.files.len());
     facts.add("first_file", name(&first));
     facts.add("last_file", name(&group.files[group.files.len() - 1].1));
+    let left_out = |w: &String| w.ends_with(NOT_READ);
+    let of_first = super::open_stack(&first, false)?.1.into_iter().filter(left_out);
+    warnings.extend(of_first.map(|w| format!("{}: {w}", name(&first))));
     let source = Arc::new(open_series(group.paths())?);
     Ok(Opened { format: SPEC.name, content: Content::Volume(Volume { source, meta }), facts, warnings })
 }

@@ -14,7 +14,7 @@ mod ifd;
 mod layout;
 mod page;
 mod stack;
-mod write;
+pub(crate) mod write;
 pub(crate) mod write_scan;
 
 pub use file::File;

@@ -311,6 +311,38 @@ impl Directory {
         Ok(at.into_iter().zip(len).collect())
     }
 
+    /// Refuses a page that its strips or tiles cannot hold however well they are packed, before anyone takes memory for
+    /// it. Only a page larger than the whole file is looked at so closely: others cost no more than the file.
+    pub(super) fn check_room(&self, file: &ReadAt, order: ByteOrder) -> Result<()> {
+        let [across, down, planes] = self.grid();
+        let chunk_bytes = |d: usize| (self.stored_rows(d) as u64).saturating_mul(self.row_bytes());
+        let page = (self.rows as u64).saturating_mul(self.row_bytes()).saturating_mul(across as u64 * planes as u64);
+        if page <= file.len() {
+            return Ok(());
+        }
+        let chunks = self.chunks(file, order, 0..usize::try_from(self.chunk_count()).unwrap_or(usize::MAX))?;
+        let (mut need, mut stored, mut most) = (0u64, 0u64, 0u64);
+        for (k, (at, len)) in chunks.into_iter().enumerate() {
+            // A tile that was left out of a sparse file takes no bytes.
+            if at == 0 && len == Some(0) {
+                continue;
+            }
+            let bytes = len.unwrap_or(file.len()).min(file.len());
+            need = need.saturating_add(chunk_bytes(k / across % down));
+            stored = stored.saturating_add(bytes);
+            most = most.saturating_add(codec::most_bytes(self.compression, bytes));
+        }
+        if need > most { Err(self.no_room(file, need, stored)) } else { Ok(()) }
+    }
+
+    fn no_room(&self, file: &ReadAt, need: u64, stored: u64) -> Error {
+        Error::file(file.path(), "a page larger than its stored bytes can be")
+            .at(self.at)
+            .expected(format!("at least {need} bytes decoded"))
+            .found(format!("{stored} bytes stored"))
+            .hint("the file is truncated or damaged: copy it again or ask for the original")
+    }
+
     /// Where the whole page lies as one run of plain bytes; `None` where it does not.
     pub(super) fn contiguous(&self, file: &ReadAt, order: ByteOrder) -> Result<Option<u64>> {
         let [across, down, planes] = self.grid();
@@ -427,11 +459,7 @@ impl Directory {
         let stored: u64 = chunks.iter().fold(0, |n, c| n.saturating_add(c.1.unwrap_or(file.len()).min(file.len())));
         let most = codec::most_bytes(self.compression, stored).saturating_mul(8);
         if total > most || total > isize::MAX as u64 {
-            return Err(Error::file(file.path(), "a page larger than its stored bytes can be")
-                .at(self.at)
-                .expected(format!("at least {total} bytes decoded"))
-                .found(format!("{stored} bytes stored"))
-                .hint("the file is truncated or damaged"));
+            return Err(self.no_room(file, total, stored));
         }
         // The output grows behind the decoding, so that a damaged first strip ends it before memory is taken.
         let (pixel, mut out) = (dtype.size() * self.chunk_samples(), Vec::new());

@@ -6,12 +6,13 @@
 use super::describe::Description;
 use super::file::File;
 use super::page::{Directory, plural};
-use crate::io::ReadAt;
+use crate::io::{NOT_READ, ReadAt};
 use crate::mmap::Map;
 use crate::source::{Access, FrameSource};
 use crate::{ByteOrder, DType, Error, Region, Result, Shape};
 use rayon::prelude::*;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Where the frames lie.
@@ -57,12 +58,20 @@ impl Stack {
         let dtype = first.check(&at)?;
         if let Some(odd) = pages.iter().find(|p| key(p) != key(&first)) {
             warnings.push(format!(
-                "{} of {total} pages differ from the first ({} × {}, {} bits) and are left out: for example one of {} × {}, {} bits",
+                "{} of {total} pages differ from the first ({} × {}, {} bits), for example one of {} × {}, {} bits, and are left out: their {NOT_READ}",
                 pages.iter().filter(|p| key(p) != key(&first)).count(),
                 first.rows, first.cols, first.bits, odd.rows, odd.cols, odd.bits
             ));
         }
         pages.retain(|p| key(p) == key(&first));
+        let beneath = pages.iter().fold(0u64, |n, p| n.saturating_add(p.sub_ifds));
+        if beneath > 0 {
+            let with = pages.iter().filter(|p| p.sub_ifds > 0).count();
+            warnings.push(format!(
+                "{beneath} further images (SubIFDs) hang on {with} of {} pages and are left out: their {NOT_READ}",
+                pages.len()
+            ));
+        }
         if let Some(p) = pages.iter().find(|p| p.not_grey().is_some()) {
             return Err(Error::unsupported(at.path(), "grey and colour pages in one stack").at(p.at));
         }
@@ -85,6 +94,9 @@ impl Stack {
                     .expected(format!("{frame_bytes} bytes"))
                     .found(format!("{} bytes", at.len().saturating_sub(start)))
                     .hint("the file is truncated: copy it again or ask for the original"));
+            }
+            if run.is_none() {
+                p.check_room(&at, order)?;
             }
             plain.push(run);
         }
@@ -111,7 +123,10 @@ impl Stack {
             ));
         }
         if first.stk_planes > 1 {
-            warnings.push(format!("a MetaMorph stack of {} planes: only the first is read", first.stk_planes));
+            warnings.push(format!(
+                "a MetaMorph stack of {} planes: only the first is read; the others' {NOT_READ}",
+                first.stk_planes
+            ));
         }
         if first.orientation > 1 && first.orientation <= 8 {
             warnings
@@ -278,6 +293,10 @@ impl FrameSource for Stack {
         } else {
             jobs.into_iter().try_for_each(run)
         }
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        vec![self.file.path().to_owned()]
     }
 
     fn mapped(&self, frames: Range<usize>) -> Option<&[u8]> {

@@ -1,6 +1,7 @@
 //! Round trips of every type, variant and compression; hostile files; resuming; stacks beyond 4 GB; scans.
 
 use super::*;
+use crate::io::NOT_READ;
 use crate::model::{GreyScale, VolumeMeta, VolumeStats};
 use crate::source::copy_box;
 use crate::{CreateOptions, DType, Error, FrameSource, Region, Shape};
@@ -254,6 +255,107 @@ fn tiled_file() -> (Vec<u8>, Vec<u16>) {
     offsets.iter().chain(&counts).for_each(|v| f.extend(v.to_be_bytes()));
     f.extend(data);
     (f, (0..rows).flat_map(|r| (0..cols).map(move |c| value(r, c))).collect())
+}
+
+/// A classic little-endian file of uint8 pages, 2 rows each, as (columns, further tags); values 0, 1, 2 ….
+fn pages_file(pages: &[(u32, &[[u32; 4]])]) -> Vec<u8> {
+    let mut f = b"II\x2a\0\0\0\0\0".to_vec();
+    let mut link = 4;
+    for (cols, more) in pages {
+        let data = f.len() as u32;
+        f.extend((0..cols * 2).map(|v| v as u8));
+        f.resize(f.len().next_multiple_of(2), 0);
+        let at = f.len() as u32;
+        f[link..link + 4].copy_from_slice(&at.to_le_bytes());
+        let basic = [
+            [256, 4, 1, *cols],
+            [257, 4, 1, 2],
+            [258, 3, 1, 8],
+            [262, 3, 1, 1],
+            [273, 4, 1, data],
+            [279, 4, 1, cols * 2],
+        ];
+        f.extend(((basic.len() + more.len()) as u16).to_le_bytes());
+        for [tag, kind, n, v] in basic.iter().chain(*more) {
+            f.extend((*tag as u16).to_le_bytes());
+            f.extend((*kind as u16).to_le_bytes());
+            f.extend(n.to_le_bytes());
+            f.extend(v.to_le_bytes());
+        }
+        link = f.len();
+        f.extend([0; 4]);
+    }
+    f
+}
+
+#[test]
+fn images_left_out_are_said_as_callers_know_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("p.tif");
+    let (sub, stk) = ([330u32, 4, 2, 8], [33629u32, 4, 5, 8]);
+    for (what, pages, frames, told) in [
+        ("alike", vec![(3, &[][..]), (3, &[])], 2, None),
+        ("another size", vec![(3, &[][..]), (4, &[]), (3, &[])], 2, Some("1 of 3 pages differ")),
+        ("SubIFDs", vec![(3, &[sub][..]), (3, &[])], 2, Some("2 further images (SubIFDs) hang on 1 of 2 pages")),
+        ("STK", vec![(3, &[stk][..])], 1, Some("a MetaMorph stack of 5 planes")),
+    ] {
+        std::fs::write(&path, pages_file(&pages)).unwrap();
+        let (volume, opened) = open_volume(&path).unwrap();
+        assert_eq!(volume.source.shape(), Shape::new(frames, 2, 3), "{what}");
+        assert_eq!(read_all(&*volume.source).unwrap()[..6], [0, 1, 2, 3, 4, 5], "{what}");
+        let said = opened.warnings.iter().find(|w| w.ends_with(NOT_READ));
+        assert_eq!(said.is_some(), told.is_some(), "{what}: {:?}", opened.warnings);
+        assert!(told.is_none_or(|t| said.unwrap().contains(t)), "{what}: {said:?}");
+    }
+    // In a folder of slices, of its first file.
+    std::fs::write(&path, pages_file(&[(3, &[sub])])).unwrap();
+    std::fs::create_dir(dir.path().join("s")).unwrap();
+    for i in 0..2 {
+        std::fs::copy(&path, dir.path().join(format!("s/{i}.tif"))).unwrap();
+    }
+    let (_, opened) = open_volume(&dir.path().join("s")).unwrap();
+    assert!(opened.warnings.iter().any(|w| w.starts_with("0.tif: ") && w.ends_with(NOT_READ)), "{:?}", opened.warnings);
+}
+
+#[test]
+fn pages_that_their_bytes_cannot_hold_are_refused_at_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("p.tif");
+    // The width's top bit flipped, of a plain file and of packed ones.
+    for compression in ["none", "deflate:4", "zstd"] {
+        let shape = Shape::new(1, 16, 16);
+        let mut o = CreateOptions::new(shape, DType::F32);
+        (o.compression, o.variant, o.overwrite) = (Some(compression.into()), Some("multipage".into()), true);
+        let files = write_all(&path, &o, &values(shape, DType::F32)).unwrap();
+        let mut bytes = std::fs::read(&files[0]).unwrap();
+        let width = [0, 1, 4, 0, 1, 0, 0, 0, 16, 0, 0, 0];
+        let at = bytes.windows(12).position(|w| w == width).unwrap();
+        bytes[at + 11] |= 0x80;
+        std::fs::write(&path, &bytes).unwrap();
+        let e = open_volume(&path).err().unwrap().to_string();
+        assert!(e.contains("a page larger than its stored bytes can be"), "{compression}: {e}");
+    }
+    // Zeros pack well: none of these is refused.
+    for (compression, side) in [("deflate:9", 4000), ("zstd", 4000), ("deflate:1", 64)] {
+        let shape = Shape::new(2, side, side);
+        let mut o = CreateOptions::new(shape, DType::F32);
+        (o.compression, o.variant, o.overwrite) = (Some(compression.into()), Some("multipage".into()), true);
+        let files = write_all(&path, &o, &vec![0; side * side * 8]).unwrap();
+        let (volume, _) = open_volume(&files[0]).unwrap();
+        assert!(read_all(&*volume.source).unwrap().iter().all(|b| *b == 0), "{compression}");
+    }
+    // Nor is a file whose tiles are nearly all missing: the one that is there can be read.
+    let (mut bytes, _) = tiled_file();
+    for t in 1..4 {
+        bytes[168 + t * 4..172 + t * 4].fill(0);
+        bytes[184 + t * 4..188 + t * 4].fill(0);
+    }
+    bytes.truncate(200 + 33 * 16);
+    std::fs::write(&path, &bytes).unwrap();
+    let (volume, _) = open_volume(&path).unwrap();
+    let mut out = [0u8; 2];
+    volume.source.read(&Region { frames: 0..1, rows: 1..2, cols: 2..3 }, &mut out).unwrap();
+    assert_eq!(u16::from_ne_bytes(out), 1002);
 }
 
 #[test]

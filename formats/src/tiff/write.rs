@@ -13,7 +13,7 @@
 use super::describe::{self, Record};
 use super::encode::{Packing, Pages};
 use crate::direct::WholeFiles;
-use crate::durable::{PartDir, PartFile};
+use crate::durable::{PartDir, PartFile, series_names};
 use crate::error::OnPath;
 use crate::io::{begin_writeback, write_all_at};
 use crate::model::VolumeStats;
@@ -28,11 +28,30 @@ pub(super) static VARIANTS: &[&str] = &["series", "multipage", "bigtiff", "image
 /// Room for header and directory before the frames of a single file: one page of memory, so that frames can be mapped.
 const FRONT: u64 = 4096;
 
-/// Starts writing.
-pub(super) fn create(path: &Path, options: &CreateOptions) -> Result<Box<dyn SliceSink>> {
+/// The variant asked for, or the one a name stands for, and where it goes.
+fn place(path: &Path, variant: Option<&str>) -> (String, PathBuf) {
     let tif = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("tif") || e.eq_ignore_ascii_case("tiff"));
     let slash = path.as_os_str().to_string_lossy().ends_with(['/', std::path::MAIN_SEPARATOR]);
-    let variant = options.variant.as_deref().unwrap_or(if tif && !slash { "multipage" } else { "series" });
+    let variant = variant.unwrap_or(if tif && !slash { "multipage" } else { "series" });
+    let target = match variant {
+        "series" if tif && slash => path.components().collect::<PathBuf>().join(""),
+        "series" if tif => path.with_extension(""),
+        "multipage" | "bigtiff" | "imagej" if !tif => crate::io::with_suffix(path, ".tif"),
+        _ => path.components().collect(),
+    };
+    (variant.to_owned(), target)
+}
+
+/// See [`FormatSpec::settle`](crate::registry::FormatSpec::settle).
+pub(crate) fn settle(path: &Path, options: &mut CreateOptions) -> PathBuf {
+    let (variant, target) = place(path, options.variant.as_deref());
+    options.variant = Some(variant);
+    target
+}
+
+/// Starts writing.
+pub(super) fn create(path: &Path, options: &CreateOptions) -> Result<Box<dyn SliceSink>> {
+    let (variant, target) = place(path, options.variant.as_deref());
     let shape = options.shape;
     shape.len()?;
     if shape.is_empty() || shape.rows > u32::MAX as usize || shape.cols > u32::MAX as usize {
@@ -40,13 +59,10 @@ pub(super) fn create(path: &Path, options: &CreateOptions) -> Result<Box<dyn Sli
     }
     let packing = Packing::parse(options.compression.as_deref()).map_err(|e| e.or_path(path))?;
     let pages = Pages { shape, dtype: options.dtype, packing, big: false };
-    match variant {
-        "series" => {
-            let folder = if tif && !slash { path.with_extension("") } else { path.components().collect() };
-            Ok(Box::new(SeriesSink::create(&folder, pages, options)?))
-        }
+    match variant.as_str() {
+        "series" => Ok(Box::new(SeriesSink::create(target.components().as_path(), pages, options)?)),
         "multipage" | "bigtiff" => {
-            let file = if tif { path.to_owned() } else { crate::io::with_suffix(path, ".tif") };
+            let file = target;
             // Directories take at most about 300 bytes plus 16 per strip; compressed strips may grow a little.
             let strips = (shape.rows.div_ceil(pages.strip_rows())) as u64;
             let frame = pages.page_bytes() as u64;
@@ -56,7 +72,7 @@ pub(super) fn create(path: &Path, options: &CreateOptions) -> Result<Box<dyn Sli
             Ok(Box::new(FileSink::create(&file, Pages { big, ..pages }, options, false)?))
         }
         "imagej" => {
-            let file = if tif { path.to_owned() } else { crate::io::with_suffix(path, ".tif") };
+            let file = target;
             let readable = matches!(options.dtype, DType::U8 | DType::U16 | DType::I16 | DType::F32);
             if !readable || packing != Packing::None || pages.page_bytes() > i32::MAX as usize {
                 return Err(Error::caller(
@@ -132,7 +148,7 @@ impl SeriesSink {
         let mut front = pages.header(at);
         front.extend(pages.directory(at, &[(data, pages.page_bytes() as u64)], &text, o.meta.voxel_um, false)?);
         front.resize(data as usize, 0);
-        let dir = PartDir::create(folder, o.overwrite, o.resume)?;
+        let dir = PartDir::create(folder, o.overwrite, o.resume, series_names(folder))?;
         let each = front.len() as u64 + pages.page_bytes() as u64;
         let whole = WholeFiles::new(dir.path(), pages.shape.frames, each).filter(|_| pages.packing == Packing::None);
         let mut sink = SeriesSink {

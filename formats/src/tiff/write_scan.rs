@@ -47,7 +47,9 @@ impl Folder {
                 .path(path)
                 .hint("write NXtomo instead (--to nxtomo)"));
         }
-        let dir = PartDir::create(path, options.overwrite, false)?;
+        let own = ["flats", "flats_after", "darks", "darks_after", parts[0].0].map(|n| format!("{n}/"));
+        let own = own.into_iter().chain([angle_list::NAME.to_owned()]).collect();
+        let dir = PartDir::create(path, options.overwrite, false, own)?;
         let sink = |(name, part, shape, dtype): (&str, Part, Shape, DType)| {
             let mut o = CreateOptions::new(shape, dtype);
             o.variant = Some("series".into());

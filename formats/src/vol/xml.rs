@@ -1,7 +1,7 @@
 //! `x.vol.xml`, PyHST2's second sidecar: read from any nesting and spelling, written byte for byte as PyHST2 does.
 
 use crate::model::VolumeStats;
-use crate::raw::info::{Info, c_exponent, order_name};
+use crate::raw::info::{Info, c_exponent, edges_comment, order_name};
 use crate::{ByteOrder, Error, Result, Shape, VolumeMeta};
 use quick_xml::Reader;
 use quick_xml::events::Event;
@@ -74,12 +74,14 @@ pub fn text(file_name: &str, shape: Shape, meta: &VolumeMeta, s: &VolumeStats) -
     )
 }
 
-/// The `.vol.info` PyHST2 2020c writes: two blanks after `=` except for BYTEORDER, a blank after each statistic.
+/// The `.vol.info` PyHST2 2020c writes: two blanks after `=` except for BYTEORDER, a blank after each statistic. Edges
+/// that differ, which it cannot have, are a comment behind it.
 pub fn info_text(shape: Shape, meta: &VolumeMeta, s: &VolumeStats) -> String {
     let e = |v| c_exponent(v, 8);
+    let edges = edges_comment(meta.voxel_um);
     format!(
         "! PyHST_SLAVE VOLUME INFO FILE\nNUM_X =  {}\nNUM_Y =  {}\nNUM_Z =  {}\nvoxelSize =  {}\nBYTEORDER = {}\n\
-         ValMin =  {} \nValMax =  {} \ns1 =  {} \ns2 =  {} \nS1 =  {} \nS2 =  {} \n",
+         ValMin =  {} \nValMax =  {} \ns1 =  {} \ns2 =  {} \nS1 =  {} \nS2 =  {} \n{edges}",
         shape.cols,
         shape.rows,
         shape.frames,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use tomokit_formats::model::{GreyScale, VolumeStats};
 use tomokit_formats::registry::open_volume;
-use tomokit_formats::{Error, OpenOptions, Region, Result, durable, io};
+use tomokit_formats::{DType, Error, OpenOptions, Region, Result, durable, io};
 
 /// PyHST2's pairs of recorded limits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -149,6 +149,15 @@ pub(super) fn of_voxels(plan: &Plan, h: &FineHistogram) -> Result<Limits> {
             .path(&plan.input)
             .hint("give --low and --high, or --zeros values, or --within all"));
     };
+    let wide = matches!(plan.input_dtype, DType::F64 | DType::I32 | DType::U32 | DType::I64 | DType::U64);
+    if low == high && wide && plan.choice.low.is_none() && plan.choice.high.is_none() {
+        return Err(Error::caller(
+            "both percentiles are the same number, as far as the 32-bit floats they are taken of tell",
+        )
+        .path(&plan.input)
+        .found(format!("{low} to {high}"))
+        .hint("give --low and --high: 'tomo info --stats' tells the smallest and the largest value"));
+    }
     let mut found = format!("percentiles {p} and {q} of {} voxels", h.values());
     if plan.circle {
         found.push_str(" inside the circle");

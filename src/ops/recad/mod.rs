@@ -278,12 +278,15 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         .path(&r.input)
         .hint("another format without a change of values is 'tomo convert'"));
     }
-    refuse_over(&r.output, &r.input, &*volume.source)?;
     if r.create.resume {
         return Err(Error::caller("recad does not resume: its receipt counts every voxel")
             .hint("start it again without --resume"));
     }
     let writer = writer_for(&r.output, r.to.as_deref())?;
+    let mut create = r.create.clone();
+    writer.refuse_options(&create)?;
+    let output = writer.settle(&r.output, &mut create);
+    refuse_over(&output, &r.input, &*volume.source)?;
     let verify = r.verify || r.remove_input;
     if verify && writer.reads.is_empty() {
         return Err(Error::caller(format!("the output cannot be verified: {} is never read back", writer.name)));
@@ -291,12 +294,11 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
     if r.remove_input {
         refuse_removal(r, opened.format, &warnings)?;
     }
-    let receipt = with_suffix(&r.output, RECEIPT);
-    let killed = durable::was_killed(&r.output, &receipt);
-    let create = CreateOptions { overwrite: r.create.overwrite || killed, ..r.create.clone() };
-    durable::refuse_existing(&r.output, create.overwrite)?;
+    let receipt = with_suffix(&output, RECEIPT);
+    create.overwrite |= durable::was_killed(&output, &receipt);
+    writer.refuse_existing(&output, create.overwrite)?;
     durable::refuse_existing(&receipt, create.overwrite)?;
-    let mut others = vec![&*r.input, &*r.output, &*receipt];
+    let mut others = vec![&*r.input, &*output, &*receipt];
     if let LimitsFrom::File(file) = &r.limits.from {
         others.push(file);
     }
@@ -309,8 +311,8 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         durable::refuse_beside(p, create.overwrite, &others)?;
     }
 
-    // Only integers carry a scale; a scale that turns values around or to nothing is not followed.
-    let input_scale = match scale_of(&r.input, &volume.meta)?.filter(|_| !dtype.is_float()) {
+    // A scale that turns values around or to nothing is not followed.
+    let input_scale = match scale_of(&r.input, &volume.meta)? {
         Some(s) if s.slope > 0.0 && s.slope.is_finite() && s.offset.is_finite() => Some(s),
         Some(s) => {
             warnings.push(format!("the input's grey scale (slope {}) makes no sense and is left out", s.slope));
@@ -327,6 +329,11 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         crate::quantise::GreyMap::new(l.low, l.high, r.depth, r.non_finite).map_err(|e| e.or_path(&r.input))?;
     }
 
+    budget.refuse_unit(&*volume.source).map_err(|e| e.path(&r.input))?;
+    let row = |s: Shape| (s.cols * dtype.size()) as u64;
+    if row(shape) > budget.bytes {
+        return Err(Error::limit("one row does not fit the memory budget").path(&r.input).found(shape));
+    }
     let square = whole.rows == whole.cols;
     let circle = match r.within {
         Within::Auto => square,
@@ -365,7 +372,7 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         input: r.input.clone(),
         input_format: opened.format,
         input_dtype: dtype,
-        output: r.output.clone(),
+        output,
         output_format: writer.name,
         receipt,
         shape,

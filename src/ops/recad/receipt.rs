@@ -34,6 +34,10 @@ pub fn scale_of(path: &Path, meta: &VolumeMeta) -> Result<Option<GreyScale>> {
     if !(scale.slope.is_finite() && scale.offset.is_finite()) {
         return Err(bad("its scale is no number"));
     }
+    // Every grey of 16 bits has a value, and a value of its own.
+    if !(scale.slope.is_normal() && scale.slope > 0.0 && (scale.slope * 65535.0 + scale.offset).is_finite()) {
+        return Err(bad(&format!("its scale has the slope {}", scale.slope)));
+    }
     if let Some(own) = &meta.grey {
         let close = |a: f64, b: f64| (a - b).abs() <= 1e-6 * (a.abs().max(scale.slope.abs()));
         if !close(own.slope, scale.slope) || !close(own.offset, scale.offset) {

@@ -2,12 +2,13 @@
 
 use super::limits::{self, Limits};
 use super::passes::{self, Digest};
-use super::{Plan, receipt, verify};
+use super::{Plan, RECEIPT, receipt, verify};
+use crate::ops::finish::{OldRecords, withdraw};
+use crate::ops::recon;
 use crate::quantise::{FineHistogram, GreyMap, NonFinite, Tally};
 use crate::stream::{Algorithm, Cancel, Progress};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
-use tomokit_formats::io::with_suffix;
+use std::path::PathBuf;
 use tomokit_formats::model::GreyScale;
 use tomokit_formats::{Error, Result, VolumeMeta, durable};
 
@@ -135,9 +136,10 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
     };
     // An old receipt must never stand beside new data. The new one waits under its unfinished name until all is well: a
     // run that is killed from here on leaves a mark by which the next one knows the output as its own.
-    remove_if_there(&plan.receipt)?;
     let staged = durable::stage_small(&plan.receipt, &receipt::text(plan, &done, &[])?, true)?;
+    let old = OldRecords::of(&plan.output, &[RECEIPT, recon::RECORD])?;
     let mut outputs = sink.finish(None)?;
+    drop(old);
     done.seconds = start.elapsed().as_secs_f64();
     if plan.verify {
         let main = outputs.first().cloned().unwrap_or_else(|| plan.output.clone());
@@ -150,31 +152,19 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
         done.verified = Some(verified?);
     }
     done.input_removed = plan.remove_input && done.verified.is_some();
-    if let Some(path) = &plan.plot {
-        outputs.push(receipt::plot(plan, &done, path)?);
+    // A picture that cannot be drawn leaves the volume its receipt.
+    let plotted = plan.plot.as_ref().map(|path| receipt::plot(plan, &done, path)).transpose();
+    if let Ok(Some(path)) = &plotted {
+        outputs.push(path.clone());
     }
     let text = receipt::text(plan, &done, &outputs)?;
     staged.set_len(0)?;
     staged.write_at(&text, 0)?;
     outputs.push(staged.commit()?);
     done.outputs = outputs;
+    plotted?;
     if done.input_removed {
         std::fs::remove_file(&plan.input).map_err(|e| Error::io(&plan.input, "removing the input", e))?;
     }
     Ok(done)
-}
-
-/// Takes its final name from an output that reads back wrong.
-fn withdraw(output: &Path, progress: &dyn Progress) {
-    let part = with_suffix(output, durable::PART);
-    if std::fs::rename(output, &part).is_ok() {
-        progress.note(&format!("what was written is kept as {}", part.display()));
-    }
-}
-
-fn remove_if_there(path: &std::path::Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, "removing the old receipt", e)),
-        _ => Ok(()),
-    }
 }

@@ -34,6 +34,7 @@ pub use feed::Tally;
 pub use floor::{Floor, floor};
 pub use look::{Look, LookPlan, look, plan_look};
 pub use plan::{Grid, Plan, plan};
+pub use provenance::SUFFIX as RECORD;
 pub use recipe::Recipe;
 pub use run::{Done, execute, execute_into};
 pub use score::Score;

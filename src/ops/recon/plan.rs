@@ -117,6 +117,10 @@ pub struct Plan {
 /// Opens the scan, finds the axis if it must be found, and works everything out.
 pub fn plan(request: &Request, budget: Budget, progress: &dyn Progress, cancel: &Cancel) -> Result<Plan> {
     let writer = writer_for(&request.output, request.to.as_deref())?;
+    writer.refuse_options(&request.create)?;
+    let mut settled = request.clone();
+    settled.output = writer.settle(&request.output, &mut settled.create);
+    let request = &settled;
     // Killed between the volume's last name and its record's, a run left what is its own.
     let killed = durable::was_killed(&request.output, &with_suffix(&request.output, provenance::SUFFIX));
     durable::refuse_existing(&request.output, request.create.overwrite || killed)?;
@@ -127,6 +131,7 @@ pub fn plan(request: &Request, budget: Budget, progress: &dyn Progress, cancel: 
     let Setup { scan, rows, zero_clip, axis_px, axis_origin, extended, pixel_um, geometry, options, gather, warnings } =
         setup(request, progress, cancel)?;
     refuse_over_scan(&request.output, &request.scan, &scan)?;
+    writer.refuse_existing(&request.output, request.create.overwrite || killed)?;
     let detector = scan.projections.shape();
     let value_unit = unit_name(options.unit);
     let fbp = Arc::new(FbpPlan::new(&geometry, &options)?);

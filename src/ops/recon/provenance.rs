@@ -9,7 +9,7 @@ use tomokit_formats::durable::{self, PartFile};
 use tomokit_formats::{Error, Result, io};
 
 /// Suffix of the record: `x.vol` gets `x.vol.recon.json`.
-pub(super) const SUFFIX: &str = ".recon.json";
+pub const SUFFIX: &str = ".recon.json";
 
 /// Room for what only the end of the run knows: names of outputs, a hash.
 const MORE: usize = 16 << 10;

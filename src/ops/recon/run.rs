@@ -6,6 +6,8 @@ use super::feed::{Feed, Tally};
 use super::journal::{Journal, Slab, earlier};
 use super::plan::{Plan, read_back};
 use super::provenance;
+use crate::ops::finish::OldRecords;
+use crate::ops::recad::RECEIPT;
 use crate::quantise;
 use crate::recon::Sinograms;
 use crate::stream::{Cancel, Pool, Progress, Timings, run};
@@ -129,7 +131,9 @@ fn attempt(
     done.sha256 = hash.map(|h| h.finalize().iter().map(|b| format!("{b:02x}")).collect());
     let end = Instant::now();
     let record = provenance::stage(plan, &done)?;
+    let old = OldRecords::of(&plan.output, &[RECEIPT])?;
     done.outputs = sink.finish(None)?;
+    drop(old);
     done.finish_seconds = end.elapsed().as_secs_f64();
     done.seconds += done.finish_seconds;
     journal.done();

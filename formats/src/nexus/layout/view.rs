@@ -2,6 +2,7 @@
 
 use crate::source::{Access, FrameSource};
 use crate::{DType, Region, Result, Shape};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Frames with their rows in reverse order. ANATOMIX and PSICHE users end up with this relative to the file's order.
@@ -18,6 +19,10 @@ impl FrameSource for FlipRows {
 
     fn access(&self) -> Access {
         self.0.access()
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.0.files()
     }
 
     fn read(&self, region: &Region, out: &mut [u8]) -> Result<()> {
@@ -56,6 +61,10 @@ impl FrameSource for Sinograms {
     fn access(&self) -> Access {
         let a = self.0.access();
         Access { unit: Shape::new(a.unit.rows, a.unit.frames, a.unit.cols), ..a }
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.0.files()
     }
 
     fn read(&self, region: &Region, out: &mut [u8]) -> Result<()> {

@@ -52,7 +52,9 @@ impl Folder {
                 .hint("write NXtomo instead (--to nxtomo)"));
         }
         let stem = folder_name(path)?;
-        let dir = PartDir::create(path, options.overwrite, false)?;
+        let own = ["{}.nxs", "{}.par", "pre_ref.nxs", "post_ref.nxs", "post_dark.nxs"];
+        let own = own.map(|n| n.replace("{}", &stem)).to_vec();
+        let dir = PartDir::create(path, options.overwrite, false, own)?;
         let main = H5Out::create(&dir.path().join(format!("{stem}.nxs")), false)?;
         main.class(ENTRY, "NXentry")?;
         main.text(&format!("{ENTRY}/title"), &spec.name)?;

@@ -1,0 +1,80 @@
+"""What an output may not replace: the files its input's values lie in, however they are named; and inputs of which only a
+part was read are not removed."""
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+from support import refused, tomo
+
+V = np.random.default_rng(1).random((4, 64, 64), dtype=np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with h5py.File("src.h5", "w") as f:
+        f["d"] = V
+        f["angles"] = np.arange(4.0)
+    return tmp_path
+
+
+def linked():
+    with h5py.File("ext.h5", "w") as f:
+        f["d"] = h5py.ExternalLink("src.h5", "/d")
+    layout = h5py.VirtualLayout(V.shape, "f4")
+    layout[:] = h5py.VirtualSource("src.h5", "d", V.shape)
+    with h5py.File("vds.h5", "w") as f:
+        f.create_virtual_dataset("d", layout)
+    V.tofile("src.bin")
+    with h5py.File("raw.h5", "w") as f:
+        f.create_dataset("d", V.shape, "f4", external=[("src.bin", 0, V.nbytes)])
+    head = "{\nDim_1 = 64 ;\nDim_2 = 64 ;\nDim_3 = 4 ;\nDataType = FloatValue ;\nByteOrder = LowByteFirst ;\n"
+    head += f"EDF_BinaryFileName = src.bin ;\nEDF_BinaryFilePosition = 0 ;\nEDF_BinaryFileSize = {V.nbytes} ;\n"
+    with open("h.edf", "wb") as f:
+        f.write((head + "}\n").encode())
+
+
+def test_no_output_replaces_what_its_input_leads_to(folder):
+    linked()
+    before = {p: (folder / p).read_bytes() for p in ("src.h5", "src.bin")}
+    for source, target in (("ext.h5", "src.h5"), ("vds.h5", "src.h5"), ("raw.h5", "src.bin"), ("h.edf", "src.bin")):
+        to = ["--to", "raw"] if target.endswith("bin") else []
+        for command in (["convert", source, target], ["recad", source, "-o", target, "--low", 0, "--high", 1]):
+            said = refused(*command, *to, "--overwrite")
+            assert "replace what it is made from" in said, (command, said)
+        tomo("convert", source, "copy.npy", "--overwrite")
+        assert np.array_equal(np.load("copy.npy").reshape(V.shape), V), source
+    assert before == {p: (folder / p).read_bytes() for p in before}
+
+
+def test_no_input_goes_of_which_a_part_was_not_read(folder):
+    with tifffile.TiffWriter("pages.tif") as t:
+        for _ in range(3):
+            t.write(V[0][:16, :16], contiguous=False)
+        for i in range(4):
+            t.write(V[i], contiguous=False)
+    with tifffile.TiffWriter("sub.tif") as t:
+        for i in range(4):
+            t.write(V[i], subifds=1, contiguous=False)
+            t.write(V[i][::2, ::2], subfiletype=1, contiguous=False)
+    tomo("convert", "src.h5:/d", "junk.edf")
+    with open("junk.edf", "ab") as f:
+        f.write(b"x" * 70_000)
+    V.tofile("skip.vol")
+    for name, more in (("pages.tif", []), ("sub.tif", []), ("junk.edf", []), ("skip.vol", ["--dims", "64x64x3", "--dtype", "float32", "--skip", 16384])):
+        said = refused("recad", name, "-o", "out.raw", "--remove-input", "--low", 0, "--high", 1, *more)
+        assert "not removed" in said, (name, said)
+        assert (folder / name).exists() and not (folder / "out.raw").exists()
+
+
+def test_voxels_keep_their_height(folder):
+    with h5py.File("a.h5", "w") as f:
+        f["d"] = V
+    tomo("convert", "a.h5:/d", "a.tif")
+    tifffile.imwrite("um.tif", V, imagej=True, resolution=(1 / 0.65, 1 / 0.65), metadata={"spacing": 1.3, "unit": "um", "axes": "ZYX"})
+    for out in ("v.raw", "v.vol"):
+        tomo("convert", "um.tif", out)
+        tomo("convert", out, f"{out}.tif")
+        with tifffile.TiffFile(f"{out}.tif") as t:
+            assert abs(float(t.imagej_metadata["spacing"]) - 1.3) < 1e-6, out
