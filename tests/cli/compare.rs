@@ -55,6 +55,23 @@ fn numbers_and_places_are_those_of_a_naive_loop() {
     assert_eq!(strip(tomo(d, &args("1")).expect(1).json()), strip(tomo(d, &args("7")).expect(1).json()));
 }
 
+/// Places are those in the files, whatever part of them is compared.
+#[test]
+fn places_in_a_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let (z, y, x) = SHAPE;
+    let mut v = floats(z * y * x);
+    write(d, "a.vol", &v);
+    v[(6 * y + 12) * x + 20] += 0.5;
+    write(d, "b.vol", &v);
+    let part = ["compare", "a.vol", "b.vol", "--roi", "15:25,10:20", "--slices", "2:9:2", "--json"];
+    let j = tomo(d, &part).expect(1).json();
+    for place in ["first", "worst"] {
+        assert_eq!((&j[place]["x"], &j[place]["y"], &j[place]["z"]), (&20.into(), &12.into(), &6.into()));
+    }
+}
+
 #[test]
 fn formats_do_not_matter() {
     let dir = tempfile::tempdir().unwrap();

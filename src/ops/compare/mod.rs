@@ -64,13 +64,16 @@ pub struct Plan {
     /// Slices per block.
     pub block_slices: usize,
     lanes: Lanes,
+    /// The first voxel's place in the files (x, y, z), and from which slice to the next.
+    origin: [usize; 3],
+    step: usize,
     /// Oddities worth knowing.
     pub warnings: Vec<String>,
     plot: Option<PathBuf>,
     overwrite: bool,
 }
 
-/// A voxel of both.
+/// A voxel of both, counted in the files, whatever part of them is compared.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Place {
     /// Column.
@@ -152,7 +155,7 @@ fn side(path: &Path, r: &Request, warnings: &mut Vec<String>) -> Result<Side> {
     let (volume, opened) = open_volume(path, &r.open)?;
     warnings.extend(opened.warnings.into_iter().map(|w| format!("{}: {w}", path.display())));
     let dtype = volume.source.dtype();
-    let scale = match r.as_stored || dtype.is_float() {
+    let scale = match r.as_stored {
         true => None,
         false => scale_of(path, &volume.meta)?,
     };
@@ -172,7 +175,13 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
     }
     let (shape_a, shape_b) = (a.view.source.shape(), b.view.source.shape());
     shape_a.len()?;
+    if r.plot.is_some() {
+        budget.refuse_picture(shape_a).map_err(|e| e.path(&r.a))?;
+    }
     let half = |s: &Side| s.scale.as_ref().map_or(0.0, |g| g.slope.abs() / 2.0);
+    for s in [&a, &b] {
+        budget.refuse_unit(&*s.view.source).map_err(|e| e.path(&s.path))?;
+    }
     // Half a step, and what rounding to float32 adds to it.
     let tolerance = r.tolerance.unwrap_or((half(&a) + half(&b)) * (1.0 + 1e-4));
     // Every thread holds a block of both, cut from a larger one or not.
@@ -191,7 +200,10 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
     let unit = a.view.source.access().unit.frames.max(b.view.source.access().unit.frames);
     let largest = ((16 << 20) / (shape_a.frame_len() * a.dtype.size()).max(1)).max(unit).max(1);
     let block_slices = budget.units(0.8, per_slice.ceil() as usize, shape_a.frames.min(largest));
+    let start = |i: usize| r.view.roi.as_ref().and_then(|roi| roi.xyz[i].start).unwrap_or(0);
     Ok(Plan {
+        origin: [start(0), start(1), a.view.first_input_slice],
+        step: r.view.slices.and_then(|s| s.step).unwrap_or(1),
         a,
         b,
         shape_a,
@@ -219,10 +231,11 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
     let place = |p: Pair| {
         let i = p.index as usize;
         let finite = |v: f64| v.is_finite().then_some(v);
+        let [x, y, z] = plan.origin;
         Place {
-            x: i % shape.cols,
-            y: i / shape.cols % shape.rows,
-            z: i / shape.frame_len(),
+            x: x + i % shape.cols,
+            y: y + i / shape.cols % shape.rows,
+            z: z + i / shape.frame_len() * plan.step,
             a: finite(p.a),
             b: finite(p.b),
         }
@@ -263,7 +276,7 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
         seconds: start.elapsed().as_secs_f64(),
     };
     if let Some(path) = &plan.plot {
-        let z = report.worst.or(report.first).map_or(shape.frames / 2, |p| p.z);
+        let z = total.worst.or(total.first).map_or(shape.frames / 2, |p| p.index as usize / shape.frame_len());
         report.picture = Some(draw(plan, z, &report, path)?);
     }
     Ok(report)
@@ -289,7 +302,8 @@ fn draw(plan: &Plan, z: usize, report: &Report, path: &Path) -> Result<PathBuf> 
     let values: Vec<f32> = a.iter().zip(&b).map(|(a, b)| (b - a) as f32).collect();
     let most = report.max.filter(|m| *m > 0.0).unwrap_or(1.0);
     let name = |p: &Path| p.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let title = format!("{} - {}, slice {z}", name(&plan.b.path), name(&plan.a.path));
+    let slice = plan.origin[2] + z * plan.step;
+    let title = format!("{} - {}, slice {slice}", name(&plan.b.path), name(&plan.a.path));
     let style =
         png::Style { window: png::Window::Fixed { low: -most, high: most }, unit: &report.unit, ..Default::default() };
     let picture =

@@ -87,10 +87,13 @@ impl Side {
 
 /// Values in 32 bits, where these hold them exactly.
 fn exact<'a>(side: &Side, bytes: &'a [u8], room: &'a mut Vec<f32>) -> Option<&'a [f32]> {
+    if side.scale.is_some() {
+        return None;
+    }
     if side.dtype == DType::F32 {
         return bytemuck::try_cast_slice(bytes).ok();
     }
-    if side.scale.is_some() || !side.dtype.is_lossless_into(DType::F32) {
+    if !side.dtype.is_lossless_into(DType::F32) {
         return None;
     }
     room.resize(bytes.len() / side.dtype.size(), 0.0);
