@@ -3,7 +3,7 @@
 use crate::cli::common::{Context, InputArgs};
 use crate::cli::{Exit, Tool, human, output};
 use crate::ops::check::repair;
-use crate::ops::check::{Plan, Report, Request, Verdict, Weight, draw, execute, plan};
+use crate::ops::check::{Kind, Plan, Report, Request, Verdict, Weight, draw, execute, plan};
 use crate::ops::view::SliceRange;
 use clap::Args;
 use serde_json::json;
@@ -94,7 +94,12 @@ impl Tool for Check {
 
 /// 0: all good; 1: something is suspicious or broken.
 fn exit(reports: &[Report]) -> Exit {
-    if reports.iter().all(|r| r.verdict == Verdict::Good) { Exit::Done } else { Exit::No }
+    let not_looked_at = |r: &Report| r.findings.iter().any(|f| f.kind == Kind::NotLookedAt);
+    match reports.iter().all(|r| r.verdict == Verdict::Good) {
+        true => Exit::Done,
+        false if reports.iter().any(not_looked_at) => Exit::CouldNot,
+        false => Exit::No,
+    }
 }
 
 impl Check {

@@ -54,6 +54,81 @@ fn check(dir: &Path, name: &str) -> Value {
     j
 }
 
+/// Cut across another axis, a round field is as wide as a chord: no loss, unless more is missing.
+#[test]
+fn a_round_field_cut_sideways() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    for (size, rows) in [(96usize, 24usize), (200, 30)] {
+        let args = ["simulate", "s", "--size", &size.to_string(), "--rows", &rows.to_string(), "--photons", "0.2"];
+        tomo(d, &[&args[..], &["--projections", "150", "--overwrite"]].concat()).expect(0);
+        tomo(d, &["recon", "s", "-o", "v.vol", "--overwrite"]).expect(0);
+        for axis in ["x", "y"] {
+            tomo(d, &["convert", "v.vol", "side.raw", "--axis", axis, "--overwrite"]).expect(0);
+            let item = &check(d, "side.raw")["items"][0];
+            assert_eq!(said(item), ("good".into(), vec![]), "{size} {axis}");
+            let mut lost = std::fs::read(d.join("side.raw")).unwrap();
+            let middle = size / 2;
+            lost[middle * rows * size * 4..][..rows * size * 2].fill(0);
+            std::fs::write(d.join("side.raw"), &lost).unwrap();
+            let item = &check(d, "side.raw")["items"][0];
+            let (verdict, why) = said(item);
+            assert!(verdict == "broken" && why[0].contains(&format!("slice {middle} ")), "{why:?}");
+        }
+    }
+}
+
+/// What cannot be looked at is neither good nor broken; what lost its head is not good.
+#[test]
+fn what_cannot_be_looked_at_is_not_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    std::fs::create_dir(d.join("f")).unwrap();
+    let v = body(64, 64, 40, 0.1);
+    write(&d.join("v.vol"), &crate::support::le(&v), &info(64, 64, 40));
+    for name in ["f/a.npy", "f/b.edf", "f/c.tif"] {
+        tomo(d, &["convert", "v.vol", name]).expect(0);
+    }
+    assert_eq!(check(d, "f")["items"].as_array().unwrap().len(), 3);
+    for name in ["f/a.npy", "f/b.edf", "f/c.tif"] {
+        let mut bytes = std::fs::read(d.join(name)).unwrap();
+        bytes[..4096].fill(0);
+        std::fs::write(d.join(name), bytes).unwrap();
+    }
+    for item in check(d, "f")["items"].as_array().unwrap() {
+        assert_ne!(item["verdict"], "good", "{item}");
+    }
+    // Larger than the memory allowed.
+    let big = vec![1u8; 4000 * 4000];
+    std::fs::write(d.join("big.raw"), big.iter().enumerate().map(|(i, _)| (i * 31 % 251) as u8).collect::<Vec<_>>())
+        .unwrap();
+    tomo(
+        d,
+        &["convert", "big.raw", "big.tif", "--dims", "4000x4000x1", "--dtype", "uint8", "--compression", "deflate"],
+    )
+    .expect(0);
+    let run = tomo(d, &["check", "big.tif", "--json", "--memory", "16M"]).expect(2).json();
+    assert_eq!(run["items"][0]["findings"][0]["kind"], "not-looked-at");
+    assert_eq!(run["items"][0]["verdict"], "suspicious");
+    tomo(d, &["check", "big.tif", "--memory", "1G"]).expect(0);
+}
+
+/// What 64 bits hold and 32 do not is neither infinite nor zero.
+#[test]
+fn large_and_small_numbers_of_64_bits() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let v = body(64, 64, 16, 0.1);
+    for scale in [1e300, 1e-300] {
+        let bytes: Vec<u8> = v.iter().flat_map(|v| (f64::from(*v) * scale).to_le_bytes()).collect();
+        std::fs::write(d.join("v.raw"), &bytes).unwrap();
+        tomo(d, &["convert", "v.raw", "v.npy", "--dims", "64x64x16", "--dtype", "float64", "--overwrite"]).expect(0);
+        let item = &check(d, "v.npy")["items"][0];
+        let kinds = said(item).1;
+        assert!(!kinds.iter().any(|k| k.contains("not_finite") || k.contains("zero")), "{kinds:?}");
+    }
+}
+
 /// Verdict, and every finding that is no remark, as one line each.
 fn said(item: &Value) -> (String, Vec<String>) {
     let findings = item["findings"].as_array().unwrap().iter().filter(|f| f["weight"] != "remark");

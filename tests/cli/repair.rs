@@ -122,6 +122,14 @@ fn other_raw_data_are_refused_and_nothing_is_touched() {
     assert!(e.stderr.contains("no record"), "{}", e.stderr);
     assert!(fs::read(d.join("v.vol")).unwrap() == broken && fs::read(d.join("w.vol")).unwrap() == broken);
     assert!(!left_overs(d));
+    // Nothing of it is left to tell by: its record names other files.
+    fs::write(d.join("v.vol"), vec![0u8; whole.len()]).unwrap();
+    tomo(d, &["simulate", "else", "--size", "96", "--rows", "24", "--projections", "120", "--seed", "9"]).expect(0);
+    let e = tomo(d, &["check", "--repair", "else", "--volume", "v.vol"]).expect_one_error();
+    assert!(e.stderr.contains("its record names other raw data"), "{}", e.stderr);
+    assert!(fs::read(d.join("v.vol")).unwrap().iter().all(|b| *b == 0));
+    tomo(d, &REPAIR).expect(0);
+    assert!(fs::read(d.join("v.vol")).unwrap() == whole);
     // Longer than it can be.
     fs::write(d.join("v.vol"), [&whole[..], &[1u8; 400]].concat()).unwrap();
     tomo(d, &REPAIR).expect_one_error();

@@ -127,11 +127,26 @@ fn widened<T: Voxel, K: Kinds>(frame: &Frame, first: usize, bytes: &[u8], out: &
         hash(row, &mut out.hash);
         scratch.resize(frame.cols, 0.0);
         for (v, b) in scratch.iter_mut().zip(row.chunks_exact(size_of::<T>())) {
-            *v = bytemuck::pod_read_unaligned::<T>(b).to_f32();
+            *v = narrowed(bytemuck::pod_read_unaligned::<T>(b));
         }
         one_row::<f32, K::Floats>(frame, first + r, &scratch, out);
     }
     out.scratch = scratch;
+}
+
+/// In 32 bits. What 64 bits hold and 32 do not becomes neither infinite nor zero: both say that something is wrong.
+#[inline(always)]
+fn narrowed<T: Voxel>(value: T) -> f32 {
+    let v = value.to_f32();
+    if size_of::<T>() < 8 || v.is_finite() && v != 0.0 {
+        return v;
+    }
+    match value.to_f64() {
+        0.0 => 0.0,
+        wide if wide.is_finite() && v == 0.0 => f32::MIN_POSITIVE.copysign(v),
+        wide if wide.is_finite() => f32::MAX.copysign(v),
+        _ => v,
+    }
 }
 
 #[inline(always)]

@@ -20,6 +20,7 @@ mod pass;
 pub mod repair;
 mod scan;
 mod sheet;
+mod sideways;
 mod values;
 mod volume;
 mod walk;
@@ -33,6 +34,7 @@ use serde::Serialize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use tomokit_formats::registry::{self, Candidate};
 use tomokit_formats::{DType, Error, Fault, OpenOptions, Result, Shape};
 
 /// How bad.
@@ -65,6 +67,7 @@ pub enum Weight {
 #[allow(missing_docs)] // each is said in words in its finding
 pub enum Kind {
     Unreadable,
+    NotLookedAt,
     Size,
     Unfinished,
     Sidecar,
@@ -350,16 +353,29 @@ struct Job<'a> {
 /// An item that cannot be opened. What a walk met by chance and is no stack that we read says nothing against it.
 fn unread(e: &Error, item: &Item) -> Finding {
     let f = unreadable(e, &item.path);
-    // Nothing at all is in no format, but under such a name something was meant to be.
-    if e.fault() == Fault::Unsupported && !item.named && item.bytes > 0 {
+    // Nothing at all is in no format, but under such a name something was meant to be. The same where the name is that of a
+    // format that says by itself what it is: what it says is gone.
+    if e.fault() == Fault::Unsupported && !item.named && item.bytes > 0 && !lost_its_head(&item.path) {
         return Finding { weight: Weight::Remark, text: format!("not looked at: {}", f.text), ..f };
     }
     f
 }
 
+/// True for a file that begins like no format we know, under the name of one that always begins alike.
+fn lost_its_head(path: &Path) -> bool {
+    const ALIKE: [&str; 6] = ["npy", "edf", "tif", "tiff", "nrrd", "png"];
+    let is_ours = path.extension().is_some_and(|e| ALIKE.iter().any(|a| e.eq_ignore_ascii_case(a)));
+    is_ours && path.is_file() && Candidate::look(path).is_ok_and(|c| registry::claims(&c).is_empty())
+}
+
 /// An error met while opening or reading, as a finding.
 fn unreadable(e: &Error, item: &Path) -> Finding {
-    let weight = if e.fault() == Fault::Unsupported { Weight::Suspicious } else { Weight::Broken };
+    let (kind, weight) = match e.fault() {
+        // Says nothing about the file.
+        Fault::Limit => (Kind::NotLookedAt, Weight::Suspicious),
+        Fault::Unsupported => (Kind::Unreadable, Weight::Suspicious),
+        _ => (Kind::Unreadable, Weight::Broken),
+    };
     let mut text = e.to_string();
     // The item's own path is said already.
     if let Some(rest) = text.strip_prefix(&format!("{}: ", item.display())) {
@@ -374,5 +390,8 @@ fn unreadable(e: &Error, item: &Path) -> Finding {
         text += &format!("; {hint}");
     }
     let file = e.file_path().filter(|p| *p != item).map(Path::to_owned);
-    Finding::new(Kind::Unreadable, weight, text).file(file)
+    if kind == Kind::NotLookedAt {
+        text = format!("not looked at: {text}");
+    }
+    Finding::new(kind, weight, text).file(file)
 }

@@ -4,7 +4,7 @@ use super::kernel::{Frame, Look, THUMB};
 use super::normal::{Normal, sample_numbers};
 use super::zeros::Tracker;
 use super::{Finding, Item, ItemKind, Job, Kind, Levels, Report, Weight};
-use super::{container, files, levels, order, pass, scan, unread, unreadable, values, walk, zeros};
+use super::{container, files, levels, order, pass, scan, sideways, unread, unreadable, values, walk, zeros};
 use std::collections::BTreeMap;
 use tomokit_formats::model::VolumeMeta;
 use tomokit_formats::registry::open;
@@ -275,10 +275,14 @@ fn stack(
     let mut p = look_at_all(source, &frame, &normal, &known, job)?;
     p.sum_up(source, report);
     report.findings.extend(too_small(source, PICTURE));
-    report.findings.extend(p.tracker.findings(source, &p.looked_at)?);
+    let round = sideways::of(&p.slices, shape.rows);
+    match &round {
+        Some(round) => report.findings.extend(round.findings()),
+        None => report.findings.extend(p.tracker.findings(source, &p.looked_at)?),
+    }
     report.findings.extend(values::findings(&p.slices, &normal, dtype, PICTURE));
     let whole = !job.plan.quick;
-    if whole {
+    if whole && round.is_none() {
         report.findings.extend(order::findings(&p.slices, &normal, source)?);
         report.findings.extend(levels::findings(&p.slices, frame.thumb_cols, &normal));
         if files::headerless(item)

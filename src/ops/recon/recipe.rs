@@ -67,6 +67,24 @@ impl Recipe {
         serde_json::from_value(recipe).map_err(|e| Error::file(&path, "the record cannot be understood").source(e))
     }
 
+    /// True where the record beside a volume names the files that this plan reads: names and lengths, wherever they lie.
+    ///
+    /// # Errors
+    /// Where the record cannot be read.
+    pub fn is_of_inputs(volume: &Path, plan: &Plan) -> Result<bool> {
+        let path = Recipe::record(volume);
+        let all: serde_json::Value = serde_json::from_str(&io::read_small_text(&path, 256 << 20)?)
+            .map_err(|e| Error::file(&path, "the record is no JSON").source(e))?;
+        let of = |files: &[serde_json::Value]| -> Vec<(String, Option<u64>)> {
+            let name = |v: &serde_json::Value| v["path"].as_str()?.rsplit(['/', '\\']).next().map(str::to_owned);
+            let mut files: Vec<_> = files.iter().map(|v| (name(v).unwrap_or_default(), v["bytes"].as_u64())).collect();
+            files.sort();
+            files
+        };
+        let recorded = all["inputs"].as_array().map(|a| of(a)).unwrap_or_default();
+        Ok(!recorded.is_empty() && recorded == of(&super::provenance::inputs(plan)))
+    }
+
     /// From a PyHST2 parameter file: its region, its frame, and PyHST2's own numerical choices.
     ///
     /// # Errors

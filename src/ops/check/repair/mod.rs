@@ -184,6 +184,11 @@ pub fn plan(r: &Request, budget: Budget, progress: &dyn Progress, cancel: &Cance
         // Where all are to be made anew, one of them that looks whole must still come out the same.
         .or_else(|| (0..whole).find(|z| !suspects.contains(z)));
     let mut warnings = full.warnings.clone();
+    if witness.is_none() && !bad.is_empty() && recorded.is_some() && !Recipe::is_of_inputs(&r.volume, &full)? {
+        return Err(Error::caller("no slice of the volume is whole, and its record names other raw data")
+            .path(&r.scan)
+            .hint("name the scan it was made of, or reconstruct it again with tomo recon --overwrite"));
+    }
     if witness.is_none() && !bad.is_empty() {
         warnings.push("no slice of the volume is whole: there is none to compare the new ones with".into());
     }
