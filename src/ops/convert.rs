@@ -275,13 +275,14 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
             .path(&part)
             .hint("leave out --resume to start anew, or remove it"));
     }
+    // Looks once the sink is gone, and what it does not keep with it.
+    let _mark = OnDrop(&part, &mark);
     let mut sink: Box<dyn SliceSink> = match plan.window {
         Some(w) => Box::new(Pictures::create(&plan.output, &plan.create, w)?),
         None => create(&plan.output, &plan.create)?,
     };
     let resumed = sink.stored();
     durable::write_small(&mark, plan.mark.as_bytes(), true)?;
-    let _mark = OnDrop(&part, &mark);
     let copied = copy(plan, &mut *sink, resumed, progress, cancel);
     progress.end();
     let timings = match copied {
