@@ -9,7 +9,7 @@ use crate::ops::picture::{Pictures, Window, common_window};
 use crate::ops::recad::{RECEIPT, scale_of};
 use crate::ops::recon::RECORD;
 use crate::ops::view::{Axis, View, ViewSpec, view};
-use crate::stream::{Block, Blocks, Budget, Cancel, Progress, Timings, both, run, split};
+use crate::stream::{Block, Blocks, Budget, Cancel, Progress, Timings, both, run, split, unpacking};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -149,10 +149,12 @@ pub fn plan(request: &Request, budget: Budget) -> Result<Plan> {
     let slice_bytes = shape.frame_len() * dtype.size();
     // Two blocks live in the pipeline, one more while it is being cut, plus the view's scratch.
     let per_slice = slice_bytes as f64 * (3.0 + v.scratch_per_byte);
-    let block_slices = budget.units(0.8, per_slice.ceil() as usize, shape.frames.min(max_block(&v, slice_bytes)));
-    if per_slice > budget.bytes as f64 {
+    // What is unpacked while a block is read takes its part.
+    let left = budget.less(unpacking(&*volume.source, rayon::current_num_threads()).min(budget.bytes * 3 / 4));
+    let block_slices = left.units(0.8, per_slice.ceil() as usize, shape.frames.min(max_block(&v, slice_bytes)));
+    if per_slice > left.bytes as f64 {
         return Err(Error::limit("one slice with its working space does not fit the memory budget")
-            .expected(format!("at most {} bytes", budget.bytes))
+            .expected(format!("at most {} bytes", left.bytes))
             .found(format!("{} bytes", per_slice as u64))
             .hint("raise --memory, or cut the volume with --roi"));
     }

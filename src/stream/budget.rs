@@ -40,24 +40,24 @@ impl Budget {
     }
 
     /// Refuses a source of which a piece that can only be unpacked as a whole (a chunk, a compressed strip) does not fit: it
-    /// is in memory packed and unpacked.
+    /// is in memory packed, unpacked, and in order.
     ///
     /// # Errors
     /// `Limit`.
     pub fn refuse_unit(&self, source: &dyn FrameSource) -> Result<()> {
-        let (access, shape) = (source.access(), source.shape());
-        let edge = |unit: usize, all: usize| unit.clamp(1, all.max(1)) as u64;
-        let unit = edge(access.unit.frames, shape.frames)
-            * edge(access.unit.rows, shape.rows)
-            * edge(access.unit.cols, shape.cols)
-            * source.dtype().size() as u64;
-        if access.decoded && 2 * unit > self.bytes {
+        let need = unpacking(source, 1);
+        if need > self.bytes {
             return Err(Error::limit("one chunk of the file does not fit the memory budget")
-                .expected(format!("at most {} bytes", self.bytes / 2))
-                .found(format!("{unit} bytes"))
+                .expected(format!("at most {} bytes", self.bytes / COPIES))
+                .found(format!("{} bytes", need / COPIES))
                 .hint("raise --memory"));
         }
         Ok(())
+    }
+
+    /// What is left while so many bytes are taken.
+    pub fn less(&self, taken: u64) -> Budget {
+        Budget { bytes: self.bytes.saturating_sub(taken) }
     }
 
     /// Refuses to draw a frame that does not fit: two of them in 64 bits, their difference and the picture.
@@ -79,6 +79,26 @@ impl Budget {
     pub fn units(&self, share: f64, unit_bytes: usize, max: usize) -> usize {
         (self.share(share) / unit_bytes.max(1)).clamp(1, max.max(1))
     }
+}
+
+/// How often a piece is in memory while it is unpacked: packed, unpacked, and in order.
+const COPIES: u64 = 3;
+
+/// Most bytes in memory while so many threads unpack pieces of a source; 0 where nothing is packed.
+pub fn unpacking(source: &dyn FrameSource, threads: usize) -> u64 {
+    let (access, shape) = (source.access(), source.shape());
+    if !access.decoded {
+        return 0;
+    }
+    let along = |unit: usize, all: usize| (unit.clamp(1, all.max(1)), all.div_ceil(unit.max(1)));
+    let edges = [
+        along(access.unit.frames, shape.frames),
+        along(access.unit.rows, shape.rows),
+        along(access.unit.cols, shape.cols),
+    ];
+    let values = edges.iter().fold(source.dtype().size() as u64, |n, e| n.saturating_mul(e.0 as u64));
+    let pieces = edges.iter().fold(1usize, |n, e| n.saturating_mul(e.1));
+    values.saturating_mul(COPIES).saturating_mul(threads.min(pieces).max(1) as u64)
 }
 
 fn bad(text: &str) -> Error {

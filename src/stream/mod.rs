@@ -11,7 +11,7 @@ mod sweep;
 mod tree;
 
 pub use blocks::{Block, Blocks, split};
-pub use budget::{Budget, parse_bytes};
+pub use budget::{Budget, parse_bytes, unpacking};
 pub use cancel::Cancel;
 pub use hash::{Algorithm, Hasher};
 pub use pipeline::{Pool, Timings, both, run};

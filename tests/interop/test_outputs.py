@@ -1,11 +1,14 @@
 """What an output may not replace: the files its input's values lie in, however they are named; and inputs of which only a
 part was read are not removed."""
 
+import subprocess
+import sys
+
 import h5py
 import numpy as np
 import pytest
 import tifffile
-from support import refused, tomo
+from support import BIN, refused, run, tomo
 
 V = np.random.default_rng(1).random((4, 64, 64), dtype=np.float32)
 
@@ -78,3 +81,28 @@ def test_voxels_keep_their_height(folder):
         tomo("convert", out, f"{out}.tif")
         with tifffile.TiffFile(f"{out}.tif") as t:
             assert abs(float(t.imagej_metadata["spacing"]) - 1.3) < 1e-6, out
+
+
+def peak(*args):
+    """Exit code and most memory of a run, MiB; started by a small process, whose own memory counts into it."""
+    wait = "import os, subprocess, sys; p = subprocess.Popen(sys.argv[1:], stdout=2); _, s, u = os.wait4(p.pid, 0); "
+    wait += "print(os.waitstatus_to_exitcode(s), u.ru_maxrss / 1024)"
+    done = subprocess.run([sys.executable, "-c", wait, BIN / "tomo", *map(str, args)], capture_output=True, text=True)
+    code, most = done.stdout.split()
+    return int(code), float(most)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss is in KiB on Linux")
+def test_a_chunk_counts_into_the_memory(folder):
+    v = np.random.default_rng(1).integers(0, 1000, (100, 512, 512), dtype=np.uint16)
+    for name, chunks in (("whole.h5", v.shape), ("tiles.h5", (100, 128, 128))):
+        with h5py.File(name, "w") as f:
+            f.create_dataset("d", data=v, chunks=chunks, compression="gzip", compression_opts=1)
+    for command in (["recad", "whole.h5", "-o", "o.raw"], ["convert", "whole.h5", "o.raw"], ["compare", "tiles.h5", "whole.h5"], ["info", "--stats", "whole.h5"]):
+        command += ["--overwrite"] if "o.raw" in command else []
+        assert "chunk" in refused(*command, "--memory", "64M"), command
+        code, most = peak(*command, "--memory", "256M")
+        assert code == 0 and most < 256, (command, code, most)
+    code, most = peak("recad", "tiles.h5", "-o", "o.raw", "--overwrite", "--memory", "128M")
+    assert code == 0 and most < 128, most
+    assert "not looked at" in (done := run("check", "whole.h5", "--memory", "64M")).stdout and done.returncode == 2

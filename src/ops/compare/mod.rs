@@ -10,7 +10,7 @@ mod pass;
 use crate::ops::recad::scale_of;
 use crate::ops::view::{View, ViewSpec, view};
 use crate::quantise::{Pair, follow};
-use crate::stream::{Budget, Cancel, Lanes, Progress};
+use crate::stream::{Budget, Cancel, Lanes, Progress, unpacking};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tomokit_formats::model::GreyScale;
@@ -189,17 +189,19 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         let of = |s: &Side| (shape_a.frame_len() * s.dtype.size()) as f64 * (1.0 + s.view.scratch_per_byte);
         (of(&a) + of(&b)) * l.threads as f64
     };
-    let lanes = Lanes::fitting((budget.bytes as f64 * 0.8) as u64, per_slice);
-    let per_slice = per_slice(lanes);
-    if per_slice > budget.bytes as f64 * 0.8 {
+    let packed = |l: Lanes| [&a, &b].map(|s| unpacking(&*s.view.source, l.threads)).iter().sum::<u64>();
+    let most = Budget { bytes: (budget.bytes as f64 * 0.8) as u64 };
+    let lanes = Lanes::fitting(most.bytes, |l| per_slice(l) + packed(l) as f64);
+    let (per_slice, left) = (per_slice(lanes), most.less(packed(lanes)));
+    if per_slice > left.bytes as f64 {
         return Err(Error::limit("one slice of both does not fit the memory budget")
-            .expected(format!("at most {} bytes", (budget.bytes as f64 * 0.8) as u64))
+            .expected(format!("at most {} bytes", left.bytes))
             .found(format!("{} bytes", per_slice as u64))
             .hint("raise --memory, or compare a part with --roi"));
     }
     let unit = a.view.source.access().unit.frames.max(b.view.source.access().unit.frames);
     let largest = ((16 << 20) / (shape_a.frame_len() * a.dtype.size()).max(1)).max(unit).max(1);
-    let block_slices = budget.units(0.8, per_slice.ceil() as usize, shape_a.frames.min(largest));
+    let block_slices = left.units(1.0, per_slice.ceil() as usize, shape_a.frames.min(largest));
     let start = |i: usize| r.view.roi.as_ref().and_then(|roi| roi.xyz[i].start).unwrap_or(0);
     Ok(Plan {
         origin: [start(0), start(1), a.view.first_input_slice],

@@ -52,7 +52,7 @@ use crate::ops::convert::{self, amplification, meta_of_view};
 use crate::ops::over::refuse_over;
 use crate::ops::view::{View, ViewSpec, view};
 use crate::quantise::{Depth, Field, NonFinite, Placement};
-use crate::stream::{Algorithm, Budget, Lanes};
+use crate::stream::{Algorithm, Budget, Lanes, unpacking};
 use serde::Serialize;
 use std::path::PathBuf;
 use tomokit_formats::io::{NOT_READ, with_suffix};
@@ -353,18 +353,20 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         let inputs = if in_order { l.under_way } else { l.threads } as f64 + l.threads as f64 * source.scratch_per_byte;
         slice_in as f64 * inputs + slice_out as f64 * l.under_way as f64
     };
-    let lanes = Lanes::fitting((budget.bytes as f64 * 0.8) as u64, per_slice);
-    let per_slice = per_slice(lanes);
-    if per_slice > budget.bytes as f64 * 0.8 {
+    let packed = |l: Lanes| unpacking(&*volume.source, l.threads);
+    let most = Budget { bytes: (budget.bytes as f64 * 0.8) as u64 };
+    let lanes = Lanes::fitting(most.bytes, |l| per_slice(l) + packed(l) as f64);
+    let (per_slice, left) = (per_slice(lanes), most.less(packed(lanes)));
+    if per_slice > left.bytes as f64 {
         return Err(Error::limit("one slice with its working space does not fit the memory budget")
-            .expected(format!("at most {} bytes", (budget.bytes as f64 * 0.8) as u64))
+            .expected(format!("at most {} bytes", left.bytes))
             .found(format!("{} bytes", per_slice as u64))
             .hint("raise --memory, or cut the volume with --roi"));
     }
     // 32 MiB keep any disk busy; chunks of many frames need more.
     let unit = source.source.access().unit.frames;
     let largest = ((32 << 20) / slice_in.max(1)).max(unit).max(1);
-    let block_slices = budget.units(0.8, per_slice.ceil() as usize, shape.frames.min(largest));
+    let block_slices = left.units(1.0, per_slice.ceil() as usize, shape.frames.min(largest));
     let amplification = amplification(&*source.source, block_slices) * r.view.bin.max(1).pow(3) as f64;
     let passes = 1 + usize::from(!r.one_pass) + usize::from(verify);
     let meta = meta_of_view(&volume.meta, &r.view, source.first_input_slice);
