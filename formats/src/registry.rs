@@ -362,7 +362,7 @@ pub fn open_volume(arg: &Path, options: &OpenOptions) -> Result<(Volume, Opened)
 }
 
 /// The fact that lists the datasets of a container of which none stands out.
-pub(crate) const COULD_BE_MEANT: &str = "could_be_meant";
+pub const COULD_BE_MEANT: &str = "could_be_meant";
 
 /// Why a path without a volume has none: it holds no images, or several stacks among which only the user can choose.
 fn not_one_stack(arg: &Path, facts: &Facts) -> Error {

@@ -1,6 +1,7 @@
 """What an output may not replace: the files its input's values lie in, however they are named; and inputs of which only a
 part was read are not removed."""
 
+import json
 import subprocess
 import sys
 
@@ -106,3 +107,21 @@ def test_a_chunk_counts_into_the_memory(folder):
     code, most = peak("recad", "tiles.h5", "-o", "o.raw", "--overwrite", "--memory", "128M")
     assert code == 0 and most < 128, most
     assert "not looked at" in (done := run("check", "whole.h5", "--memory", "64M")).stdout and done.returncode == 2
+
+
+def test_all_stacks_of_a_file_are_checked(folder):
+    """Where none of them is the one, each is looked at, and what is found says in which; tools that need one ask for it."""
+    v = np.random.default_rng(2).normal(1, 0.1, (12, 80, 80)).astype("f4")
+    hurt = v.copy()
+    hurt[5] = 0
+    for name, second in (("good.h5", v + 1), ("hurt.h5", hurt)):
+        with h5py.File(name, "w") as f:
+            f["a"], f["b"] = v, second
+    done = run("check", "good.h5", "--json")
+    item = json.loads(done.stdout)["items"][0]
+    assert done.returncode == 0 and item["looked_at"] == 24 and item["bytes_read"] >= 2 * v.nbytes
+    done = run("check", "hurt.h5", "--json")
+    found = [f for f in json.loads(done.stdout)["items"][0]["findings"] if f["weight"] == "broken"]
+    assert done.returncode == 1 and len(found) == 1 and found[0]["text"].startswith("/b: slice 5 "), found
+    said = refused("convert", "good.h5", "out.npy")
+    assert "several datasets" in said and "--dataset /a" in said

@@ -6,9 +6,9 @@ use super::zeros::Tracker;
 use super::{Finding, Item, ItemKind, Job, Kind, Levels, Report, Weight};
 use super::{container, files, levels, order, pass, scan, sideways, unread, unreadable, values, walk, zeros};
 use std::collections::BTreeMap;
-use tomokit_formats::model::VolumeMeta;
-use tomokit_formats::registry::open;
-use tomokit_formats::{Content, FrameSource, Result};
+use tomokit_formats::model::{Facts, VolumeMeta};
+use tomokit_formats::registry::{COULD_BE_MEANT, open};
+use tomokit_formats::{Content, Fault, FrameSource, OpenOptions, Result};
 
 /// Numbers of one slice that are kept to the end.
 #[derive(Clone, Debug)]
@@ -111,7 +111,9 @@ pub fn examine(item: &Item, job: &Job<'_>, report: &mut Report) -> Result<()> {
         f
     }));
     let said = !report.findings.is_empty();
-    report.findings.extend(opened.warnings.iter().filter_map(|w| reader(w, said, files::headerless(item))));
+    let several = opened.facts.get(COULD_BE_MEANT).is_some();
+    let told = opened.warnings.iter().filter(|w| !(several && w.starts_with("several datasets")));
+    report.findings.extend(told.filter_map(|w| reader(w, said, files::headerless(item))));
     match opened.content {
         Content::Volume(v) => {
             if files::headerless(item) {
@@ -120,8 +122,34 @@ pub fn examine(item: &Item, job: &Job<'_>, report: &mut Report) -> Result<()> {
             stack(&*v.source, Some(&v.meta), item, job, report)
         }
         Content::Scan(s) => scan::examine(&s, item, job, report),
-        Content::Other => Ok(()),
+        Content::Other => stacks(&opened.facts, item, job, report),
     }
+}
+
+/// Stacks of a container of which none is the one: each is looked at, and named before what is found.
+fn stacks(facts: &Facts, item: &Item, job: &Job<'_>, report: &mut Report) -> Result<()> {
+    let names = facts.get(COULD_BE_MEANT).and_then(|v| v.as_array()).map(Vec::as_slice).unwrap_or_default();
+    for name in names.iter().filter_map(|v| v.as_str()) {
+        let options = OpenOptions { dataset: Some(name.to_owned()), ..job.plan.open.clone() };
+        let mut part = Report::new(item);
+        let looked = open(&item.path, &options).and_then(|o| match o.content {
+            Content::Volume(v) => stack(&*v.source, Some(&v.meta), item, job, &mut part),
+            _ => Ok(()),
+        });
+        match looked {
+            Err(e) if e.fault() == Fault::Interrupted => return Err(e),
+            Err(e) => part.findings.push(unread(&e, item)),
+            Ok(()) => {}
+        }
+        report.looked_at += part.looked_at;
+        report.bytes_read += part.bytes_read;
+        report.findings.extend(part.findings.into_iter().map(|f| {
+            // One of many may well be empty; of a volume alone that cannot be.
+            let weight = if f.kind == Kind::ZeroVolume { f.weight.min(Weight::Suspicious) } else { f.weight };
+            Finding { text: format!("{name}: {}", f.text), weight, ..f }
+        }));
+    }
+    Ok(())
 }
 
 /// A remark of the reader, weighed by what it says.
