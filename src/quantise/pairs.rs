@@ -169,6 +169,20 @@ impl Pairs {
         }
     }
 
+    /// Equal greys, seen as what they stand for on a scale that turns nothing around.
+    pub fn of_equal(self, slope: f64, offset: f64) -> Pairs {
+        debug_assert!(self.unequal == 0 && self.odd_differ == 0 && slope > 0.0);
+        let value = |grey: f64| slope * grey + offset;
+        let squared = slope * slope;
+        Pairs {
+            range_a: self.range_a.map(|(low, high)| (value(low), value(high))),
+            mean: (value(self.mean.0), value(self.mean.1)),
+            m2: (self.m2.0 * squared, self.m2.1 * squared),
+            cross: self.cross * squared,
+            ..self
+        }
+    }
+
     fn per_pair(&self, sum: f64) -> Option<f64> {
         (self.finite > 0).then(|| sum / self.finite as f64)
     }
