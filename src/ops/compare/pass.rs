@@ -125,12 +125,13 @@ fn narrow<'a>(
     Some((first, second))
 }
 
-/// Equal greys of more than 8 bits on one scale: their differences are none whatever they stand for, and sums of greys are
+/// Equal greys on one scale: their differences are none whatever they stand for, and sums of greys are
 /// exact in fewer bits than those of values. `None` where that is not so; go another way.
 fn equal_greys(plan: &Plan, a: &[u8], b: &[u8], index: u64, s: &mut Scratch) -> Option<Pairs> {
-    let scale = plan.a.scale.as_ref().filter(|s| s.slope > 0.0)?;
+    let (slope, offset) = plan.a.scale.as_ref().map_or((1.0, 0.0), |s| (s.slope, s.offset));
     let on_one_scale = plan.a.is_like(&plan.b) && !plan.a.may_follow(&plan.b);
-    if !on_one_scale || plan.a.dtype.is_float() || !plan.a.dtype.is_lossless_into(DType::F32) || a != b {
+    if !on_one_scale || slope <= 0.0 || plan.a.dtype.is_float() || !plan.a.dtype.is_lossless_into(DType::F32) || a != b
+    {
         return None;
     }
     let room = &mut s.narrow[0];
@@ -138,7 +139,7 @@ fn equal_greys(plan: &Plan, a: &[u8], b: &[u8], index: u64, s: &mut Scratch) -> 
     plan.a.dtype.to_f32(a, room);
     let (tolerance, d, counter) = (plan.tolerance, &mut s.differences, &mut s.counter);
     let (p, _) = Pairs::default().and_narrow(room, Second::Same, index, tolerance, d, counter)?;
-    Some(p.of_equal(scale.slope, scale.offset))
+    Some(p.of_equal(slope, offset))
 }
 
 /// As [`narrow`], by way of 64-bit floats: any type.
@@ -192,15 +193,15 @@ fn piece(plan: &Plan, a: &[u8], b: &[u8], index: u64, p: Pairs, s: &mut Scratch)
 
 fn task(plan: &Plan, a: &[u8], b: &[u8], first: u64, s: &mut Scratch) -> Pairs {
     let mut p = Pairs::default();
-    if let Some(joint) = &mut s.joint {
-        joint.add(a, b, first);
-        return p;
-    }
     let chunks = a.chunks(CHUNK * plan.a.dtype.size()).zip(b.chunks(CHUNK * plan.b.dtype.size()));
     for (i, (a, b)) in chunks.enumerate() {
         let index = first + (i * CHUNK) as u64;
         if let Some(equal) = equal_greys(plan, a, b, index, s) {
             p = p.then(equal);
+            continue;
+        }
+        if let Some(joint) = &mut s.joint {
+            joint.add(a, b, index);
             continue;
         }
         let quick = narrow(plan, a, b, &mut s.narrow);
@@ -256,8 +257,8 @@ pub(super) fn look(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Res
     let (threads, _) = outcome?;
     if let Some((a, b)) = greys {
         let joint = threads.into_iter().filter_map(|s| s.joint).reduce(Joint::and).unwrap_or_default();
-        let (pairs, histogram, beyond_scale) = joint.found(a, b, plan.tolerance);
-        return Ok(Found { pairs, histogram, beyond_scale });
+        let (unlike, histogram, beyond_scale) = joint.found(a, b, plan.tolerance);
+        return Ok(Found { pairs: pairs.then(unlike), histogram, beyond_scale });
     }
     let mut histogram = full.into_inner().unwrap_or_else(|e| e.into_inner());
     let mut beyond_scale = 0;
