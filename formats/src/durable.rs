@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 /// Suffix of unfinished outputs.
 pub const PART: &str = ".part";
 
+/// Suffix of a folder that gives way to a new one.
+const OLD: &str = ".old.part";
+
 /// Refuses an output that exists, with the one hint that helps.
 pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
     match fs::symlink_metadata(path) {
@@ -42,6 +45,7 @@ fn is_of(pattern: &str, name: &str) -> bool {
 /// Names of the slices in a folder of any format that is written so, as [`PartDir`] wants them: `NAME_#.tif`.
 pub fn series_names(folder: &Path) -> Vec<String> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.strip_suffix(PART).unwrap_or(&name);
     ["tif", "tiff", "edf", "png"].map(|e| format!("{name}_#.{e}")).to_vec()
 }
 
@@ -76,6 +80,16 @@ pub fn refuse_foreign(folder: &Path, own: &[String]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// As [`refuse_foreign`], of what a run that was killed may have left under an unfinished name.
+fn refuse_foreign_part(folder: &Path, own: &[String]) -> Result<()> {
+    let unfinished = own.iter().map(|p| match p.strip_suffix('/') {
+        Some(folder) => format!("{folder}{PART}/"),
+        None => format!("{p}{PART}"),
+    });
+    let names: Vec<String> = own.iter().cloned().chain(unfinished).collect();
+    refuse_foreign(folder, &names).map_err(|e| e.hint("this program uses the name for unfinished data: move it away"))
 }
 
 /// Refuses an output beside the main one (a picture, a page) where it cannot be written: as [`refuse_existing`], where there
@@ -310,6 +324,8 @@ impl PartDir {
         refuse_foreign(target, &own)?;
         parent_of(target)?;
         let part = with_suffix(target, PART);
+        refuse_foreign_part(&part, &own)?;
+        refuse_foreign_part(&with_suffix(target, OLD), &own)?;
         if part.is_dir() && !resume {
             fs::remove_dir_all(&part).on(&part, "removing the left-over of an interrupted run")?;
         }
@@ -338,7 +354,7 @@ impl PartDir {
     /// Gives the folder its final name. With `overwrite` an old folder is moved aside first and removed afterwards.
     pub fn commit(mut self) -> Result<PathBuf> {
         sync_dir(&self.part)?;
-        let old = with_suffix(&self.target, ".old.part");
+        let old = with_suffix(&self.target, OLD);
         let mut moved = false;
         if self.target.is_dir() && fs::remove_dir(&self.target).is_err() {
             refuse_existing(&self.target, self.overwrite)?;

@@ -6,8 +6,7 @@
 use crate::ops::finish::{OldRecords, withdraw};
 use crate::ops::over::{refuse_over, refuse_over_scan};
 use crate::ops::picture::{Pictures, Window, common_window};
-use crate::ops::recad::{RECEIPT, scale_of};
-use crate::ops::recon::RECORD;
+use crate::ops::recad::scale_of;
 use crate::ops::view::{Axis, View, ViewSpec, view};
 use crate::stream::{Block, Blocks, Budget, Cancel, Progress, Timings, both, run, split, unpacking};
 use serde::Serialize;
@@ -162,7 +161,7 @@ pub fn plan(request: &Request, budget: Budget) -> Result<Plan> {
     let window = request.window.map(|w| common_window(&*v.source, w)).transpose()?;
     create.shape = shape;
     create.dtype = dtype;
-    let grey = scale_of(&request.input, &volume.meta)?;
+    let grey = scale_of(&request.input, &volume.meta, &*volume.source)?;
     create.meta = meta_of_view(&VolumeMeta { grey, ..volume.meta }, &request.view, v.first_input_slice);
     Ok(Plan {
         input: request.input.clone(),
@@ -198,7 +197,7 @@ fn mark(request: &Request, create: &CreateOptions) -> Result<String> {
     let meta = std::fs::metadata(&file).ok();
     let modified = meta.as_ref().and_then(|m| m.modified().ok()).and_then(|t| t.duration_since(UNIX_EPOCH).ok());
     let mark = serde_json::json!({
-        "input": file.canonicalize().unwrap_or(file).to_string_lossy(),
+        "input": file.file_name().unwrap_or_default().to_string_lossy(),
         "dataset": dataset,
         "bytes": meta.map(|m| m.len()),
         "modified_ns": modified.map(|t| t.as_nanos().to_string()),
@@ -294,14 +293,16 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
             let interrupted = e.fault() == tomokit_formats::Fault::Interrupted;
             if interrupted || plan.create.resume {
                 sink.keep_partial();
-                if interrupted {
+                drop(sink);
+                // Not every format can be gone on with.
+                if interrupted && part.exists() {
                     progress.note("the slices written so far are kept as .part: go on with --resume, or delete them");
                 }
             }
             return Err(e);
         }
     };
-    let old = OldRecords::of(&plan.output, &[RECEIPT, RECORD])?;
+    let old = OldRecords::of(&plan.output)?;
     let outputs = sink.finish(None)?;
     drop(old);
     let verified = plan.verify;

@@ -1,6 +1,8 @@
 //! Around the moment in which an output gets its final name: what stands beside it and speaks of an earlier one, and what
 //! becomes of an output that reads back wrong.
 
+use crate::ops::recad::RECEIPT;
+use crate::ops::recon::RECORD;
 use crate::stream::Progress;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -16,19 +18,23 @@ pub struct OldRecords {
     moved: Vec<(PathBuf, PathBuf)>,
 }
 
+/// What may stand beside an output and speak of it: receipt, record, journal of a repair, descriptions for other programs
+/// (which a writer makes anew, unless it was told not to).
+const RECORDS: [&str; 7] = [RECEIPT, RECORD, ".repair.json", ".repair.part", ".mhd", ".nhdr", ".ijm"];
+
 fn stamp(output: &Path) -> Option<(u64, SystemTime)> {
     let meta = std::fs::metadata(output).ok()?;
     Some((meta.len(), meta.modified().ok()?))
 }
 
 impl OldRecords {
-    /// Sets aside what has the output's name and one of these suffixes. To be called right before the output is finished.
+    /// Sets aside what speaks of an output. To be called right before it is finished.
     ///
     /// # Errors
     /// `System` where one cannot be moved.
-    pub fn of(output: &Path, suffixes: &[&str]) -> Result<OldRecords> {
+    pub fn of(output: &Path) -> Result<OldRecords> {
         let mut aside = OldRecords { output: output.to_owned(), before: stamp(output), moved: Vec::new() };
-        for suffix in suffixes {
+        for suffix in RECORDS {
             let record = with_suffix(output, suffix);
             let away = with_suffix(&record, &format!(".old{PART}"));
             match std::fs::rename(&record, &away) {
@@ -72,19 +78,19 @@ mod tests {
     #[test]
     fn records_go_with_what_they_speak_of() {
         let dir = tempfile::tempdir().unwrap();
-        let (out, record) = (dir.path().join("a.raw"), dir.path().join("a.raw.json"));
+        let (out, record) = (dir.path().join("a.raw"), dir.path().join("a.raw.recad.json"));
         fs::write(&out, "old").unwrap();
         fs::write(&record, "of the old one").unwrap();
-        drop(OldRecords::of(&out, &[".json", ".other"]).unwrap());
+        drop(OldRecords::of(&out).unwrap());
         assert_eq!(fs::read_to_string(&record).unwrap(), "of the old one");
-        let aside = OldRecords::of(&out, &[".json"]).unwrap();
+        let aside = OldRecords::of(&out).unwrap();
         assert!(!record.exists());
         fs::write(&out, "newer").unwrap();
         drop(aside);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         // one that was made meanwhile stays
         fs::write(&record, "first").unwrap();
-        let aside = OldRecords::of(&out, &[".json"]).unwrap();
+        let aside = OldRecords::of(&out).unwrap();
         fs::write(&record, "second").unwrap();
         drop(aside);
         assert_eq!(fs::read_to_string(&record).unwrap(), "second");

@@ -3,6 +3,7 @@
 //!
 //! Every frame depends on the request and its own number only, so the files are the same on any number of threads.
 
+use crate::ops::finish::OldRecords;
 use crate::phantom::{Camera, CameraOptions, Kind, Phantom, View};
 use crate::recon::Geometry;
 use crate::stream::{Budget, Cancel, Pool, Progress, run};
@@ -269,5 +270,6 @@ fn write_truth(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
         progress.advance(slice.len() as u64 * 4);
     }
     progress.end();
+    let _old = OldRecords::of(path)?;
     sink.finish(None)
 }

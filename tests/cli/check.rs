@@ -78,6 +78,55 @@ fn a_round_field_cut_sideways() {
     }
 }
 
+/// The same of parts of a round field, of other frames and of greys.
+#[test]
+fn parts_of_a_round_field_cut_sideways() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let args = ["simulate", "s", "--size", "96", "--rows", "24", "--photons", "0.2", "--projections", "150"];
+    tomo(d, &args).expect(0);
+    for (more, axes) in [
+        (&["--size", "96x60"][..], &["x", "y"][..]),
+        (&["--size", "60x96"], &["x", "y"]),
+        (&["--roi", "40:96,0:48"], &["x", "y"]),
+        (&["--detector-frame", "--axis", "40"], &["y"]),
+    ] {
+        tomo(d, &[&["recon", "s", "-o", "v.vol", "--overwrite"], more].concat()).expect(0);
+        for axis in axes {
+            tomo(d, &["convert", "v.vol", "side.raw", "--axis", axis, "--overwrite"]).expect(0);
+            let (verdict, why) = said(&check(d, "side.raw")["items"][0]);
+            assert_ne!(verdict, "broken", "{more:?} {axis}: {why:?}");
+        }
+    }
+}
+
+/// A mask of NaN is the same in every slice: what moves, or comes on top of it, is none of it.
+#[test]
+fn not_a_number_in_and_out_of_a_mask() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let (nx, ny, nz) = (64, 64, 16);
+    let masked = |extra: &dyn Fn(usize, usize) -> bool, mask: bool| -> Vec<u8> {
+        let mut v = body(nx, ny, nz, 0.1);
+        for (i, v) in v.iter_mut().enumerate() {
+            let (z, y, x) = (i / (nx * ny), i / nx % ny, i % nx);
+            let out = mask && (x as f64 - 31.5).hypot(y as f64 - 31.5) > 31.0;
+            *v = if out || extra(z, y * nx + x) { f32::NAN } else { *v };
+        }
+        crate::support::le(&v)
+    };
+    let verdict = |bytes: &[u8]| {
+        write(&d.join("v.vol"), bytes, &info(nx, ny, nz));
+        said(&check(d, "v.vol")["items"][0])
+    };
+    assert_eq!(verdict(&masked(&|_, _| false, true)), ("good".into(), vec![]));
+    let (word, why) = verdict(&masked(&|z, i| z == 5 && (2000..2010).contains(&i), true));
+    assert!(word == "broken" && why.len() == 1 && why[0].contains("slice 5"), "{why:?}");
+    // Two rows, as many in every slice, but not the same ones.
+    let (word, why) = verdict(&masked(&|z, i| (i / nx).wrapping_sub(20 + z) < 2, false));
+    assert!(word == "broken" && !why.is_empty(), "{why:?}");
+}
+
 /// What cannot be looked at is neither good nor broken; what lost its head is not good.
 #[test]
 fn what_cannot_be_looked_at_is_not_good() {

@@ -240,3 +240,73 @@ fn options_that_mean_nothing_here_are_refused() {
     }
     assert_eq!(listing(d), before);
 }
+
+/// Folders of unfinished data have the output's name with `.part`: a user's own of that name is no left-over.
+#[test]
+fn a_users_folder_is_no_left_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    volumes(d);
+    for name in ["ser.part", "ser.old.part"] {
+        fs::create_dir(d.join(name)).unwrap();
+        fs::write(d.join(name).join("thesis.txt"), "precious").unwrap();
+        for args in [&["convert", "a.vol", "ser"][..], &["recad", "a.vol", "-o", "ser"]] {
+            let e = tomo(d, &[args, &["--to", "tiff"]].concat()).expect_one_error();
+            assert!(e.stderr.contains("thesis.txt"), "{}", e.stderr);
+        }
+        assert!(d.join(name).join("thesis.txt").is_file());
+        fs::remove_dir_all(d.join(name)).unwrap();
+    }
+    // What a run that was killed left goes.
+    fs::create_dir(d.join("ser.part")).unwrap();
+    fs::write(d.join("ser.part/ser_0000.tif"), "half").unwrap();
+    tomo(d, &["convert", "a.vol", "ser", "--to", "tiff", "--verify"]).expect(0);
+}
+
+/// Whatever speaks of a volume goes with it: an interrupted repair of it, headers for other programs, a receipt of another.
+#[test]
+fn nothing_beside_a_new_volume_speaks_of_the_old_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    volumes(d);
+    tomo(d, &["recad", "a.vol", "-o", "d.raw"]).expect(0);
+    for name in ["d.raw.repair.json", "d.raw.repair.part"] {
+        fs::write(d.join(name), "of the old one").unwrap();
+    }
+    tomo(d, &["recad", "a.vol", "-o", "d.raw", "--bits", "16", "--overwrite", "--no-sidecars"]).expect(0);
+    let beside: Vec<String> = listing(d).into_iter().filter(|n| n.starts_with("d.raw")).collect();
+    assert_eq!(beside, ["d.raw", "d.raw.info", "d.raw.recad.json"]);
+    let small = ["--size", "32", "--rows", "8", "--projections", "20"];
+    tomo(d, &[&["simulate", "s", "--truth", "d.raw", "--overwrite"][..], &small].concat()).expect(0);
+    assert!(!d.join("d.raw.recad.json").exists());
+    // Replaced by another program, which knows nothing of receipts.
+    tomo(d, &["recad", "a.vol", "-o", "y.npy", "--bits", "16"]).expect(0);
+    tomo(d, &["recad", "a.vol", "-o", "z.npy"]).expect(0);
+    fs::copy(d.join("z.npy"), d.join("y.npy")).unwrap();
+    for args in [&["recad", "y.npy", "--undo", "-o", "u.vol"][..], &["compare", "a.vol", "y.npy"]] {
+        assert!(tomo(d, args).expect_one_error().stderr.contains("of another volume"));
+    }
+}
+
+/// A name that is no Unicode is no reason to lose a volume's record, or its repair.
+#[cfg(unix)]
+#[test]
+fn paths_of_any_bytes_are_recorded() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let odd = std::ffi::OsStr::from_bytes(b"caf\xe9").to_owned();
+    tomo(d, &["simulate", "s", "--size", "64", "--rows", "12", "--projections", "90", "--photons", "0.2"]).expect(0);
+    if fs::rename(d.join("s"), d.join(&odd)).is_err() {
+        return; // a file system that holds no such names
+    }
+    let words = |w: &[&str]| -> Vec<std::ffi::OsString> { w.iter().map(Into::into).collect() };
+    let [recon, out] = [words(&["recon"]), words(&["-o", "v.vol"])];
+    tomo(d, &[recon, vec![odd.clone()], out].concat()).expect(0);
+    let whole = fs::read(d.join("v.vol")).unwrap();
+    let mut broken = whole.clone();
+    broken[3 * 64 * 64 * 4..5 * 64 * 64 * 4].fill(0);
+    fs::write(d.join("v.vol"), &broken).unwrap();
+    tomo(d, &[words(&["check", "--repair"]), vec![odd], words(&["--volume", "v.vol"])].concat()).expect(0);
+    assert!(fs::read(d.join("v.vol")).unwrap() == whole);
+}

@@ -231,6 +231,16 @@ fn a_journal_left_at_each_step_is_followed() {
         assert!(fs::read(d.join("v.vol")).unwrap() == whole, "{written}");
         assert!(!left_overs(d));
     }
+    // Another volume of that name is not written to.
+    let other: Vec<u8> = le(&floats(whole.len() / 4));
+    for other in [&other[..], &other[..SLICE * 20], &[&other[..], &other[..SLICE]].concat()] {
+        fs::write(d.join("v.vol"), other).unwrap();
+        fs::write(d.join("v.vol.repair.part"), &data).unwrap();
+        fs::write(d.join("v.vol.repair.json"), journal.to_string()).unwrap();
+        let e = tomo(d, &REPAIR).expect_one_error();
+        assert!(e.stderr.contains("of another volume"), "{}", e.stderr);
+        assert!(fs::read(d.join("v.vol")).unwrap() == other);
+    }
     // New slices that are not what the journal says are not written.
     fs::write(d.join("v.vol"), &broken).unwrap();
     fs::write(d.join("v.vol.repair.part"), le(&floats(data.len() / 4))).unwrap();

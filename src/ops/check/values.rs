@@ -33,26 +33,36 @@ pub fn findings(slices: &[SliceFacts], normal: &Normal, dtype: DType, least: usi
     out
 }
 
-/// NaN and infinities. Where all slices have the same number of them, and many, they are a mask.
+/// The NaN of a mask around the field: as many as in most slices, and at the same places as far as these are kept.
+fn mask(slices: &[SliceFacts]) -> Option<&SliceFacts> {
+    let alike = |s: &SliceFacts| slices.iter().filter(|o| (o.nan, &o.odd) == (s.nan, &s.odd)).count();
+    let middle = slices.get(slices.len() / 2)?;
+    // Of a few slices spread over the volume one is like most, if there is a mask.
+    let spread = [0, slices.len() / 4, slices.len() / 2, slices.len() * 3 / 4, slices.len() - 1];
+    let most = spread.into_iter().map(|i| &slices[i]).max_by_key(|s| alike(s)).unwrap_or(middle);
+    let is_mask = most.nan * 100 > most.voxels && most.nan < most.voxels && most.infinite == 0;
+    (slices.len() > 2 && is_mask && alike(most) * 5 >= slices.len() * 4).then_some(most)
+}
+
+/// NaN and infinities. Where most slices have the same NaN, and many, they are a mask: what is more, or elsewhere, is not.
 fn not_finite(slices: &[SliceFacts]) -> Vec<Finding> {
-    let bad: Vec<&SliceFacts> = slices.iter().filter(|s| s.nan + s.infinite > 0).collect();
-    let Some(first) = bad.first() else { return Vec::new() };
+    let mask = mask(slices);
+    let of_mask = |s: &SliceFacts| mask.is_some_and(|m| (s.nan, s.infinite, &s.odd) == (m.nan, 0, &m.odd));
+    let bad: Vec<&SliceFacts> = slices.iter().filter(|s| s.nan + s.infinite > 0 && !of_mask(s)).collect();
     let nan: u64 = bad.iter().map(|s| s.nan).sum();
     let infinite: u64 = bad.iter().map(|s| s.infinite).sum();
-    let as_mask = bad.len() > 2
-        && bad.len() == slices.len()
-        && first.nan * 100 > first.voxels
-        && first.nan < first.voxels
-        && infinite == 0
-        && bad.iter().all(|s| s.nan == first.nan);
-    if as_mask {
-        let share = 100.0 * first.nan as f64 / first.voxels as f64;
-        let text =
-            format!("{share:.1} % of every slice is NaN, the same number in each: taken as a mask around the field");
-        return vec![Finding::new(Kind::NotFinite, Weight::Remark, text)];
+    let mut out = Vec::new();
+    if let Some(m) = mask {
+        let share = 100.0 * m.nan as f64 / m.voxels as f64;
+        let text = match bad.is_empty() {
+            true => format!("{share:.1} % of every slice is NaN, the same in each: taken as a mask around the field"),
+            false => {
+                format!("{} voxels ({share:.1} %) of most slices are NaN: taken as a mask around the field", m.nan)
+            }
+        };
+        out.push(Finding::new(Kind::NotFinite, Weight::Remark, text));
     }
     let numbers: Vec<usize> = bad.iter().map(|s| s.z).collect();
-    let mut out = Vec::new();
     for r in runs(&numbers).into_iter().take(MOST) {
         let here = || bad.iter().filter(|s| r.contains(&s.z));
         let places: Vec<String> =

@@ -303,7 +303,7 @@ fn stack(
     let mut p = look_at_all(source, &frame, &normal, &known, job)?;
     p.sum_up(source, report);
     report.findings.extend(too_small(source, PICTURE));
-    let round = sideways::of(&p.slices, shape.rows);
+    let round = sideways::of(&p.slices, shape.rows, &normal, dtype.is_float());
     match &round {
         Some(round) => report.findings.extend(round.findings()),
         None => report.findings.extend(p.tracker.findings(source, &p.looked_at)?),

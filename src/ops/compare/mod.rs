@@ -157,7 +157,7 @@ fn side(path: &Path, r: &Request, warnings: &mut Vec<String>) -> Result<Side> {
     let dtype = volume.source.dtype();
     let scale = match r.as_stored {
         true => None,
-        false => scale_of(path, &volume.meta)?,
+        false => scale_of(path, &volume.meta, &*volume.source)?,
     };
     let unit = scale.as_ref().map(|s| s.unit.clone()).or(volume.meta.value_unit).unwrap_or_default();
     Ok(Side { path: path.to_owned(), view: view(volume.source, &r.view)?, dtype, scale, unit })

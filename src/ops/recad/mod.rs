@@ -312,7 +312,7 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
     }
 
     // A scale that turns values around or to nothing is not followed.
-    let input_scale = match scale_of(&r.input, &volume.meta)? {
+    let input_scale = match scale_of(&r.input, &volume.meta, &*volume.source)? {
         Some(s) if s.slope > 0.0 && s.slope.is_finite() && s.offset.is_finite() => Some(s),
         Some(s) => {
             warnings.push(format!("the input's grey scale (slope {}) makes no sense and is left out", s.slope));
@@ -441,7 +441,7 @@ pub fn undo(
     verify: bool,
 ) -> Result<convert::Request> {
     let (volume, _) = open_volume(&input, &open)?;
-    let Some(scale) = scale_of(&input, &volume.meta)? else {
+    let Some(scale) = scale_of(&input, &volume.meta, &*volume.source)? else {
         return Err(Error::caller("nothing tells what the grey values stand for")
             .path(&input)
             .expected(format!("a receipt {}{RECEIPT} or a scale in the file", input.display()))

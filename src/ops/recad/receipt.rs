@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tomokit_formats::io::with_suffix;
 use tomokit_formats::model::{GreyScale, VolumeMeta};
-use tomokit_formats::{Error, Result, png};
+use tomokit_formats::{Error, FrameSource, Result, Shape, png};
 
 /// Suffix of the receipt: `x.raw` gets `x.raw.recad.json`.
 pub const RECEIPT: &str = ".recad.json";
@@ -18,7 +18,7 @@ const BINS: usize = 512;
 ///
 /// # Errors
 /// `File` where a receipt is damaged or contradicts the file it stands beside.
-pub fn scale_of(path: &Path, meta: &VolumeMeta) -> Result<Option<GreyScale>> {
+pub fn scale_of(path: &Path, meta: &VolumeMeta, source: &dyn FrameSource) -> Result<Option<GreyScale>> {
     let receipt = with_suffix(path, RECEIPT);
     let bytes = match std::fs::read(&receipt) {
         Ok(b) => b,
@@ -37,6 +37,17 @@ pub fn scale_of(path: &Path, meta: &VolumeMeta) -> Result<Option<GreyScale>> {
     // Every grey of 16 bits has a value, and a value of its own.
     if !(scale.slope.is_normal() && scale.slope > 0.0 && (scale.slope * 65535.0 + scale.offset).is_finite()) {
         return Err(bad(&format!("its scale has the slope {}", scale.slope)));
+    }
+    // What another program put in the place of the volume has greys of its own.
+    let told = &value["output"];
+    let told_shape: Option<Shape> = serde_json::from_value(told["shape"].clone()).ok();
+    if let (Some(dtype), Some(shape)) = (told["dtype"].as_str(), told_shape)
+        && (dtype, shape) != (source.dtype().name(), source.shape())
+    {
+        return Err(Error::file(path, "the receipt beside it is of another volume")
+            .expected(format!("{dtype} {shape}"))
+            .found(format!("{} {}", source.dtype().name(), source.shape()))
+            .hint("find the right one, or move it away"));
     }
     if let Some(own) = &meta.grey {
         let close = |a: f64, b: f64| (a - b).abs() <= 1e-6 * (a.abs().max(scale.slope.abs()));

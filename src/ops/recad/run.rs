@@ -2,9 +2,8 @@
 
 use super::limits::{self, Limits};
 use super::passes::{self, Digest};
-use super::{Plan, RECEIPT, receipt, verify};
+use super::{Plan, receipt, verify};
 use crate::ops::finish::{OldRecords, withdraw};
-use crate::ops::recon;
 use crate::quantise::{FineHistogram, GreyMap, NonFinite, Tally};
 use crate::stream::{Algorithm, Cancel, Progress};
 use serde::Serialize;
@@ -137,7 +136,7 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
     // An old receipt must never stand beside new data. The new one waits under its unfinished name until all is well: a
     // run that is killed from here on leaves a mark by which the next one knows the output as its own.
     let staged = durable::stage_small(&plan.receipt, &receipt::text(plan, &done, &[])?, true)?;
-    let old = OldRecords::of(&plan.output, &[RECEIPT, recon::RECORD])?;
+    let old = OldRecords::of(&plan.output)?;
     let mut outputs = sink.finish(None)?;
     drop(old);
     done.seconds = start.elapsed().as_secs_f64();

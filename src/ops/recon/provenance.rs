@@ -66,7 +66,7 @@ pub(super) fn inputs(plan: &Plan) -> Vec<Value> {
         .map(|f| {
             let meta = std::fs::metadata(f).ok();
             let modified = meta.as_ref().and_then(|m| m.modified().ok()).map(|t| stamp(t.into()));
-            json!({ "path": f, "bytes": meta.map(|m| m.len()), "modified": modified })
+            json!({ "path": f.to_string_lossy(), "bytes": meta.map(|m| m.len()), "modified": modified })
         })
         .collect()
 }

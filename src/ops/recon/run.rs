@@ -7,7 +7,6 @@ use super::journal::{Journal, Slab, earlier};
 use super::plan::{Plan, read_back};
 use super::provenance;
 use crate::ops::finish::OldRecords;
-use crate::ops::recad::RECEIPT;
 use crate::quantise;
 use crate::recon::Sinograms;
 use crate::stream::{Cancel, Pool, Progress, Timings, run};
@@ -117,7 +116,7 @@ fn attempt(
     let slices: usize = slabs.iter().map(|s| s.slices).sum();
     let worth = (slices * plan.shape.frame_len() * plan.create.dtype.size()) as u64 >= WORTH || plan.create.resume;
     let keep = match &streamed {
-        Err(e) if e.fault() == Fault::Interrupted => slices > 0,
+        Err(e) if e.fault() == Fault::Interrupted => slices > 0 || resumed > 0,
         Err(e) if e.fault() != Fault::System => plan.create.resume,
         _ => worth,
     };
@@ -131,7 +130,7 @@ fn attempt(
     done.sha256 = hash.map(|h| h.finalize().iter().map(|b| format!("{b:02x}")).collect());
     let end = Instant::now();
     let record = provenance::stage(plan, &done)?;
-    let old = OldRecords::of(&plan.output, &[RECEIPT])?;
+    let old = OldRecords::of(&plan.output)?;
     done.outputs = sink.finish(None)?;
     drop(old);
     done.finish_seconds = end.elapsed().as_secs_f64();

@@ -24,6 +24,7 @@ pub struct Journal {
     /// Version and program.
     pub software: String,
     /// Raw data the new slices were made from.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub scan: PathBuf,
     /// Slices, rows, columns.
     pub shape: Shape,
@@ -105,6 +106,20 @@ impl Journal {
         }
         Ok(file)
     }
+}
+
+/// True where the volume is the one that was being repaired: slices are written one after the other, so that one at most is
+/// neither as before nor as after, and nothing lies behind the last.
+///
+/// # Errors
+/// What reading says.
+pub fn is_of(volume: &Path, j: &Journal) -> Result<bool> {
+    let len = ReadAt::open(volume)?.len();
+    let states = states(volume, j)?;
+    // A slice that was not whole before says nothing.
+    let known = j.slices.iter().zip(&states).filter(|(p, _)| p.old.is_some());
+    let partly = known.filter(|(_, (_, s))| *s == State::Partly).count();
+    Ok(partly <= 1 && len <= (j.slice_bytes() * j.shape.frames) as u64)
 }
 
 /// Which slices of an interrupted repair are old, new, or partly written.

@@ -99,6 +99,11 @@ fn mendable(kind: Kind) -> bool {
 /// No record of how the volume was made; a format that cannot be patched; a volume that is longer than it should be.
 pub fn plan(r: &Request, budget: Budget, progress: &dyn Progress, cancel: &Cancel) -> Result<Plan> {
     if let Some(journal) = Journal::read(&r.volume)? {
+        if !journal::is_of(&r.volume, &journal)? {
+            return Err(Error::caller("the journal of an interrupted repair beside this volume is of another volume")
+                .path(journal::journal_path(&r.volume))
+                .hint("remove it, and the .repair.part beside it"));
+        }
         return Ok(Plan {
             volume: r.volume.clone(),
             scan: r.scan.clone(),

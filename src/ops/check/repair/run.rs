@@ -282,7 +282,8 @@ fn note_in_record(path: &Path, journal: &Journal, stale: &mut Vec<String>) -> Re
     let text = tomokit_formats::io::read_small_text(&record, 256 << 20)?;
     let mut all: serde_json::Value =
         serde_json::from_str(&text).map_err(|e| Error::file(&record, "the record is no JSON").source(e))?;
-    let note = json!({ "software": journal.software, "scan": journal.scan, "slices": journal.slices });
+    let note =
+        json!({ "software": journal.software, "scan": journal.scan.to_string_lossy(), "slices": journal.slices });
     if let Some(o) = all.as_object_mut() {
         let list = o.entry("repairs").or_insert_with(|| json!([]));
         if let Some(l) = list.as_array_mut()
