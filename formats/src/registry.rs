@@ -364,6 +364,9 @@ pub fn open_volume(arg: &Path, options: &OpenOptions) -> Result<(Volume, Opened)
 /// The fact that lists the datasets of a container of which none stands out.
 pub const COULD_BE_MEANT: &str = "could_be_meant";
 
+/// The fact that lists further volumes beside the one that was chosen.
+pub const ALSO_THERE: &str = "also_there";
+
 /// Why a path without a volume has none: it holds no images, or several stacks among which only the user can choose.
 fn not_one_stack(arg: &Path, facts: &Facts) -> Error {
     let list = facts.get(COULD_BE_MEANT).and_then(|v| v.as_array()).map(Vec::as_slice).unwrap_or_default();

@@ -123,5 +123,20 @@ def test_all_stacks_of_a_file_are_checked(folder):
     done = run("check", "hurt.h5", "--json")
     found = [f for f in json.loads(done.stdout)["items"][0]["findings"] if f["weight"] == "broken"]
     assert done.returncode == 1 and len(found) == 1 and found[0]["text"].startswith("/b: slice 5 "), found
+    # Beside one that is named as the default too.
+    with h5py.File("entries.h5", "w") as f:
+        f.attrs["default"] = "one"
+        for name, data in (("one", v), ("two", hurt)):
+            e = f.create_group(name)
+            e.attrs.update({"NX_class": "NXentry", "default": "data"})
+            g = e.create_group("data")
+            g.attrs.update({"NX_class": "NXdata", "signal": "data"})
+            g["data"] = data
+        f["one/again"] = f["one/data/data"]
+    done = run("check", "entries.h5", "--json")
+    item = json.loads(done.stdout)["items"][0]
+    found = [f for f in item["findings"] if f["weight"] == "broken"]
+    assert done.returncode == 1 and item["looked_at"] == 24 and len(found) == 1, found
+    assert found[0]["text"].startswith("/two/data/data: slice 5 "), found
     said = refused("convert", "good.h5", "out.npy")
     assert "several datasets" in said and "--dataset /a" in said

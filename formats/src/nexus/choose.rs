@@ -104,6 +104,14 @@ pub(super) fn choose(h5: &H5, all: &Census) -> Choice {
     Choice::None
 }
 
+/// Other stacks as large as the one chosen, or half as large: further volumes, where flats and darks are smaller.
+pub(super) fn beside(h5: &H5, all: &Census, chosen: &DatasetInfo) -> Vec<String> {
+    let mut seen: HashSet<_> = h5.identity(&chosen.path).into_iter().collect();
+    let large = |i: &&DatasetInfo| is_image(i, 3) && i.path != chosen.path && i.len().saturating_mul(2) >= chosen.len();
+    let others = all.datasets.iter().filter(large);
+    others.filter(|i| h5.identity(&i.path).is_some_and(|id| seen.insert(id))).map(|i| i.path.clone()).collect()
+}
+
 fn is_image(i: &DatasetInfo, rank: usize) -> bool {
     // A table of numbers has two dimensions too: below 8 pixels a side nothing is an image by itself.
     let n = i.shape.len();

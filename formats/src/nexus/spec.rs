@@ -1,11 +1,13 @@
 //! The format's row: probe, open as scan or volume, tree, create.
 
-use super::choose::{Choice, census, choose, signal_of, voxel_um};
+use super::choose::{Choice, beside, census, choose, signal_of, voxel_um};
 use super::file::{H5, ObjectKind, SIGNATURE};
 use super::info::{DatasetInfo, Layout};
 use super::{layout, tree, write};
 use crate::model::{Facts, GreyScale, Volume, VolumeMeta};
-use crate::registry::{COULD_BE_MEANT, Candidate, Confidence, Content, FormatSpec, Hit, OpenOptions, Opened};
+use crate::registry::{
+    ALSO_THERE, COULD_BE_MEANT, Candidate, Confidence, Content, FormatSpec, Hit, OpenOptions, Opened,
+};
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -71,6 +73,10 @@ fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
         Choice::One(info, why) => {
             let mut o = volume(&h5, &info)?;
             o.facts.add("chosen", why);
+            let others = beside(&h5, &all, &info);
+            if !others.is_empty() {
+                o.facts.add(ALSO_THERE, others);
+            }
             o
         }
         Choice::Several(list) => {

@@ -7,7 +7,7 @@ use super::{Finding, Item, ItemKind, Job, Kind, Levels, Report, Weight};
 use super::{container, files, levels, order, pass, scan, sideways, unread, unreadable, values, walk, zeros};
 use std::collections::BTreeMap;
 use tomokit_formats::model::{Facts, VolumeMeta};
-use tomokit_formats::registry::{COULD_BE_MEANT, open};
+use tomokit_formats::registry::{ALSO_THERE, COULD_BE_MEANT, open};
 use tomokit_formats::{Content, Fault, FrameSource, OpenOptions, Result};
 
 /// Numbers of one slice that are kept to the end.
@@ -119,16 +119,17 @@ pub fn examine(item: &Item, job: &Job<'_>, report: &mut Report) -> Result<()> {
             if files::headerless(item) {
                 report.findings.extend(files::opened(&item.path, v.source.shape(), v.source.dtype()));
             }
-            stack(&*v.source, Some(&v.meta), item, job, report)
+            stack(&*v.source, Some(&v.meta), item, job, report)?;
+            stacks(&opened.facts, ALSO_THERE, item, job, report)
         }
         Content::Scan(s) => scan::examine(&s, item, job, report),
-        Content::Other => stacks(&opened.facts, item, job, report),
+        Content::Other => stacks(&opened.facts, COULD_BE_MEANT, item, job, report),
     }
 }
 
-/// Stacks of a container of which none is the one: each is looked at, and named before what is found.
-fn stacks(facts: &Facts, item: &Item, job: &Job<'_>, report: &mut Report) -> Result<()> {
-    let names = facts.get(COULD_BE_MEANT).and_then(|v| v.as_array()).map(Vec::as_slice).unwrap_or_default();
+/// Stacks of a container beside the one, or of which none is: each is looked at, and named before what is found.
+fn stacks(facts: &Facts, which: &str, item: &Item, job: &Job<'_>, report: &mut Report) -> Result<()> {
+    let names = facts.get(which).and_then(|v| v.as_array()).map(Vec::as_slice).unwrap_or_default();
     for name in names.iter().filter_map(|v| v.as_str()) {
         let options = OpenOptions { dataset: Some(name.to_owned()), ..job.plan.open.clone() };
         let mut part = Report::new(item);
