@@ -3,7 +3,7 @@
 //! Guarantees: memory stays within the budget whatever the volume's size; the output appears under its final name
 //! only when whole; with `verify` it has been read back and compared value by value. Lossy scaling is left to recad.
 
-use crate::ops::finish::{OldRecords, withdraw};
+use crate::ops::finish::{OldRecords, refuse_records, withdraw};
 use crate::ops::over::{refuse_over, refuse_over_scan};
 use crate::ops::picture::{Pictures, Window, common_window};
 use crate::ops::recad::scale_of;
@@ -143,6 +143,7 @@ pub fn plan(request: &Request, budget: Budget) -> Result<Plan> {
             .hint("add --window auto, or --window LOW,HIGH"));
     }
     writer.refuse_existing(&output, create.overwrite)?;
+    refuse_records(&output, create.overwrite)?;
 
     budget.refuse_unit(&*volume.source).map_err(|e| e.path(&request.input))?;
     let slice_bytes = shape.frame_len() * dtype.size();

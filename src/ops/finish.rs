@@ -6,7 +6,7 @@ use crate::ops::recon::RECORD;
 use crate::stream::Progress;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use tomokit_formats::durable::PART;
+use tomokit_formats::durable::{PART, refuse_existing};
 use tomokit_formats::io::with_suffix;
 use tomokit_formats::{Error, Result};
 
@@ -21,6 +21,14 @@ pub struct OldRecords {
 /// What may stand beside an output and speak of it: receipt, record, journal of a repair, descriptions for other programs
 /// (which a writer makes anew, unless it was told not to).
 const RECORDS: [&str; 7] = [RECEIPT, RECORD, ".repair.json", ".repair.part", ".mhd", ".nhdr", ".ijm"];
+
+/// Refuses an output beside which there are records already, unless they may be replaced with it.
+///
+/// # Errors
+/// `Caller`: which one.
+pub fn refuse_records(output: &Path, overwrite: bool) -> Result<()> {
+    RECORDS.iter().try_for_each(|suffix| refuse_existing(&with_suffix(output, suffix), overwrite))
+}
 
 fn stamp(output: &Path) -> Option<(u64, SystemTime)> {
     let meta = std::fs::metadata(output).ok()?;
@@ -49,7 +57,7 @@ impl OldRecords {
 
 impl Drop for OldRecords {
     fn drop(&mut self) {
-        let untouched = self.before.is_some() && stamp(&self.output) == self.before;
+        let untouched = stamp(&self.output) == self.before;
         for (record, away) in &self.moved {
             let done = match untouched && !record.exists() {
                 true => std::fs::rename(away, record),

@@ -279,6 +279,17 @@ fn nothing_beside_a_new_volume_speaks_of_the_old_one() {
     let small = ["--size", "32", "--rows", "8", "--projections", "20"];
     tomo(d, &[&["simulate", "s", "--truth", "d.raw", "--overwrite"][..], &small].concat()).expect(0);
     assert!(!d.join("d.raw.recad.json").exists());
+    // Left alone without its volume, it is nobody's to remove.
+    for name in ["o.raw.recad.json", "o.raw.mhd", "o.raw.repair.json"] {
+        fs::write(d.join(name), "precious").unwrap();
+        for args in
+            [&["convert", "a.vol", "o.raw"][..], &["recad", "a.vol", "-o", "o.raw"], &["recon", "s", "-o", "o.raw"]]
+        {
+            tomo(d, &[args, &["--no-sidecars"]].concat()).expect_one_error();
+        }
+        assert_eq!(fs::read_to_string(d.join(name)).unwrap(), "precious");
+        fs::remove_file(d.join(name)).unwrap();
+    }
     // Replaced by another program, which knows nothing of receipts.
     tomo(d, &["recad", "a.vol", "-o", "y.npy", "--bits", "16"]).expect(0);
     tomo(d, &["recad", "a.vol", "-o", "z.npy"]).expect(0);

@@ -49,6 +49,7 @@ pub use receipt::{RECEIPT, scale_of};
 pub use run::{Counts, Done, InputHash, Survey, execute};
 
 use crate::ops::convert::{self, amplification, meta_of_view};
+use crate::ops::finish::refuse_records;
 use crate::ops::over::refuse_over;
 use crate::ops::view::{View, ViewSpec, view};
 use crate::quantise::{Depth, Field, NonFinite, Placement};
@@ -297,7 +298,7 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
     let receipt = with_suffix(&output, RECEIPT);
     create.overwrite |= durable::was_killed(&output, &receipt);
     writer.refuse_existing(&output, create.overwrite)?;
-    durable::refuse_existing(&receipt, create.overwrite)?;
+    refuse_records(&output, create.overwrite)?;
     let mut others = vec![&*r.input, &*output, &*receipt];
     if let LimitsFrom::File(file) = &r.limits.from {
         others.push(file);

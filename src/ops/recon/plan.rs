@@ -6,6 +6,7 @@ use super::bands::{BandSize, Bands};
 use super::gather::Gather;
 use super::provenance;
 use super::setup::{Setup, setup, unit_name};
+use crate::ops::finish::refuse_records;
 use crate::ops::over::refuse_over_scan;
 use crate::recon::{Backend, FbpPlan};
 use crate::stream::{Budget, Cancel, Progress};
@@ -132,6 +133,7 @@ pub fn plan(request: &Request, budget: Budget, progress: &dyn Progress, cancel: 
         setup(request, progress, cancel)?;
     refuse_over_scan(&request.output, &request.scan, &scan)?;
     writer.refuse_existing(&request.output, request.create.overwrite || killed)?;
+    refuse_records(&request.output, request.create.overwrite || killed || request.create.resume)?;
     let detector = scan.projections.shape();
     let value_unit = unit_name(options.unit);
     let fbp = Arc::new(FbpPlan::new(&geometry, &options)?);
