@@ -135,20 +135,19 @@ impl H5 {
                 };
                 match open(H5F_ACC_RDONLY) {
                     Ok(id) => Ok(id),
-                    Err(first) if first.says("lock file") || first.says("already open for") => {
-                        match open(H5F_ACC_RDONLY | H5F_ACC_SWMR_READ) {
-                            Ok(id) => {
-                                notes.push(
-                                    "another program is writing this file: what is read is its present state".into(),
-                                );
-                                Ok(id)
-                            }
-                            Err(_) => {
-                                is_busy.set(first.says("lock file"));
-                                Err(busy(path, &first))
-                            }
-                        }
+                    // Whoever holds the lock holds it against readers of any kind: nothing to do but wait.
+                    Err(first) if first.says("lock file") => {
+                        is_busy.set(true);
+                        Err(busy(path, &first))
                     }
+                    // Marked as being written, and not locked: so does a writer that allows readers (SWMR).
+                    Err(first) if first.says("already open for") => match open(H5F_ACC_RDONLY | H5F_ACC_SWMR_READ) {
+                        Ok(id) => {
+                            notes.push("marked as being written (by a program that runs or was killed): what is read is its present state".into());
+                            Ok(id)
+                        }
+                        Err(_) => Err(busy(path, &first)),
+                    },
                     Err(e) => Err(open_error(path, &e, file.len())),
                 }
             })

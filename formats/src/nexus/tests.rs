@@ -507,3 +507,31 @@ fn a_file_open_for_writing_is_refused_in_one_line() {
     drop(file);
     H5::open(&path).unwrap();
 }
+
+#[test]
+fn a_lock_held_for_a_moment_is_waited_for_and_is_no_writer() {
+    use std::time::{Duration, Instant};
+    let d = dir();
+    let path = d.path().join("a.h5");
+    // Of the layout that may be written while it is read.
+    hdf5::FileBuilder::new().with_fapl(|p| p.libver_latest()).create(&path).unwrap();
+    // A child process that inherited the handle of a file just written: the lock goes at any moment of an opening.
+    let end = Instant::now() + Duration::from_secs(2);
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            let mut pause = 0;
+            while Instant::now() < end {
+                let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+                if file.try_lock().is_ok() {
+                    std::thread::sleep(Duration::from_micros(50 + pause % 400));
+                }
+                drop(file);
+                pause += 37;
+                std::thread::sleep(Duration::from_micros(pause % 300));
+            }
+        });
+        while Instant::now() < end {
+            assert_eq!(H5::open(&path).unwrap().notes(), Vec::<String>::new());
+        }
+    });
+}
