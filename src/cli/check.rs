@@ -71,7 +71,7 @@ impl Tool for Check {
             Request { paths: self.paths.clone(), open: self.reading.options(context.budget), quick: self.quick };
         if let Some(p) = &self.plot {
             let others: Vec<&Path> = self.paths.iter().map(|p| &**p).collect();
-            tomokit_formats::durable::refuse_beside(p, self.overwrite, &others)?;
+            tomokit_formats::png::refuse_output(p, self.overwrite, &others)?;
         }
         let plan = plan(&request, context.budget, &context.cancel)?;
         if self.dry_run {

@@ -14,7 +14,7 @@ use crate::stream::{Progress, parse_bytes};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tomokit_formats::{Error, Result, durable};
+use tomokit_formats::{Error, Result, durable, png};
 
 mod now;
 
@@ -213,6 +213,9 @@ impl Tool for Estimate {
         for path in [&self.csv, &self.html, &self.plot].into_iter().flatten() {
             durable::refuse_beside(path, self.overwrite, &others)?;
             others.push(path);
+        }
+        if let Some(path) = &self.plot {
+            png::refuse_output(path, self.overwrite, &[])?;
         }
         let answer = estimate(&request)?;
         let lines = answers(&answer);

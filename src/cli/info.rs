@@ -6,8 +6,8 @@ use crate::ops::info::{Report, Wanted, gather};
 use crate::ops::picture::{self, Window};
 use clap::Args;
 use std::fmt::Write;
-use std::path::PathBuf;
-use tomokit_formats::{Error, Result, VolumeMeta};
+use std::path::{Path, PathBuf};
+use tomokit_formats::{Error, Result, VolumeMeta, png};
 
 /// Arguments of `tomo info`.
 #[derive(Args, Debug)]
@@ -60,6 +60,11 @@ impl Tool for Info {
             return Err(
                 Error::caller("pictures are of one path at a time").found(format!("{} paths", self.paths.len()))
             );
+        }
+        let mut others: Vec<&Path> = self.paths.iter().map(|p| &**p).collect();
+        for picture in [&self.plot, &self.preview].into_iter().flatten() {
+            png::refuse_output(picture, self.overwrite, &others)?;
+            others.push(picture);
         }
         let wanted = Wanted { statistics: self.stats, tree: self.tree };
         let mut exit = Exit::Done;

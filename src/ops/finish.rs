@@ -20,7 +20,7 @@ pub struct OldRecords {
 
 /// What may stand beside an output and speak of it: receipt, record, journal of a repair, descriptions for other programs
 /// (which a writer makes anew, unless it was told not to).
-const RECORDS: [&str; 7] = [RECEIPT, RECORD, ".repair.json", ".repair.part", ".mhd", ".nhdr", ".ijm"];
+pub(super) const RECORDS: [&str; 7] = [RECEIPT, RECORD, ".repair.json", ".repair.part", ".mhd", ".nhdr", ".ijm"];
 
 /// Refuses an output beside which there are records already, unless they may be replaced with it.
 ///

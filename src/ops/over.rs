@@ -1,6 +1,8 @@
 //! No output replaces what it is made from, whatever `--overwrite` allows.
 
+use crate::ops::finish::RECORDS;
 use std::path::{Path, PathBuf};
+use tomokit_formats::durable::PART;
 use tomokit_formats::io::with_suffix;
 use tomokit_formats::model::RefSet;
 use tomokit_formats::registry::split_dataset;
@@ -9,9 +11,8 @@ use tomokit_formats::{Error, FrameSource, Result, Scan};
 /// Files of a source that are all looked for, whatever their names: links and virtual datasets lead anywhere.
 const FEW: usize = 200;
 
-/// What is written under an output's name and one of these, or removed there: unfinished data, records, descriptions.
-const BESIDE: [&str; 10] =
-    [".part", ".old.part", ".info", ".xml", ".mhd", ".nhdr", ".ijm", ".recad.json", ".recon.json", ".info.part"];
+/// What is written under an output's name and one of these, beside the records of it: unfinished data, its description.
+const BESIDE: [&str; 5] = [PART, ".old.part", ".info", ".info.part", ".xml"];
 
 /// Refuses an output that is the input, a folder around it, or a file its frames lie in; and one beside which something of
 /// that kind would be written.
@@ -21,7 +22,8 @@ const BESIDE: [&str; 10] =
 pub fn refuse_over(output: &Path, input: &Path, source: &dyn FrameSource) -> Result<()> {
     refuse_at(output, input, source)?;
     // Few have such a name; only then are all files looked at.
-    BESIDE.iter().map(|s| with_suffix(output, s)).filter(|p| p.exists()).try_for_each(|p| refuse_at(&p, input, source))
+    let beside = BESIDE.iter().chain(&RECORDS).map(|s| with_suffix(output, s));
+    beside.filter(|p| p.exists()).try_for_each(|p| refuse_at(&p, input, source))
 }
 
 fn refuse_at(output: &Path, input: &Path, source: &dyn FrameSource) -> Result<()> {

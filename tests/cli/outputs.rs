@@ -130,7 +130,8 @@ fn records_go_with_the_volume_they_speak_of() {
         let first = fs::read(&receipt).unwrap();
         // A run that fails leaves both.
         tomo(d, &["convert", "a.vol", name, "--to", to]).expect_one_error();
-        tomo(d, &["recad", "a.vol", "-o", name, "--to", to, "--overwrite", "--plot", "."]).expect_one_error();
+        tomo(d, &["recad", "a.vol", "-o", name, "--to", to, "--overwrite", "--plot", "nowhere/p.png"])
+            .expect_one_error();
         assert!(fs::read(&receipt).unwrap() == first);
         tomo(d, &["convert", "b.vol", name, "--to", to, "--overwrite"]).expect(0);
         assert!(!receipt.exists(), "{name}: {:?}", listing(d));

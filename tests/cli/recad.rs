@@ -351,6 +351,20 @@ fn inputs_survive_what_would_lose_them() {
     tomo(d, &["recad", "one/s.vol", "--log", "a.vol"]).expect_one_error();
     tomo(d, &["compare", "a.vol", "one/s.vol", "--plot", "one/s.vol", "--overwrite"]).expect_one_error();
     tomo(d, &["check", "a.vol", "--plot", "a.vol", "--overwrite"]).expect_one_error();
+    for args in [
+        &["check", "a.vol"][..],
+        &["recad", "a.vol"],
+        &["compare", "a.vol", "one/s.vol"],
+        &["info", "a.vol", "--stats"],
+        &["estimate", "--camera", "orca-flash"],
+    ] {
+        let plot = [args, &["--plot", "a.vol.info", "--overwrite"]].concat();
+        assert!(tomo(d, &plot).expect_one_error().stderr.contains("is written as PNG"));
+    }
+    for picture in ["--preview", "--plot"] {
+        tomo(d, &["info", "a.vol", "--stats", picture, "a.vol", "--overwrite"]).expect_one_error();
+    }
+    tomo(d, &["info", "a.vol", "--stats", "--plot", "p.png", "--preview", "p.png"]).expect_one_error();
     // Not all of it is kept, or not as close as promised.
     let part = ["recad", "a.vol", "--dims", "64x64x3", "--dtype", "float32", "--skip", "4", "--remove-input"];
     tomo(d, &part).expect_one_error();

@@ -22,7 +22,7 @@ pub use plot::{Histogram, histogram};
 pub use render::{Picture, Slice, Style, Window, montage, slice};
 
 use crate::registry::*;
-use crate::{Error, Result};
+use crate::{Error, Result, durable};
 use std::path::{Path, PathBuf};
 
 /// The format's row.
@@ -46,6 +46,19 @@ fn probe(c: &Candidate) -> Option<Hit> {
 fn open(path: &Path, _: &OpenOptions) -> Result<Opened> {
     Err(Error::unsupported(path, "PNG pictures are written, not read")
         .hint("convert them to TIFF, which every imaging program can do"))
+}
+
+/// Refuses a picture that cannot be written: as [`durable::refuse_beside`], and where its name does not say that it is a
+/// PNG file. So it replaces no description of a volume either, whatever may be overwritten.
+///
+/// # Errors
+/// `Caller`: which, and what to do.
+pub fn refuse_output(path: &Path, overwrite: bool, others: &[&Path]) -> Result<()> {
+    durable::refuse_beside(path, overwrite, others)?;
+    if !path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
+        return Err(Error::caller("a picture is written as PNG").path(path).hint("end its name in .png"));
+    }
+    Ok(())
 }
 
 impl canvas::Canvas {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use tomokit_formats::model::GreyScale;
 use tomokit_formats::png;
 use tomokit_formats::registry::open_volume;
-use tomokit_formats::{DType, Error, OpenOptions, Region, Result, Shape, durable};
+use tomokit_formats::{DType, Error, OpenOptions, Region, Result, Shape};
 
 /// Bins of the histogram of differences.
 const BINS: usize = 101;
@@ -171,7 +171,7 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         warnings.push("whole numbers of 64 bits are compared as 64-bit floats: beyond 2^53 their differences are rounded, never to none".into());
     }
     if let Some(p) = &r.plot {
-        durable::refuse_beside(p, r.overwrite, &[&r.a, &r.b])?;
+        png::refuse_output(p, r.overwrite, &[&r.a, &r.b])?;
     }
     let (shape_a, shape_b) = (a.view.source.shape(), b.view.source.shape());
     shape_a.len()?;

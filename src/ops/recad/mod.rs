@@ -59,7 +59,7 @@ use std::path::PathBuf;
 use tomokit_formats::io::{NOT_READ, with_suffix};
 use tomokit_formats::model::GreyScale;
 use tomokit_formats::registry::{FormatSpec, open_volume, writer_for};
-use tomokit_formats::{Content, CreateOptions, DType, Error, OpenOptions, Result, Shape, VolumeMeta, durable};
+use tomokit_formats::{Content, CreateOptions, DType, Error, OpenOptions, Result, Shape, VolumeMeta, durable, png};
 
 /// What exact zeros stand for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
@@ -309,7 +309,7 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         others.push(lock);
     }
     if let Some(p) = &r.plot {
-        durable::refuse_beside(p, create.overwrite, &others)?;
+        png::refuse_output(p, create.overwrite, &others)?;
     }
 
     // A scale that turns values around or to nothing is not followed.

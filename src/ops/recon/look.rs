@@ -114,10 +114,7 @@ pub(super) fn plan_axes(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<LookPlan> {
-    tomokit_formats::durable::refuse_beside(&request.output, request.create.overwrite, &[&request.scan])?;
-    if !request.output.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
-        return Err(Error::caller("a picture is written as PNG").path(&request.output).hint("name it something.png"));
-    }
+    png::refuse_output(&request.output, request.create.overwrite, &[&request.scan])?;
     let row = choose_row(request, row)?;
     let bin = request.bin.unwrap_or(1);
     let one = SliceRange { start: Some(row), end: row.checked_add(bin.max(1)), step: None };
