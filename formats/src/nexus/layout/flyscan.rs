@@ -386,6 +386,13 @@ fn number(par: &Par, key: &str, notes: &mut Notes) -> Option<f64> {
 /// What the `.par` adds to the scan, and where it disagrees with it.
 fn apply(par: &Par, scan: &mut Scan, notes: &mut Notes) {
     let shape = scan.projections.shape();
+    // Without them units and axis are others, silently. A file that is whole has the first two, and ends in a line end.
+    const USUAL: [&str; 3] = ["NUM_IMAGE_1", "ANGLE_BETWEEN_PROJECTIONS", "ROTATION_AXIS_POSITION"];
+    let usual = if par.bytes().ends_with(b"\n") { &USUAL[..2] } else { &USUAL[..] };
+    let absent: Vec<&str> = usual.iter().copied().filter(|key| par.value(key).is_none()).collect();
+    if !absent.is_empty() {
+        notes.warn(format!("the .par says nothing of {}: is it empty or incomplete?", absent.join(", ")));
+    }
     let mut get = |key| number(par, key, notes);
     let positive = |v: &f64| *v > 0.0;
     let (h, v) = (get("IMAGE_PIXEL_SIZE_1").filter(positive), get("IMAGE_PIXEL_SIZE_2").filter(positive));

@@ -358,8 +358,17 @@ fn flyscan_par_and_angles() {
         assert!(has(&o.warnings, words), "{words}: {:?}", o.warnings);
     }
     assert_eq!(o.facts.get("motors"), Some(&serde_json::json!({"tomo1tx": 12.5})));
+    assert!(!has(&o.warnings, "incomplete"), "{:?}", o.warnings);
     let scan = scan_of(o);
     assert_eq!((scan.pixel_um, scan.rotation_axis_px), (Some([0.65, 0.65]), Some(1.75)));
+    let angle = |out: &H5Out| out.numbers("/flyscan_00001/scan_data/tomo1Rz1", &even(9, 8.0), None);
+    for (cut, words) in [
+        ("", "nothing of NUM_IMAGE_1, ANGLE_BETWEEN_PROJECTIONS, ROTATION_AXIS_POSITION:"),
+        ("NUM_IMAGE_1 = 4\nANGLE_BETWEEN_PROJECTIONS = 0.5\nROTATION_AX", "nothing of ROTATION_AXIS_POSITION:"),
+    ] {
+        let o = build(&angle, cut).unwrap();
+        assert!(has(&o.warnings, words) && has(&o.warnings, "incomplete"), "{:?}", o.warnings);
+    }
     assert!((scan.angles.rad[8].to_degrees() - 4.0).abs() < 1e-12);
     assert_eq!(scan.angles.origin, "ANGLE_BETWEEN_PROJECTIONS");
 
