@@ -330,6 +330,27 @@ fn layers_and_ends_of_a_sample_are_no_slices_in_the_wrong_place() {
     }
 }
 
+/// The neighbours of the middle are as one, and as far from it as slices are anywhere: no slice in the wrong place.
+#[test]
+fn a_sample_that_is_its_own_mirror_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    for grain in [0.05, 0.4] {
+        let half = body(N, N, Z, 0.0);
+        let v: Vec<f32> = (0..half.len())
+            .map(|i| half[(i / (N * N)).abs_diff(Z / 2) * N * N + i % (N * N)] + grain * noise(i as u64))
+            .collect();
+        write(&d.join("m.vol"), &le(&v), &info(N, N, Z));
+        assert_eq!(said(&check(d, "m.vol")["items"][0]), ("good".into(), vec![]), "{grain}");
+        // One from elsewhere in that place is found as before.
+        let mut strange = le(&v);
+        map(slice(&mut strange, Z / 2), |x| 4.2 - x);
+        write(&d.join("m.vol"), &strange, &info(N, N, Z));
+        let (verdict, why) = said(&check(d, "m.vol")["items"][0]);
+        assert!(verdict != "good" && why.iter().any(|f| f.contains(&format!("slice {} ", Z / 2))), "{why:?}");
+    }
+}
+
 #[test]
 fn damage_is_found_in_grey_values_too() {
     let dir = tempfile::tempdir().unwrap();

@@ -21,6 +21,9 @@ const LEAST_FAR: f64 = 1.5;
 const BEYOND: f64 = 8.0;
 /// Both neighbours are this many times farther than they are from each other: a stranger between them.
 const STRANGER: f64 = 4.0;
+/// … and than slices around them are from each other: where a sample is its own mirror image, the neighbours of the middle
+/// are equal, and each is as far from it as slices are anywhere.
+const STEPS: f64 = 2.0;
 /// Reduced pictures with fewer points scatter too much.
 const POINTS: usize = 64;
 /// Steps between neighbours, of this share of what an exchange would mend …
@@ -99,6 +102,19 @@ impl<'a> Row<'a> {
         let c = self.between(k - 1, k + 1).max(self.floor);
         (((a + b) / 2.0).max(self.floor) / c, a.min(b) / c)
     }
+}
+
+/// Slices that are much farther from both neighbours than these are from each other, and than is usual there.
+fn strangers(row: &Row<'_>) -> Vec<usize> {
+    let n = row.len();
+    let is_one = |k: &usize| {
+        let k = *k;
+        let beside = [k.wrapping_sub(2), k + 1].into_iter().filter(|a| *a < n - 1);
+        let step = beside.map(|a| row.between(a, a + 1)).fold(f64::INFINITY, f64::min);
+        let nearer = row.between(k - 1, k).min(row.between(k, k + 1));
+        row.apart(k).1 > STRANGER && nearer > STEPS * step
+    };
+    (1..n - 1).filter(is_one).collect()
 }
 
 /// What is usual: the ratio above which one stands out. From the middle and the lower flank, which what is exchanged does
@@ -206,7 +222,7 @@ pub fn findings(slices: &[SliceFacts], twins: &[usize]) -> Vec<Finding> {
     sorted.sort_by(f64::total_cmp);
     let step = STRANGER * sorted[sorted.len() / 2];
     wanted.retain(|w| steps.iter().filter(|d| **d > step.max(w.jump * ALIKE)).count() <= ENDS);
-    let strangers: Vec<usize> = (1..n - 1).filter(|k| row.apart(*k).1 > STRANGER).collect();
+    let strangers = strangers(&row);
     let mut out = moved(&row, &wanted);
     if strangers.len() * 20 > n.max(40) {
         return out;
