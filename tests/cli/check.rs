@@ -392,6 +392,30 @@ fn damage_is_found_in_grey_values_too() {
             }
         };
         expect(with(&tile), "zero-block", "slices 10-13");
+        // At the ends, where no slice stands before or after it: a copy that was cut and filled up.
+        let (first, last) = (N / 2, Z - 1);
+        expect(with(&|w| w[last * s + s / 2..].fill(0)), "zero-block", &format!("row {} of slice {last}", N / 2));
+        expect(with(&|w| w[last * s - s / 2..].fill(0)), "zero-block", &format!("row {} of slice {}", N / 2, last - 1));
+        expect(with(&|w| w[..s / 2].fill(0)), "zero-block", &format!("to row {} of slice 0", first - 1));
+        expect(with(&|w| w[..s * 5 / 2].fill(0)), "zero-block", &format!("to row {} of slice 2", first - 1));
+        let corner = |w: &mut Vec<u8>| {
+            for z in Z - 4..Z {
+                (30..60).for_each(|y| w[z * s + (y * N + 24) * size..][..48 * size].fill(0));
+            }
+        };
+        let (verdict, found) = with(&corner);
+        assert!(verdict == "suspicious" && found.iter().any(|f| f.contains("zero tile: slices 36-39")), "{found:?}");
+        // A sample that ends there, or becomes less and less, lost nothing.
+        let tapers = |w: &mut Vec<u8>| {
+            for z in Z - 12..Z {
+                for (i, v) in w[z * s..(z + 1) * s].chunks_exact_mut(size).enumerate() {
+                    let far = (i / N).abs_diff(N / 2).max((i % N).abs_diff(N / 2));
+                    (far + (z + 12 - Z) * 3 > 44).then(|| v.fill(0));
+                }
+            }
+        };
+        let (_, found) = with(&tapers);
+        assert!(!found.iter().any(|f| f.starts_with("zero")), "{dtype}: {found:?}");
         expect(with(&|w| w.copy_within(5 * s..6 * s, 6 * s)), "duplicate", "slice 6");
         expect(with(&|w| w.truncate(w.len() - 1)), "size", "1 bytes");
         let swapped = |w: &mut Vec<u8>| {

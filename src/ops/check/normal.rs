@@ -13,6 +13,8 @@ pub const SAMPLES: usize = 15;
 const FLAT: f64 = 0.9;
 /// Where the median sample holds more cells of zeros inside the field than this share, zero is a value like others.
 const ZERO_IS_A_VALUE: f64 = 1e-3;
+/// A sample with so many cells of zeros where others have none is one of those with zeros inside the field.
+const UNUSUAL: usize = 8;
 
 /// What the samples say.
 #[derive(Clone, Debug)]
@@ -21,6 +23,9 @@ pub struct Normal {
     pub solid: Bits,
     /// Exact zeros do not occur inside the field: any cell of zeros there was lost.
     pub strict: bool,
+    /// Cells of zeros are not usual inside the field, in few samples only: where they reach the first or the last slice, the
+    /// sample ends there, or something was lost.
+    pub rare: bool,
     /// Most neighbours are equal: no noise, so that equal slices and flat regions mean nothing.
     pub flat: bool,
     /// Median over the samples of the share of voxels that are not zero.
@@ -62,7 +67,12 @@ impl Normal {
         let equal = lower(live.iter().map(|l| l.equal as f64 / (l.voxels - l.zeros).max(1) as f64).collect());
         let filled = lower(live.iter().map(|l| 1.0 - l.zeros as f64 / l.voxels.max(1) as f64).collect());
         let flat = equal > FLAT;
-        Normal { solid, strict: float && !flat && median_lost <= ZERO_IS_A_VALUE, flat, filled }
+        let zero_in_field = |l: &&&Look| {
+            let both = l.zero_cells.words().iter().zip(solid.words()).map(|(z, s)| (z & s).count_ones());
+            both.sum::<u32>() as usize >= UNUSUAL
+        };
+        let rare = live.iter().filter(zero_in_field).count() * 4 <= live.len();
+        Normal { solid, strict: float && !flat && median_lost <= ZERO_IS_A_VALUE, rare, flat, filled }
     }
 }
 

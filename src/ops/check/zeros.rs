@@ -3,7 +3,8 @@
 //!
 //! Two rules. In volumes where zeros do not occur inside the field (floats with noise), any cell of zeros there counts.
 //! Where zero is a value (integers, clipped floats), cells count that had no zero in the slice before, are all zero
-//! for some slices, and have no zero in the slice after: many at once, so that no grain or pore looks like it.
+//! for some slices, and have no zero in the slice after: many at once, so that no grain or pore looks like it. At the
+//! first and the last slice there is none before or after: there they count where zeros inside the field are rare.
 
 use super::kernel::{Bits, CELL, Frame, Look};
 use super::normal::Normal;
@@ -83,6 +84,10 @@ pub struct Tracker<'a> {
     since: Vec<u32>,
     strokes: BTreeMap<(u32, u32), Lost>,
     before: Option<u32>,
+    /// Second rule: zero from the first slice on; where most of these ended at once, with them; and how many ended.
+    opening: Option<Bits>,
+    opened: Option<(u32, Bits)>,
+    ended: usize,
 }
 
 impl<'a> Tracker<'a> {
@@ -98,6 +103,9 @@ impl<'a> Tracker<'a> {
             since: vec![0; cells],
             strokes: BTreeMap::new(),
             before: None,
+            opening: None,
+            opened: None,
+            ended: 0,
         }
     }
 
@@ -118,8 +126,25 @@ impl<'a> Tracker<'a> {
             }
         } else if !self.normal.flat {
             self.follow(z as u32, l);
+            if self.normal.rare {
+                self.follow_opening(z as u32, l);
+            }
         }
         false
+    }
+
+    /// Cells that are zero from the first slice on, until many have values in the same slice.
+    fn follow_opening(&mut self, z: u32, l: &Look) {
+        let Some(opening) = &mut self.opening else {
+            self.opening = Some(l.zero_cells.within(&self.normal.solid));
+            return;
+        };
+        let ended = opening.within(&l.solid_cells);
+        *opening = opening.within(&l.zero_cells);
+        self.ended += ended.count();
+        if self.opened.as_ref().is_none_or(|(_, most)| ended.count() > most.count()) {
+            self.opened = Some((z, ended));
+        }
     }
 
     fn follow(&mut self, z: u32, l: &Look) {
@@ -159,7 +184,7 @@ impl<'a> Tracker<'a> {
             let what = if slices == 1 { "every value is zero" } else { "every voxel looked at is zero" };
             return Ok(vec![Finding::new(Kind::ZeroVolume, Weight::Broken, what).at(0..slices)]);
         }
-        for group in self.groups(spread) {
+        for group in self.groups(spread, looked_at) {
             out.push(self.describe(&group, source, looked_at)?);
         }
         for ((since, until), lost) in self.strokes.iter().filter(|(_, s)| s.cells >= MANY) {
@@ -180,10 +205,43 @@ impl<'a> Tracker<'a> {
         Ok(out)
     }
 
+    /// Second rule, at the ends: what is zero in the first slices, or in the last ones, of all that is zero there most since
+    /// the same slice. A sample that tapers off is so little by little.
+    fn at_the_ends(&self, looked_at: &[usize]) -> Vec<(usize, Lost)> {
+        if !self.normal.rare {
+            return Vec::new();
+        }
+        let mut out = Vec::new();
+        let mut add = |cells: &Bits, all: usize, slices: &dyn Fn(usize) -> bool| {
+            let n = cells.count();
+            if n >= MANY
+                && 2 * n >= all
+                && let Some(lost) = Lost::of(cells, &self.normal.solid, self.frame)
+            {
+                let concerned = looked_at.iter().filter(|z| slices(**z) && !self.zero.contains(z));
+                out.extend(concerned.map(|z| (*z, lost.clone())));
+            }
+        };
+        if let Some((until, cells)) = &self.opened {
+            add(cells, self.ended, &|z| z < *until as usize);
+        }
+        let going = self.active.within(&self.normal.solid);
+        let places = || (0..self.since.len()).filter(|c| going.has(*c));
+        let mut since: BTreeMap<u32, usize> = BTreeMap::new();
+        places().for_each(|c| *since.entry(self.since[c]).or_default() += 1);
+        if let Some((most, _)) = since.into_iter().max_by_key(|s| s.1) {
+            let mut cells = Bits::new(self.since.len());
+            places().filter(|c| self.since[*c] == most).for_each(|c| cells.set(c));
+            add(&cells, going.count(), &|z| z > most as usize);
+        }
+        out
+    }
+
     /// Neighbouring slices that are zero or lost something, as one block each.
-    fn groups(&self, spread: bool) -> Vec<Group> {
+    fn groups(&self, spread: bool, looked_at: &[usize]) -> Vec<Group> {
         let mut all: Vec<(usize, Option<&Lost>)> = self.zero.iter().map(|z| (*z, None)).collect();
-        all.extend(self.lost.iter().map(|(z, l)| (*z, Some(l))));
+        let ends = self.at_the_ends(looked_at);
+        all.extend(self.lost.iter().chain(&ends).map(|(z, l)| (*z, Some(l))));
         all.sort_by_key(|a| a.0);
         let mut groups: Vec<Group> = Vec::new();
         for (z, lost) in all {
@@ -248,6 +306,10 @@ impl<'a> Tracker<'a> {
         let first = g.parts.first().and_then(|p| p.as_ref());
         let last = g.parts.last().and_then(|p| p.as_ref());
         let tile = g.parts.iter().flatten().any(|p| !p.whole);
+        // Where zero is a value, a sample may end so, but not in the middle of a row of the file.
+        let inside = |l: &Lost| l.first > self.first_solid() || l.last < self.last_solid();
+        let sure = self.normal.strict || !tile && g.parts.iter().flatten().any(inside);
+        let weight = if sure { Weight::Broken } else { Weight::Suspicious };
         if tile {
             let parts = || g.parts.iter().flatten();
             let rows = parts().map(|p| p.rows(self.frame)).reduce(|a, b| a.start.min(b.start)..a.end.max(b.end));
@@ -262,9 +324,7 @@ impl<'a> Tracker<'a> {
                 cols.start,
                 cols.end - 1
             );
-            return Ok(Finding::new(Kind::ZeroBlock, Weight::Broken, text)
-                .at(slices.clone())
-                .file(file_of(source, &slices)));
+            return Ok(Finding::new(Kind::ZeroBlock, weight, text).at(slices.clone()).file(file_of(source, &slices)));
         }
         let from = self.border(source, slices.start, first.map(|l| l.first), true)?;
         let to = self.border(source, slices.end - 1, last.map(|l| l.last), false)?;
@@ -280,10 +340,7 @@ impl<'a> Tracker<'a> {
         let bytes = from.as_ref().zip(to.as_ref()).map(|(a, b)| a.end..b.start);
         let place = bytes.as_ref().map_or(String::new(), |b| format!(", bytes {} to {} of the file", b.start, b.end));
         let text = text + &place + &aligned_text(&from.zip(to));
-        Ok(Finding::new(Kind::ZeroBlock, Weight::Broken, text)
-            .at(slices.clone())
-            .bytes(bytes)
-            .file(file_of(source, &slices)))
+        Ok(Finding::new(Kind::ZeroBlock, weight, text).at(slices.clone()).bytes(bytes).file(file_of(source, &slices)))
     }
 
     /// Where the zeros of a tile begin and end in its first row, to the voxel.

@@ -79,6 +79,11 @@ impl Bits {
         self.0.iter().map(|w| w.count_ones() as usize).sum()
     }
 
+    /// Those that are in the other set too.
+    pub fn within(&self, o: &Bits) -> Bits {
+        Bits(self.0.iter().zip(&o.0).map(|(a, b)| a & b).collect())
+    }
+
     /// Words, for operations on whole sets.
     pub fn words(&self) -> &[u64] {
         &self.0
