@@ -15,8 +15,18 @@ pub const PART: &str = ".part";
 /// Suffix of a folder that gives way to a new one.
 const OLD: &str = ".old.part";
 
-/// Refuses an output that exists, with the one hint that helps.
+/// Refuses an output that exists, with the one hint that helps; and, whatever may be replaced, what is no file: a device, a
+/// pipe, a link that leads to itself.
 pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
+    match fs::metadata(path) {
+        Ok(m) if !m.is_file() && !m.is_dir() => {
+            return Err(Error::caller("this is neither a file nor a folder")
+                .path(path)
+                .hint("name a file that is to be written"));
+        }
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(path, "looking at the output", e)),
+        _ => {}
+    }
     match fs::symlink_metadata(path) {
         Ok(m) if m.is_dir() && fs::read_dir(path).is_ok_and(|mut d| d.next().is_none()) => Ok(()),
         Ok(_) if !overwrite => Err(Error::caller("the output exists already")
@@ -152,7 +162,7 @@ pub fn windows_refuses(name: &str) -> Option<&'static str> {
 }
 
 /// Checks that the folder an output goes to is there, and on Windows that the name means what it says.
-fn parent_of(path: &Path) -> Result<&Path> {
+pub(crate) fn parent_of(path: &Path) -> Result<&Path> {
     if cfg!(windows)
         && let Some(why) = path.file_name().and_then(|n| windows_refuses(&n.to_string_lossy()))
     {

@@ -206,13 +206,18 @@ impl FormatSpec {
         }
     }
 
-    /// Refuses an output that exists, or, where it may be replaced, a folder that holds more than an earlier output.
+    /// Refuses an output that exists, or, where it may be replaced, a folder that holds more than an earlier output; and one
+    /// there is no folder for. The same for the description beside it. To be called before hours of reading.
     ///
     /// # Errors
     /// `Caller`: what is there, and what to do.
     pub fn refuse_existing(&self, path: &Path, overwrite: bool) -> Result<()> {
         use crate::durable;
         durable::refuse_existing(path, overwrite)?;
+        durable::parent_of(path)?;
+        if matches!(self.name, "vol" | "raw") {
+            durable::refuse_existing(&crate::io::with_suffix(path, ".info"), overwrite)?;
+        }
         if !path.is_dir() {
             return Ok(());
         }

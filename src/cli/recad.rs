@@ -182,7 +182,7 @@ impl Tool for Recad {
         let mut results = Vec::new();
         for input in &self.inputs {
             context.cancel.check()?;
-            match self.run_one(input, context) {
+            match self.run_one(input, context, &mut exit) {
                 Ok(r) => results.extend(r.map(|mut r| {
                     if many && let Some(result) = r.as_object_mut() {
                         result.insert("input".into(), input.to_string_lossy().into());
@@ -312,7 +312,7 @@ impl Recad {
         }
     }
 
-    fn run_one(&self, input: &Path, context: &Context) -> Result<Option<serde_json::Value>> {
+    fn run_one(&self, input: &Path, context: &Context, exit: &mut Exit) -> Result<Option<serde_json::Value>> {
         let target = self.target(input)?;
         if self.undo {
             return self.run_undo(input, target, context);
@@ -329,6 +329,10 @@ impl Recad {
                 input.display(),
                 done.counts.tally.not_finite()
             ));
+        }
+        if let Some(why) = &done.input_kept {
+            context.warn(&format!("{} is not removed: {why}", input.display()));
+            *exit = exit.merge(Exit::No);
         }
         show(context, &done, || done_text(&plan, &done))
     }

@@ -399,3 +399,82 @@ fn names_of_any_bytes() {
     tomo(d, &["info".as_ref(), name, "--json".as_ref()]).expect(0).json();
     tomo(d, &["compare".as_ref(), name, "a.vol".as_ref(), "--json".as_ref()]).expect(0).json();
 }
+
+#[test]
+fn limits_that_lose_the_data_keep_the_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    volume(d, "a.vol", 1.0);
+    let r = tomo(d, &["recad", "a.vol", "-o", "a.raw", "--low", "50", "--high", "60", "--remove-input", "--json"]);
+    assert_eq!(r.code, 1);
+    assert!(d.join("a.vol").exists() && d.join("a.raw").exists() && r.stderr.contains("is not removed"));
+    let told = r.json();
+    assert!(!told["input_removed"].as_bool().unwrap() && told["input_kept"].as_str().unwrap().contains("100.0 %"));
+    // Limits that leave out what they were asked to.
+    let asked = ["recad", "a.vol", "-o", "b.raw", "--percentile", "20,80", "--remove-input"];
+    tomo(d, &asked).expect(0);
+    assert!(!d.join("a.vol").exists());
+}
+
+#[test]
+fn what_is_refused_locks_no_scale() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    volume(d, "a.vol", 1.0);
+    let mut bytes = std::fs::read(d.join("a.vol")).unwrap();
+    let middle = bytes.len() / 2 / 4 * 4 + 32 * 4;
+    bytes[middle..middle + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let info = std::fs::read_to_string(d.join("a.vol.info")).unwrap();
+    std::fs::write(d.join("n.vol"), &bytes).unwrap();
+    std::fs::write(d.join("n.vol.info"), info).unwrap();
+    let e = tomo(d, &["recad", "n.vol", "--nan", "refuse", "--lock", "exp.json"]).expect_one_error();
+    assert!(e.stderr.contains("no finite number"), "{}", e.stderr);
+    // Told before all of it is read.
+    let nowhere = ["recad", "a.vol", "-o", "nowhere/a.raw", "--lock", "exp.json", "--log", "said.txt"];
+    assert!(tomo(d, &nowhere).expect_one_error().stderr.contains("does not exist"));
+    assert!(!std::fs::read_to_string(d.join("said.txt")).unwrap().contains("looking for limits"));
+    std::fs::write(d.join("b.raw.info"), "of somebody else").unwrap();
+    tomo(d, &["recad", "a.vol", "-o", "b.raw", "--lock", "exp.json"]).expect_one_error();
+    assert!(!d.join("exp.json").exists());
+}
+
+#[test]
+fn a_scale_that_tells_no_greys_apart_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    volume(d, "a.vol", 1.0);
+    tomo(d, &["recad", "a.vol", "-o", "a.raw"]).expect(0);
+    std::fs::remove_file(d.join("a.raw.recad.json")).unwrap();
+    tomo(d, &["compare", "a.vol", "a.raw"]).expect(0);
+    let info = std::fs::read_to_string(d.join("a.raw.info")).unwrap();
+    for slope in ["0", "1e-320", "nan", "inf"] {
+        let line = |l: &str| if l.contains("GREY_SLOPE") { format!("GREY_SLOPE = {slope}") } else { l.to_owned() };
+        let wrong: Vec<String> = info.lines().map(line).collect();
+        std::fs::write(d.join("a.raw.info"), wrong.join("\n") + "\n").unwrap();
+        for args in [&["compare", "a.vol", "a.raw"][..], &["recad", "a.raw", "--undo", "-o", "back.vol"]] {
+            let r = tomo(d, args);
+            assert!(r.code == 2 && !d.join("back.vol").exists(), "{slope}: {} {}", r.code, r.stderr);
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    volume(d, "a.vol", 1.0);
+    std::os::unix::fs::symlink("two", d.join("one")).unwrap();
+    std::os::unix::fs::symlink("one", d.join("two")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(d.join("pipe")).status().unwrap().success());
+    for output in ["one", "pipe"] {
+        for tool in ["recad", "convert"] {
+            let args = match tool {
+                "recad" => vec![tool, "a.vol", "-o", output],
+                _ => vec![tool, "a.vol", output],
+            };
+            tomo(d, &[&args[..], &["--to", "raw", "--overwrite"]].concat()).expect_one_error();
+        }
+        assert!(!d.join(output).is_file());
+    }
+}

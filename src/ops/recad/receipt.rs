@@ -14,6 +14,24 @@ pub const RECEIPT: &str = ".recad.json";
 /// Bins of the histograms in the receipt.
 const BINS: usize = 512;
 
+/// Every grey of 16 bits has a value, and a value of its own.
+fn tells_greys_apart(s: &GreyScale) -> bool {
+    s.slope.is_normal() && s.offset.is_finite() && (s.slope * 65535.0 + s.offset).is_finite()
+}
+
+/// What the file itself says.
+fn own_scale(path: &Path, meta: &VolumeMeta) -> Result<Option<GreyScale>> {
+    match &meta.grey {
+        Some(s) if !tells_greys_apart(s) => {
+            Err(Error::file(path, "the grey scale in this file, or in the .info beside it, is damaged")
+                .expected("a slope other than 0 and an offset, both numbers")
+                .found(format!("{} × grey + {}", s.slope, s.offset))
+                .hint("'tomo info' shows where it is from: mend or remove it there"))
+        }
+        scale => Ok(scale.clone()),
+    }
+}
+
 /// The grey scale of a volume: its receipt's, else the file's own.
 ///
 /// # Errors
@@ -23,7 +41,7 @@ pub fn scale_of(path: &Path, meta: &VolumeMeta, source: &dyn FrameSource) -> Res
     let bytes = match std::fs::read(&receipt) {
         Ok(b) => b,
         Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-            return Ok(meta.grey.clone());
+            return own_scale(path, meta);
         }
         Err(e) => return Err(Error::io(&receipt, "reading the receipt", e)),
     };
@@ -34,8 +52,7 @@ pub fn scale_of(path: &Path, meta: &VolumeMeta, source: &dyn FrameSource) -> Res
     if !(scale.slope.is_finite() && scale.offset.is_finite()) {
         return Err(bad("its scale is no number"));
     }
-    // Every grey of 16 bits has a value, and a value of its own.
-    if !(scale.slope.is_normal() && scale.slope > 0.0 && (scale.slope * 65535.0 + scale.offset).is_finite()) {
+    if !(tells_greys_apart(&scale) && scale.slope > 0.0) {
         return Err(bad(&format!("its scale has the slope {}", scale.slope)));
     }
     // What another program put in the place of the volume has greys of its own.
@@ -49,7 +66,7 @@ pub fn scale_of(path: &Path, meta: &VolumeMeta, source: &dyn FrameSource) -> Res
             .found(format!("{} {}", source.dtype().name(), source.shape()))
             .hint("find the right one, or move it away"));
     }
-    if let Some(own) = &meta.grey {
+    if let Some(own) = &own_scale(path, meta)? {
         let close = |a: f64, b: f64| (a - b).abs() <= 1e-6 * (a.abs().max(scale.slope.abs()));
         if !close(own.slope, scale.slope) || !close(own.offset, scale.offset) {
             return Err(Error::file(path, "the receipt beside it tells another grey scale than the file itself")

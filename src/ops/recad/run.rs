@@ -1,6 +1,6 @@
 //! From plan to receipt: limits, both passes, verification, and in which order things get their final names.
 
-use super::limits::{self, Limits};
+use super::limits::{self, Limits, LimitsFrom};
 use super::passes::{self, Digest};
 use super::{Plan, receipt, verify};
 use crate::ops::finish::{OldRecords, withdraw};
@@ -67,10 +67,41 @@ pub struct Done {
     pub verified: Option<f64>,
     /// The input is gone.
     pub input_removed: bool,
+    /// Why it is not, although it was to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_kept: Option<String>,
     /// Wall time of both passes, seconds.
     pub seconds: f64,
     /// Stage that limited the writing pass: read, compute or write.
     pub limited_by: &'static str,
+}
+
+fn refuse_not_finite(plan: &Plan, n: u64) -> Result<()> {
+    if n == 0 {
+        return Ok(());
+    }
+    Err(Error::file(&plan.input, format!("{n} voxels are no finite number"))
+        .hint("see where with 'tomo info --stats', or choose what becomes of them with --nan"))
+}
+
+/// Share of the voxels that may lie beyond the limits where the input is removed, more than percentiles leave there.
+const MOST_CLIPPED: f64 = 0.05;
+
+/// Why the input is kept although it was to be removed: limits so wrong that the output cannot stand for it.
+fn kept(plan: &Plan, limits: &Limits, tally: &Tally) -> Option<String> {
+    let asked = match plan.choice.from {
+        LimitsFrom::Percentile(p, q) => (p + 100.0 - q) / 100.0,
+        _ => 0.0,
+    };
+    let share = (tally.below + tally.above) as f64 / tally.values.max(1) as f64;
+    (plan.remove_input && share > asked + MOST_CLIPPED).then(|| {
+        format!(
+            "{:.1} % of its voxels lie beyond {} and {}, and the output does not tell them apart",
+            share * 100.0,
+            limits.low,
+            limits.high
+        )
+    })
 }
 
 /// Carries a plan out.
@@ -99,6 +130,10 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
     };
     let mut map = make(&limits)?;
     if let Some(path) = &plan.choice.lock {
+        // What is refused must not decide the scale of others.
+        if let (NonFinite::Refuse, Some(s)) = (plan.non_finite, &survey) {
+            refuse_not_finite(plan, s.histogram.nan() + s.histogram.infinite())?;
+        }
         limits = limits::lock(path, limits, &plan.input)?;
         map = make(&limits)?;
     }
@@ -117,9 +152,8 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
     let mut sink = create(&plan.output, &options)?;
     let (counts, timings) =
         passes::write(plan, &map, &mut *sink, second, progress, cancel).inspect_err(|_| progress.end())?;
-    if plan.non_finite == NonFinite::Refuse && counts.tally.not_finite() > 0 {
-        return Err(Error::file(&plan.input, format!("{} voxels are no finite number", counts.tally.not_finite()))
-            .hint("see where with 'tomo info --stats', or choose what becomes of them with --nan"));
+    if plan.non_finite == NonFinite::Refuse {
+        refuse_not_finite(plan, counts.tally.not_finite())?;
     }
     let mut done = Done {
         outputs: Vec::new(),
@@ -130,6 +164,7 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
         input_hash: digest.finish().map(|(algorithm, digits)| InputHash { algorithm, digits }),
         verified: None,
         input_removed: false,
+        input_kept: None,
         seconds: 0.0,
         limited_by: timings.limiting(),
     };
@@ -150,7 +185,8 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
         });
         done.verified = Some(verified?);
     }
-    done.input_removed = plan.remove_input && done.verified.is_some();
+    done.input_kept = kept(plan, &done.limits, &done.counts.tally);
+    done.input_removed = plan.remove_input && done.verified.is_some() && done.input_kept.is_none();
     // A picture that cannot be drawn leaves the volume its receipt.
     let plotted = plan.plot.as_ref().map(|path| receipt::plot(plan, &done, path)).transpose();
     if let Ok(Some(path)) = &plotted {
