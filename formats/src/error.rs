@@ -159,11 +159,17 @@ impl Error {
 
     /// True where the operating system said the disk is full.
     pub fn is_storage_full(&self) -> bool {
-        self.0
-            .source
-            .as_ref()
-            .and_then(|s| s.downcast_ref::<std::io::Error>())
-            .is_some_and(|e| matches!(e.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded))
+        use std::io::ErrorKind as K;
+        matches!(self.system(), Some(K::StorageFull | K::QuotaExceeded))
+    }
+
+    /// True where the operating system does not let this user look.
+    pub fn is_denied(&self) -> bool {
+        self.system() == Some(std::io::ErrorKind::PermissionDenied)
+    }
+
+    fn system(&self) -> Option<std::io::ErrorKind> {
+        self.0.source.as_ref()?.downcast_ref::<std::io::Error>().map(std::io::Error::kind)
     }
 }
 

@@ -81,10 +81,11 @@ impl Tool for Check {
             }
             return Ok(Exit::Done);
         }
+        plan.left_out.iter().for_each(|l| context.warn(&format!("{}: not looked at: {}", l.path.display(), l.why)));
         let reports = execute(&plan, &context.progress, &context.cancel)?;
         let pictures = self.pictures(&reports, &request, context)?;
         if context.json {
-            output::json(&json!({ "items": reports, "pictures": pictures }))?;
+            output::json(&json!({ "items": reports, "left_out": plan.left_out, "pictures": pictures }))?;
         } else if !context.quiet {
             output::print(&text(&reports, self.all || reports.len() <= 20, &pictures))?;
         }

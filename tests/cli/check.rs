@@ -728,3 +728,49 @@ fn real_files_pass() {
     println!("{seen} healthy items");
     assert!(seen == 0 || seen > 60, "{seen}");
 }
+
+/// Everything under a folder is looked at once, or it is said that it is not.
+#[cfg(unix)]
+#[test]
+fn a_walk_leaves_nothing_out_in_silence() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    for folder in ["disk/scan", "disk/shut", "elsewhere"] {
+        fs::create_dir_all(d.join(folder)).unwrap();
+    }
+    let mut v = le(&body(N, N, 12, 0.4));
+    write(&d.join("disk/good.vol"), &v, &info(N, N, 12));
+    slice(&mut v, 5).fill(0);
+    write(&d.join("disk/histogram_of_it.vol"), &v, &info(N, N, 12));
+    write(&d.join("elsewhere/bad.vol"), &v, &info(N, N, 12));
+    symlink("../elsewhere", d.join("disk/link")).unwrap();
+    let j = check(d, "disk");
+    let verdicts: Vec<_> = j["items"].as_array().unwrap().iter().map(|i| (i["path"].as_str(), said(i).0)).collect();
+    let want = [("disk/good.vol", "good"), ("disk/histogram_of_it.vol", "broken")];
+    assert_eq!(verdicts, want.map(|(p, v)| (Some(p), v.to_owned())));
+    assert!(j["left_out"][0]["path"] == "disk/link", "{}", j["left_out"]);
+    let r = tomo(d, &["check", "disk"]).expect(1);
+    assert!(r.stderr.contains("disk/link: not looked at"), "{}", r.stderr);
+    // Who may look everywhere cannot try this.
+    let shut = d.join("disk/shut");
+    fs::set_permissions(&shut, PermissionsExt::from_mode(0o000)).unwrap();
+    if fs::read_dir(&shut).is_err() {
+        let r = tomo(d, &["check", "disk"]).expect(2);
+        assert!(r.stdout.contains("disk/shut") && r.stdout.contains("not looked at"), "{}", r.stdout);
+    }
+    fs::set_permissions(&shut, PermissionsExt::from_mode(0o755)).unwrap();
+
+    // The folders of a scan are looked at with it; a stack beside the pages of a series for itself.
+    let args = ["simulate", "s", "--layout", "tiff", "--size", "96", "--rows", "48", "--projections", "120"];
+    tomo(d, &args).expect(0);
+    let j = check(d, "s");
+    assert!(j["items"].as_array().unwrap().len() == 1 && said(&j["items"][0]).0 == "good", "{j}");
+    tomo(d, &["convert", "disk/good.vol", "pages", "--to", "tiff"]).expect(0);
+    tomo(d, &["convert", "disk/good.vol", "pages/stack.tif", "--to", "tiff", "--variant", "multipage"]).expect(0);
+    let stack = fs::read(d.join("pages/stack.tif")).unwrap();
+    fs::write(d.join("pages/stack.tif"), &stack[..stack.len() - 5000]).unwrap();
+    let j = check(d, "pages");
+    let verdicts: Vec<_> = j["items"].as_array().unwrap().iter().map(|i| said(i).0).collect();
+    assert_eq!(verdicts, ["good", "broken"], "{j}");
+}

@@ -27,7 +27,7 @@ mod walk;
 mod zeros;
 
 pub use sheet::draw;
-pub use walk::{Item, ItemKind, items};
+pub use walk::{Item, ItemKind, LeftOut};
 
 use crate::stream::{Budget, Cancel, Progress};
 use serde::Serialize;
@@ -159,6 +159,8 @@ pub struct Request {
 pub struct Plan {
     /// What will be looked at.
     pub items: Vec<Item>,
+    /// Folders that are not entered.
+    pub left_out: Vec<LeftOut>,
     /// Look at samples only.
     pub quick: bool,
     /// Bytes of values that will be read, as far as known.
@@ -257,17 +259,18 @@ impl Report {
 /// # Errors
 /// A path that is not there; a folder with nothing to look at.
 pub fn plan(request: &Request, budget: Budget, cancel: &Cancel) -> Result<Plan> {
-    let mut items = Vec::new();
+    let (mut items, mut left_out) = (Vec::new(), Vec::new());
     for path in &request.paths {
-        let found = walk::items(path, &request.open, cancel)?;
-        if found.is_empty() {
+        let found = walk::walk(path, &request.open, cancel)?;
+        left_out.extend(found.left_out);
+        if found.items.is_empty() {
             return Err(Error::unsupported(path, "no volume, series or scan in this folder")
                 .hint("name a file, or insist on a format with --format"));
         }
-        items.extend(found);
+        items.extend(found.items);
     }
     let bytes = items.iter().map(|i| i.bytes).sum();
-    Ok(Plan { items, quick: request.quick, bytes, open: request.open.clone(), budget })
+    Ok(Plan { items, left_out, quick: request.quick, bytes, open: request.open.clone(), budget })
 }
 
 /// Items up to this size are looked at several at a time; larger ones one after the other, each by all threads, so that
@@ -373,6 +376,7 @@ fn unreadable(e: &Error, item: &Path) -> Finding {
     let (kind, weight) = match e.fault() {
         // Says nothing about the file.
         Fault::Limit => (Kind::NotLookedAt, Weight::Suspicious),
+        _ if e.is_denied() => (Kind::NotLookedAt, Weight::Suspicious),
         Fault::Unsupported => (Kind::Unreadable, Weight::Suspicious),
         _ => (Kind::Unreadable, Weight::Broken),
     };

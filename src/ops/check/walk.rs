@@ -4,9 +4,10 @@
 
 use crate::stream::Cancel;
 use serde::Serialize;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use tomokit_formats::registry::{self, Candidate, Confidence};
-use tomokit_formats::{Error, Fault, OpenOptions, Result};
+use tomokit_formats::registry::{self, Candidate, Confidence, Opened};
+use tomokit_formats::{Content, Error, Fault, OpenOptions, Result};
 
 /// What an item looks like from outside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -41,21 +42,38 @@ const STACKS: [&str; 12] = ["vol", "raw", "edf", "edf.gz", "edf.bz2", "tif", "ti
 /// Headers whose data lie in another file: looked at only where they are named, or stand for themselves.
 const ATTACHED: [&str; 2] = ["mha", "nrrd"];
 
-/// The items under `path`.
+/// A folder that a walk does not enter.
+#[derive(Clone, Debug, Serialize)]
+pub struct LeftOut {
+    /// Where.
+    #[serde(serialize_with = "tomokit_formats::shown::lossy")]
+    pub path: PathBuf,
+    /// Why not.
+    pub why: &'static str,
+}
+
+/// What a walk met.
+#[derive(Default)]
+pub struct Walk {
+    pub items: Vec<Item>,
+    pub left_out: Vec<LeftOut>,
+}
+
+/// The items under `path`. A folder that cannot be listed is an item that cannot be looked at.
 ///
 /// # Errors
-/// Where the path itself cannot be looked at; what lies below it and cannot be listed is left out of the walk and met
-/// again when somebody names it.
-pub fn items(path: &Path, options: &OpenOptions, cancel: &Cancel) -> Result<Vec<Item>> {
+/// Where the path itself cannot be looked at.
+pub fn walk(path: &Path, options: &OpenOptions, cancel: &Cancel) -> Result<Walk> {
+    let mut found = Walk::default();
     let (file, dataset) = registry::split_dataset(path);
     let candidate = Candidate::look(&file)?;
     if !candidate.is_dir || dataset.is_some() || options.format.is_some() {
         let bytes = if candidate.is_dir { folder_bytes(&candidate) } else { candidate.len };
         let kind = if candidate.is_dir { ItemKind::Folder } else { ItemKind::File };
         let format = registry::claims(&candidate).first().map(|c| c.0.name);
-        return Ok(vec![Item { path: path.to_owned(), kind, format, bytes, named: true }]);
+        found.items.push(Item { path: path.to_owned(), kind, format, bytes, named: true });
+        return Ok(found);
     }
-    let mut found = Vec::new();
     folder(candidate, cancel, &mut found, 0)?;
     Ok(found)
 }
@@ -63,56 +81,100 @@ pub fn items(path: &Path, options: &OpenOptions, cancel: &Cancel) -> Result<Vec<
 /// Folders deeper than this are not entered: a circle of mounts would never end.
 const DEEP: usize = 64;
 
-fn folder(c: Candidate, cancel: &Cancel, out: &mut Vec<Item>, depth: usize) -> Result<()> {
-    cancel.check()?;
-    let claim = registry::claims(&c).into_iter().find(|h| h.1.confidence > Confidence::Name).map(|h| h.0.name);
-    // A folder of many pictures that do not belong together is no series: each is looked at for itself.
-    let claim = claim.filter(
-        |_| !matches!(registry::open(&c.path, &OpenOptions::default()), Err(e) if e.fault() == Fault::Unsupported),
-    );
-    if let Some(format) = claim {
-        let bytes = folder_bytes(&c);
-        out.push(Item { path: c.path.clone(), kind: ItemKind::Folder, format: Some(format), bytes, named: depth == 0 });
+/// What a folder that is one item takes with it.
+struct Claim {
+    format: &'static str,
+    /// Files of it, where they are known one by one: others beside them are items of their own.
+    files: Option<HashSet<PathBuf>>,
+    /// Folders in it that are parts of a scan.
+    folders: HashSet<PathBuf>,
+}
+
+impl Claim {
+    fn of(c: &Candidate) -> Option<Claim> {
+        let format = registry::claims(c).into_iter().find(|h| h.1.confidence > Confidence::Name)?.0.name;
+        let mut claim = Claim { format, files: None, folders: HashSet::new() };
+        match registry::open(&c.path, &OpenOptions::default()) {
+            // A folder of many pictures that do not belong together is no series: each is looked at for itself.
+            Err(e) if e.fault() == Fault::Unsupported => return None,
+            Err(_) => {}
+            Ok(Opened { content: Content::Volume(v), .. }) => {
+                claim.files = Some(v.source.files().into_iter().collect())
+            }
+            Ok(Opened { content: Content::Scan(s), .. }) => {
+                let refs = s.flats.iter().chain(&s.darks).map(|r| &r.source);
+                let files = refs.chain([&s.projections]).flat_map(|source| source.files());
+                claim.folders = files.filter_map(|f| Some(f.parent()?.to_owned())).collect();
+            }
+            Ok(_) => {}
+        }
+        Some(claim)
     }
+
+    /// True for a file that is looked at with the folder.
+    fn has(&self, path: &Path, lower: &str) -> bool {
+        match (self.format, &self.files) {
+            ("tiff", Some(files)) if !files.is_empty() => files.contains(path),
+            ("edf", _) => lower.contains(".edf"),
+            ("tiff", _) => ends(lower, &["tif", "tiff"]),
+            ("nexus", _) => ends(lower, &["nxs", "h5", "hdf5", "hdf"]),
+            _ => false,
+        }
+    }
+}
+
+fn ends(lower: &str, list: &[&str]) -> bool {
+    list.iter().any(|e| lower.strip_suffix(e).is_some_and(|s| s.ends_with('.')))
+}
+
+fn folder(c: Candidate, cancel: &Cancel, found: &mut Walk, depth: usize) -> Result<()> {
+    cancel.check()?;
+    let claim = Claim::of(&c);
+    if let Some(Claim { format, .. }) = claim {
+        let (bytes, named) = (folder_bytes(&c), depth == 0);
+        found.items.push(Item { path: c.path.clone(), kind: ItemKind::Folder, format: Some(format), bytes, named });
+    }
+    let item = |path, kind| Item { path, kind, format: None, bytes: 0, named: false };
     for name in &c.entries {
         let path = c.path.join(name);
         let lower = name.to_string_lossy().to_lowercase();
         let Ok(kind) = std::fs::symlink_metadata(&path) else { continue };
-        if kind.is_dir() {
-            if depth < DEEP && !lower.ends_with(".part") {
-                match Candidate::look(&path) {
-                    Ok(inner) => folder(inner, cancel, out, depth + 1)?,
-                    Err(e) if e.fault() == Fault::Interrupted => return Err(e),
-                    Err(_) => {}
-                }
-            }
-            if lower.ends_with(".part") {
-                out.push(Item { path, kind: ItemKind::Unfinished, format: None, bytes: 0, named: false });
-            }
-            continue;
-        }
         if lower.ends_with(".part") {
-            out.push(Item { path, kind: ItemKind::Unfinished, format: None, bytes: 0, named: false });
+            found.items.push(item(path, ItemKind::Unfinished));
             continue;
         }
-        let ends = |list: &[&str]| list.iter().any(|e| lower.strip_suffix(e).is_some_and(|s| s.ends_with('.')));
-        let own = match claim {
-            Some("edf") => lower.contains(".edf"),
-            Some("tiff") => ends(&["tif", "tiff"]),
-            Some("nexus") => ends(&["nxs", "h5", "hdf5", "hdf"]),
-            _ => false,
-        };
-        let hidden = lower.starts_with('.') || lower.starts_with("histogram_");
-        if own || hidden || !(ends(&STACKS) || ends(&ATTACHED)) {
+        if kind.is_dir() {
+            if claim.as_ref().is_some_and(|c| c.folders.contains(&path)) {
+                continue;
+            }
+            if depth == DEEP {
+                found.left_out.push(LeftOut { path, why: "folders lie within each other without end" });
+                continue;
+            }
+            match Candidate::look(&path) {
+                Ok(inner) => folder(inner, cancel, found, depth + 1)?,
+                Err(e) if e.fault() == Fault::Interrupted => return Err(e),
+                Err(_) => found.items.push(item(path, ItemKind::Folder)),
+            }
+            continue;
+        }
+        if kind.is_symlink() && path.is_dir() {
+            found.left_out.push(LeftOut { path, why: "a link to a folder: name it to have that looked at" });
+            continue;
+        }
+        let own = claim.as_ref().is_some_and(|c| c.has(&path, &lower));
+        // What systems leave, and PyHST2's histograms beside volumes.
+        let hidden = lower.starts_with('.') || lower.starts_with("histogram_") && lower.contains(".edf");
+        if own || hidden || !(ends(&lower, &STACKS) || ends(&lower, &ATTACHED)) {
             continue;
         }
         match Candidate::look(&path) {
             Ok(file) => {
                 let format = registry::claims(&file).first().map(|h| h.0.name);
-                out.push(Item { path, kind: ItemKind::File, format, bytes: file.len, named: false });
+                found.items.push(Item { path, kind: ItemKind::File, format, bytes: file.len, named: false });
             }
             // A broken link, a file without permission: an item that cannot be read.
-            Err(_) => out.push(Item { path, kind: ItemKind::File, format: None, bytes: 0, named: false }),
+            Err(_) => found.items.push(item(path, ItemKind::File)),
         }
     }
     Ok(())
