@@ -17,6 +17,7 @@ mod levels;
 mod normal;
 mod order;
 mod pass;
+mod references;
 pub mod repair;
 mod scan;
 mod sheet;

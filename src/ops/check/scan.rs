@@ -4,12 +4,16 @@
 use super::values::{MOST, runs};
 use super::volume::{FRAME, SliceFacts, frame_of, look_at_all, survey, too_small};
 use super::zeros::{file_of, slices_word};
-use super::{Finding, Item, Job, Kind, Report, Weight, order, values};
-use tomokit_formats::model::RefSet;
-use tomokit_formats::{FrameSource, Region, Result, Scan};
+use super::{Finding, Item, Job, Kind, Report, Weight, order, references, values};
+use std::ops::Range;
+use tomokit_formats::{FrameSource, Result, Scan};
 
 /// A frame with less than this share of the median level has lost its beam.
 const DIM: f64 = 0.5;
+/// A frame that has this share of the level of the one before lost it at once: no sample does that from frame to frame …
+const DROP: f64 = 0.75;
+/// … where levels change by less than this, usually.
+const STEADY: f64 = 0.08;
 /// A frame with this share of its pixels at the end of the camera's range, and beyond the others', is saturated.
 const SATURATED: f64 = 0.01;
 
@@ -34,7 +38,7 @@ pub fn examine(s: &Scan, _: &Item, job: &Job<'_>, report: &mut Report) -> Result
     }
     report.findings.extend(angles(&s.angles.rad, shape.frames));
     if !s.is_attenuation {
-        report.findings.extend(references(s)?);
+        report.findings.extend(references::findings(s, job)?);
     }
     let frame = frame_of(source, job);
     let (normal, known) = survey(source, &frame, job)?;
@@ -81,7 +85,12 @@ fn levels(frames: &[SliceFacts], source: &dyn FrameSource) -> Vec<Finding> {
     let share = |f: &SliceFacts| f.saturated as f64 / f.voxels.max(1) as f64;
     let usual = median(live.iter().map(|f| share(f)).collect());
     let mut out = Vec::new();
-    let dim: Vec<usize> = live.iter().filter(|f| level > 0.0 && f.mean() < DIM * level).map(|f| f.z).collect();
+    let mut dim: Vec<usize> = live.iter().filter(|f| level > 0.0 && f.mean() < DIM * level).map(|f| f.z).collect();
+    for r in drops(&live) {
+        dim.extend(live[r].iter().map(|f| f.z));
+    }
+    dim.sort_unstable();
+    dim.dedup();
     // Samples that are thick in one direction are dim for many frames, a lost beam for few.
     if dim.len() * 5 <= live.len() {
         for r in runs(&dim).into_iter().take(MOST) {
@@ -105,7 +114,35 @@ fn levels(frames: &[SliceFacts], source: &dyn FrameSource) -> Vec<Finding> {
     out
 }
 
-fn are(r: &std::ops::Range<usize>) -> String {
+/// Runs of frames whose level falls at once and rises at once.
+fn drops(frames: &[&SliceFacts]) -> Vec<Range<usize>> {
+    let steps: Vec<f64> = frames.windows(2).map(|w| w[1].mean() / w[0].mean().max(f64::MIN_POSITIVE)).collect();
+    let mut sizes: Vec<f64> = steps.iter().map(|s| s.ln().abs()).collect();
+    sizes.sort_by(f64::total_cmp);
+    // Interlaced scans change from frame to frame as much as samples do around.
+    if sizes.get(sizes.len() * 9 / 10).is_none_or(|usual| *usual > STEADY) {
+        return Vec::new();
+    }
+    let mut out = Vec::new();
+    // Back from a flash is no drop.
+    let (mut from, mut flash) = (None, false);
+    for (i, step) in steps.iter().enumerate() {
+        match from {
+            None if *step > 1.0 / DROP => flash = true,
+            None if *step < DROP && flash => flash = false,
+            None if *step < DROP => from = Some(i + 1),
+            Some(first) if *step > 1.0 / DROP => {
+                out.push(first..i + 1);
+                from = None;
+            }
+            _ => {}
+        }
+    }
+    out.extend(from.map(|first| first..frames.len()));
+    out
+}
+
+fn are(r: &Range<usize>) -> String {
     format!("{} {}", slices_word(r), if r.len() == 1 { "is" } else { "are" })
 }
 
@@ -153,60 +190,4 @@ fn angles(rad: &[f64], frames: usize) -> Vec<Finding> {
     list(pick(&|s| s.abs() < 0.05), "the same angle twice", Weight::Suspicious, &mut out);
     list(pick(&|s| s <= -0.05), "the angle goes back", Weight::Suspicious, &mut out);
     out
-}
-
-/// Level of a set: mean over a few frames and rows of it.
-fn level(set: &RefSet) -> Result<(f64, bool)> {
-    let s = set.source.shape();
-    let (mut sum, mut n, mut finite) = (0.0, 0usize, true);
-    let mut row = vec![0f32; s.cols];
-    for f in (0..s.frames).step_by((s.frames / 3).max(1)) {
-        for r in (0..s.rows).step_by((s.rows / 16).max(1)) {
-            set.source.read_f32(&Region::of_rows(s, f..f + 1, r..r + 1), &mut Vec::new(), &mut row)?;
-            sum += row.iter().filter(|v| v.is_finite()).map(|v| f64::from(*v)).sum::<f64>();
-            finite &= row.iter().all(|v| v.is_finite());
-            n += row.len();
-        }
-    }
-    Ok((sum / n.max(1) as f64, finite))
-}
-
-/// Flats and darks against each other.
-fn references(s: &Scan) -> Result<Vec<Finding>> {
-    let mut out = Vec::new();
-    let mut dark_level = None;
-    for set in &s.darks {
-        match level(set) {
-            Ok((mean, finite)) => {
-                dark_level = Some(dark_level.map_or(mean, |d: f64| d.max(mean)));
-                if !finite {
-                    let text = format!("the darks {} hold values that are no finite numbers", set.origin);
-                    out.push(Finding::new(Kind::Darks, Weight::Broken, text));
-                }
-            }
-            Err(e) => out.push(Finding::new(Kind::Darks, Weight::Broken, format!("the darks cannot be read: {e}"))),
-        }
-    }
-    for set in &s.flats {
-        match level(set) {
-            Ok((mean, finite)) => {
-                let dark = dark_level.unwrap_or(0.0);
-                if !finite {
-                    let text = format!("the flats {} hold values that are no finite numbers", set.origin);
-                    out.push(Finding::new(Kind::Flats, Weight::Broken, text));
-                } else if mean == 0.0 {
-                    let text = format!("the flats {} are zero", set.origin);
-                    out.push(Finding::new(Kind::Flats, Weight::Broken, text));
-                } else if mean <= dark {
-                    let text = format!(
-                        "the flats {} (mean {mean:.1}) are not brighter than the darks (mean {dark:.1})",
-                        set.origin
-                    );
-                    out.push(Finding::new(Kind::Flats, Weight::Broken, text));
-                }
-            }
-            Err(e) => out.push(Finding::new(Kind::Flats, Weight::Broken, format!("the flats cannot be read: {e}"))),
-        }
-    }
-    Ok(out)
 }

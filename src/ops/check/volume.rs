@@ -175,7 +175,7 @@ fn reader(warning: &str, links_said: bool, headerless: bool) -> Option<Finding> 
         (Kind::Numbering, Weight::Broken)
     } else if has(&["another length", "differ from the first"]) {
         (Kind::File, Weight::Suspicious)
-    } else if has(&["aborted", "incomplete", "cannot be opened", "projections, the file holds"]) {
+    } else if has(&["aborted", "incomplete", "cannot be opened", "projections, the file holds", "without an angle"]) {
         (Kind::Counts, Weight::Suspicious)
     } else {
         (Kind::Reader, Weight::Remark)
