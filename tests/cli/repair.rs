@@ -64,6 +64,23 @@ fn what_was_broken_is_as_it_was() {
     assert!(fs::read(d.join("v.vol")).unwrap() == whole);
 }
 
+/// Of two slices that are the same either may be the wrong one: both are made again, neither is a witness.
+#[test]
+fn either_of_two_equal_slices_is_mended() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let whole = made(d);
+    for (from, to) in [(13, 12), (12, 13), (3, 20), (20, 3)] {
+        let mut v = whole.clone();
+        v.copy_within(from * SLICE..(from + 1) * SLICE, to * SLICE);
+        v[7 * SLICE..8 * SLICE].fill(0);
+        fs::write(d.join("v.vol"), &v).unwrap();
+        let r = tomo(d, &[&REPAIR[..], &["--json"]].concat()).expect(0).json();
+        assert!(fs::read(d.join("v.vol")).unwrap() == whole, "{from} to {to}: {}", r["slices"]);
+        assert!(r["witness"]["largest"].as_f64().unwrap() == 0.0, "{}", r["witness"]);
+    }
+}
+
 #[test]
 fn grey_volumes_and_parts_of_a_scan_are_mended_too() {
     let dir = tempfile::tempdir().unwrap();

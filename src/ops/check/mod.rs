@@ -111,6 +111,9 @@ pub struct Finding {
     /// Slices (or frames) concerned, first and end (exclusive).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slices: Option<Range<usize>>,
+    /// The slice that is the same, where one is repeated: either may be the wrong one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub twin: Option<usize>,
     /// Bytes concerned in the file, first and end (exclusive).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<Range<u64>>,
@@ -122,7 +125,7 @@ pub struct Finding {
 impl Finding {
     /// A finding without a place.
     pub fn new(kind: Kind, weight: Weight, text: impl Into<String>) -> Finding {
-        Finding { kind, weight, text: text.into(), slices: None, bytes: None, file: None }
+        Finding { kind, weight, text: text.into(), slices: None, twin: None, bytes: None, file: None }
     }
 
     /// Concerns these slices.

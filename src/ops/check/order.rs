@@ -49,7 +49,8 @@ fn duplicates(slices: &[SliceFacts], normal: &Normal, source: &dyn FrameSource) 
         if out.len() < MOST {
             let text = format!("slice {} is slice {first} again, byte for byte", s.z);
             let file = super::zeros::file_of(source, &(s.z..s.z + 1));
-            out.push(Finding::new(Kind::Duplicate, Weight::Broken, text).at(s.z..s.z + 1).file(file));
+            let f = Finding::new(Kind::Duplicate, Weight::Broken, text).at(s.z..s.z + 1).file(file);
+            out.push(Finding { twin: Some(first), ..f });
         }
     }
     if twins.len() > out.len() {

@@ -16,7 +16,7 @@ mod run;
 pub use journal::{Journal, State, journal_path, states};
 pub use run::{Done, Witness, execute};
 
-use super::{Kind, Report, Weight};
+use super::{Finding, Kind, Report, Weight};
 use crate::ops::recon::{self, Recipe};
 use crate::ops::view::SliceRange;
 use crate::stream::{Budget, Cancel, Progress};
@@ -91,6 +91,12 @@ fn mendable(kind: Kind) -> bool {
             | Kind::Swapped
             | Kind::Stranger
     )
+}
+
+/// Slices that may be wrong by a finding: of two that are the same, nobody knows which.
+fn concerned(f: &Finding) -> impl Iterator<Item = usize> + use<> {
+    let slices = if f.weight > Weight::Remark { f.slices.clone() } else { None };
+    slices.into_iter().flatten().chain(f.twin)
 }
 
 /// Looks at the volume and works out what to do.
@@ -176,13 +182,13 @@ pub fn plan(r: &Request, budget: Budget, progress: &dyn Progress, cancel: &Cance
         None => {
             let found =
                 report.iter().flat_map(|x| &x.findings).filter(|f| f.weight > Weight::Remark && mendable(f.kind));
-            found.filter_map(|f| f.slices.clone()).flatten().filter(|z| *z < shape.frames).collect()
+            found.flat_map(concerned).filter(|z| *z < shape.frames).collect()
         }
     };
     bad.extend(whole..shape.frames);
     bad.sort_unstable();
     bad.dedup();
-    let suspects: Vec<usize> = report.iter().flat_map(Report::bad_slices).collect();
+    let suspects: Vec<usize> = report.iter().flat_map(|x| &x.findings).flat_map(concerned).collect();
     let witness = (0..whole)
         .filter(|z| bad.binary_search(z).is_err() && !suspects.contains(z))
         .min_by_key(|z| bad.first().map_or(0, |b| z.abs_diff(*b)))
