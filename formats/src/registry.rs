@@ -335,7 +335,8 @@ pub fn open(arg: &Path, options: &OpenOptions) -> Result<Opened> {
         None => probe(&path)?.0,
     };
     let container = spec.name == crate::nexus::SPEC.name;
-    if let Some(dataset) = options.dataset.as_ref().filter(|_| !container) {
+    let named = [&options.dataset, &options.image_path, &options.angle_path];
+    if let Some(dataset) = named.into_iter().flatten().find(|_| !container) {
         return Err(Error::caller(format!("a file of format '{}' holds no datasets to choose from", spec.name))
             .path(&path)
             .found(dataset));

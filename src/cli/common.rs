@@ -165,6 +165,24 @@ pub fn dtype_arg(text: &str) -> std::result::Result<DType, String> {
     parse_dtype(text)
 }
 
+/// Refuses a log that the command names a second time: as input, output, picture or lock.
+fn refuse_named_twice(log: &Path, words: impl Iterator<Item = std::ffi::OsString>) -> Result<()> {
+    let whole = |p: &Path| std::path::absolute(p).unwrap_or_else(|_| p.to_owned());
+    let is_log = |word: &std::ffi::OsString| {
+        // --option=FILE
+        let text = word.to_string_lossy();
+        let value = text.strip_prefix("--").and_then(|t| t.split_once('=')).map(|(_, value)| value.to_owned());
+        let path = value.map_or_else(|| PathBuf::from(word), PathBuf::from);
+        whole(&path) == whole(log)
+    };
+    if words.filter(is_log).count() > 1 {
+        return Err(Error::caller("the log is a file that the same command names a second time")
+            .path(log)
+            .hint("name another file for --log"));
+    }
+    Ok(())
+}
+
 /// A log is added to, and only a log: a volume named by mistake would never be the same again.
 fn open_log(path: &Path) -> Result<std::fs::File> {
     let failed = |e| Error::io(path, "opening the log file", e);
@@ -211,6 +229,7 @@ impl Context {
     /// Sets up threads, budget, log file and the Ctrl-C handler.
     pub fn new(args: &RunArgs, tool: &'static str) -> Result<Context> {
         if let Some(path) = &args.log {
+            refuse_named_twice(path, std::env::args_os().skip(1))?;
             let file = open_log(path)?;
             let _ = simplelog::WriteLogger::init(log::LevelFilter::Info, simplelog::Config::default(), file);
             let given: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
@@ -223,6 +242,12 @@ impl Context {
                     .found(n));
             }
             let _ = rayon::ThreadPoolBuilder::new().num_threads(n).build_global();
+        }
+        // A file that grew to its limit (ulimit -f) is an error like a full disk, not the end of the program.
+        #[cfg(unix)]
+        // SAFETY: no handler of ours is replaced; the call then fails with EFBIG.
+        unsafe {
+            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
         }
         let budget = match &args.memory {
             Some(text) => Budget::parse(text)?,

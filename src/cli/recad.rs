@@ -177,6 +177,7 @@ impl Tool for Recad {
         if many && let Some(dir) = self.output.as_ref().filter(|d| !d.is_dir()) {
             return Err(Error::caller("several volumes go into a folder").path(dir).hint("create it first"));
         }
+        self.refuse_limits_twice()?;
         self.refuse_same_targets()?;
         let mut exit = Exit::Done;
         let mut results = Vec::new();
@@ -238,6 +239,23 @@ impl Recad {
         let bits = if self.undo { "float".to_owned() } else { format!("{}bit", self.depth().dtype().size() * 8) };
         let marked = with_suffix(&dir.join(stem), &format!("_{bits}{suffix}"));
         Ok(if plain == path || series { marked } else { plain })
+    }
+
+    /// Both limits given as numbers leave nothing to find.
+    fn refuse_limits_twice(&self) -> Result<()> {
+        let l = &self.limits;
+        let found_by = [
+            ("--percentile", l.percentile.is_some()),
+            ("--limits", l.recorded.is_some()),
+            ("--limits-from", l.limits_from.is_some()),
+        ];
+        match found_by.into_iter().find(|f| f.1) {
+            Some((name, _)) if l.low.is_some() && l.high.is_some() => {
+                Err(Error::caller(format!("--low and --high are both given: {name} has nothing to decide"))
+                    .hint("leave out one of the three"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// One result would replace another, or what another one is made from.

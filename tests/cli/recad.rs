@@ -172,6 +172,10 @@ fn limits_from_everywhere() {
         assert!(!listing(d).iter().any(|n| n.starts_with("bad")), "{bad:?}");
     }
     tomo(d, &["recad", "a.vol", "--percentile", "99,1"]).expect(2);
+    for more in [["--percentile", "1,99"], ["--limits", "s1,s2"], ["--limits-from", "x.json"]] {
+        let both = ["recad", "a.vol", "-o", "bad.raw", "--low", "0", "--high", "1"];
+        assert!(tomo(d, &[&both[..], &more].concat()).expect_one_error().stderr.contains("nothing to decide"));
+    }
     tomo(d, &["recad", "a.vol", "--limits", "s1,S2"]).expect(2);
 }
 
@@ -349,6 +353,14 @@ fn inputs_survive_what_would_lose_them() {
     tomo(d, &["recad", "a.vol", "--lock", "a.raw"]).expect_one_error();
     tomo(d, &["recad", "a.vol", "--plot", "nowhere/p.png"]).expect_one_error();
     tomo(d, &["recad", "one/s.vol", "--log", "a.vol"]).expect_one_error();
+    // A log that is something else of the same run.
+    for twice in [
+        &["recad", "a.vol", "-o", "x.raw", "--log", "x.raw", "--overwrite"][..],
+        &["recad", "a.vol", "-o", "x.raw", "--log", "./x.png", "--plot=x.png"],
+        &["recad", "a.vol", "-o", "x.raw", "--log=x.json", "--lock", "x.json"],
+    ] {
+        assert!(tomo(d, twice).expect_one_error().stderr.contains("a second time"));
+    }
     tomo(d, &["compare", "a.vol", "one/s.vol", "--plot", "one/s.vol", "--overwrite"]).expect_one_error();
     tomo(d, &["check", "a.vol", "--plot", "a.vol", "--overwrite"]).expect_one_error();
     for args in [

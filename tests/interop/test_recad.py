@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import h5py
@@ -327,3 +328,30 @@ def test_memory_stays_within_the_budget(tmp_path):
         pid = os.posix_spawn(command[0], [*command, "--memory", "512M", "--quiet"], os.environ)
         _, status, used = os.wait4(pid, 0)
         assert status == 0 and used.ru_maxrss < 512 << 10, (args, used.ru_maxrss)
+
+
+def test_values_beyond_32_bits_are_counted(tmp_path):
+    """Percentiles are taken of 32-bit floats: what these cannot hold is the largest or smallest, not left out."""
+    v = np.random.default_rng(7).normal(0, 1, (3, 32, 32))
+    v[:, ::4, ::4] = 1e100
+    v[:, 1::4, 1::4] = -1e-310
+    np.save(tmp_path / "v.npy", v)
+    done = json.loads(tomo("recad", tmp_path / "v.npy", "-o", tmp_path / "v.raw", "--json").stdout)
+    inside = v[circle(v.shape)]
+    assert f"of {inside.size} voxels" in done["limits"]["found"]
+    low = np.percentile(inside, 0.1, method="nearest")
+    assert abs(done["limits"]["low"] - low) < 0.2 * abs(low) and done["limits"]["high"] > 3e38
+    assert abs(done["counts"]["above"] - (v > 3.5e38).sum()) == 0
+    assert done["counts"]["plus_infinity"] == done["counts"]["nan"] == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="limits of a process are a Unix matter")
+def test_a_limit_of_file_sizes_is_an_error(tmp_path):
+    import resource
+
+    np.save(tmp_path / "v.npy", np.random.default_rng(1).random((24, 96, 96), "f4"))
+    command = [str(BIN / "tomo"), "recad", "v.npy", "-o", "v.raw"]
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # noqa: E731
+    done = subprocess.run(command, cwd=tmp_path, preexec_fn=limit, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: "), (done.returncode, done.stderr)
+    assert [p.name for p in tmp_path.iterdir()] == ["v.npy"]

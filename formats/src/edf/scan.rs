@@ -291,7 +291,7 @@ fn angles(
     };
     if known.is_none() {
         warnings.push(format!(
-            "no angles: assumed 0..180, {n} equal steps without the end point; a PyHST2 .par or --angle-path says better"
+            "no angles: assumed 0..180, {n} equal steps without the end point; a PyHST2 .par, or an angles.txt beside the images, says better"
         ));
     }
     let at = |f: &Numbered| ((f.number - first) / step) as f64 * degrees.to_radians() / n as f64;

@@ -86,11 +86,16 @@ pub fn examine(item: &Item, job: &Job<'_>, report: &mut Report) -> Result<()> {
     if item.path.is_file() {
         report.findings.extend(files::repairing(&item.path));
     }
-    let (links, opens) = container::findings(item, &job.plan.open);
-    let opened = match open(&item.path, &job.plan.open) {
+    let mut options = job.plan.open.clone();
+    if !item.named && item.format != Some(tomokit_formats::nexus::SPEC.name) {
+        // What the user says of the containers on a disk is nothing to the other files there.
+        (options.dataset, options.image_path, options.angle_path, options.flip_rows) = (None, None, None, false);
+    }
+    let (links, opens) = container::findings(item, &options);
+    let opened = match open(&item.path, &options) {
         Ok(o) => o,
         Err(e) => {
-            if files::headerless(item) && job.plan.open.shape.is_none() {
+            if files::headerless(item) && options.shape.is_none() {
                 report.findings.extend(files::unopened(&item.path));
             }
             report.findings.extend(links);

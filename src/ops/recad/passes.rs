@@ -159,7 +159,22 @@ fn count(dtype: DType, bytes: &[u8], counter: &mut FineCounter, values: &mut Vec
         _ => {
             values.resize(bytes.len() / dtype.size(), 0.0);
             dtype.to_f32(bytes, values);
+            if dtype == DType::F64 {
+                stay_finite(bytes, values);
+            }
             counter.add(values);
+        }
+    }
+}
+
+/// Values of 64 bits beyond what 32 bits hold: the largest and the smallest there are, instead of no number and no value.
+fn stay_finite(bytes: &[u8], values: &mut [f32]) {
+    for (v, b) in values.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        let whole = f64::from_ne_bytes(*b);
+        if v.is_infinite() && whole.is_finite() {
+            *v = f32::MAX.copysign(*v);
+        } else if *v == 0.0 && whole != 0.0 {
+            *v = f32::from_bits(1).copysign(*v);
         }
     }
 }
