@@ -729,6 +729,36 @@ fn real_files_pass() {
     assert!(seen == 0 || seen > 60, "{seen}");
 }
 
+/// The smallest sector of a disk, wherever it lies in the rows.
+#[test]
+fn a_sector_of_zeros_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    for (cols, dtype, size) in
+        [(128, "float32", 4), (125, "float32", 4), (150, "float32", 4), (128, "float64", 8), (141, "float64", 8)]
+    {
+        let v: Vec<u8> = (0..12 * cols * cols)
+            .flat_map(|i| {
+                let value = 2.0 + noise(i as u64);
+                if size == 4 { value.to_le_bytes().to_vec() } else { f64::from(value).to_le_bytes().to_vec() }
+            })
+            .collect();
+        let told = info(cols, cols, 12) + &format!("DATA_TYPE = {dtype}\nBYTEORDER = LOWBYTEFIRST\n");
+        write(&d.join("s.raw"), &v, &told);
+        assert_eq!(said(&check(d, "s.raw")["items"][0]), ("good".into(), vec![]), "{cols} {dtype}");
+        for sector in 1..9 {
+            let at = v.len() / 9 / 512 * 512 * sector + 512 * sector;
+            let mut lost = v.clone();
+            lost[at..at + 512].fill(0);
+            write(&d.join("s.raw"), &lost, &told);
+            let (verdict, why) = said(&check(d, "s.raw")["items"][0]);
+            let z = at / (cols * cols * size);
+            let named = why.iter().any(|w| w.starts_with("zero-block") && w.contains(&format!("slice {z}")));
+            assert!(verdict == "broken" && named, "{cols} {dtype} at {at}: {why:?}");
+        }
+    }
+}
+
 /// Everything under a folder is looked at once, or it is said that it is not.
 #[cfg(unix)]
 #[test]

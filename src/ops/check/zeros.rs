@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use tomokit_formats::{FrameSource, Region, Result};
 
-/// Cells of zeros inside the field that make a finding by the first rule: 512 bytes of floats, the smallest sector.
-const FEW: usize = 8;
+/// Bytes of zeros inside the field that make a finding by the first rule: the smallest sector of a disk.
+const SECTOR: usize = 512;
 /// The same by the second rule, in one stroke.
 const MANY: usize = 32;
 
@@ -70,6 +70,11 @@ impl Lost {
     }
 }
 
+/// Cells that a lost sector fills at least: it may begin and end within one, of a row each.
+fn few(frame: &Frame) -> usize {
+    (SECTOR / frame.dtype.size() / CELL).saturating_sub(2).max(2)
+}
+
 /// Follows the cells from slice to slice.
 pub struct Tracker<'a> {
     frame: &'a Frame,
@@ -118,7 +123,7 @@ impl<'a> Tracker<'a> {
         if self.normal.strict {
             let mut gone = l.zero_cells.clone();
             gone.words_mut().iter_mut().zip(self.normal.solid.words()).for_each(|(g, s)| *g &= s);
-            if gone.count() >= FEW
+            if gone.count() >= few(self.frame)
                 && let Some(lost) = Lost::of(&gone, &self.normal.solid, self.frame)
             {
                 self.lost.push((z, lost));
