@@ -248,6 +248,8 @@ const CASES: &[Case] = &[
     Case { name: "three in another order", harm: |v| { exchange(v, 14, 15); exchange(v, 15, 16) }, verdict: "broken", kind: "swapped", slices: Some((14, 15)), says: "slices 14, 15, 16 are exchanged: in the order 16, 14, 15 they fit" },
     Case { name: "all but one value the same", harm: |v| map(slice(v, 4), |_| 1.5), verdict: "suspicious", kind: "constant", slices: Some((4, 5)), says: "one value" },
     Case { name: "a constant slice", harm: |v| slice(v, 4).chunks_exact_mut(4).for_each(|b| b.copy_from_slice(&1.5f32.to_le_bytes())), verdict: "broken", kind: "constant", slices: Some((4, 5)), says: "1.5" },
+    Case { name: "the last slice of another volume", harm: |v| map(slice(v, 39), |x| 4.0 - x), verdict: "suspicious", kind: "stranger", slices: Some((39, 40)), says: "slice 39 does not fit its neighbour" },
+    Case { name: "the first slice of another volume", harm: |v| map(slice(v, 0), |x| 4.0 - x), verdict: "suspicious", kind: "stranger", slices: Some((0, 1)), says: "slice 0 does not fit its neighbour" },
     Case { name: "a grey jump by an offset", harm: |v| map(&mut v[20 * SLICE..], |x| x + 0.4), verdict: "suspicious", kind: "grey-jump", slices: Some((19, 21)), says: "slice 19 to 20 all values change by +0.3" },
     Case { name: "a grey jump by a factor", harm: |v| map(&mut v[26 * SLICE..], |x| x * 1.2), verdict: "suspicious", kind: "grey-jump", slices: Some((25, 27)), says: "slice 25 to 26" },
     Case { name: "a small jump by an offset", harm: |v| map(&mut v[20 * SLICE..], |x| x + 0.12), verdict: "suspicious", kind: "grey-jump", slices: Some((19, 21)), says: "slice 19 to 20 all values change by +0.1" },

@@ -117,6 +117,19 @@ fn strangers(row: &Row<'_>) -> Vec<usize> {
     (1..n - 1).filter(is_one).collect()
 }
 
+/// The first or the last slice, where its step to the only neighbour is by far the largest of all: how many times the middle
+/// one.
+fn strange_ends(row: &Row<'_>) -> Vec<(usize, f64)> {
+    let n = row.len();
+    let steps: Vec<f64> = (0..n - 1).map(|k| row.between(k, k + 1)).collect();
+    let mut inner = steps[1..n - 2].to_vec();
+    inner.sort_by(f64::total_cmp);
+    let (usual, largest) = (inner[inner.len() / 2].max(row.floor), inner[inner.len() - 1]);
+    let is_strange = |step: f64| step > STRANGER * STRANGER * usual && step > STRANGER * largest;
+    let ends = [(0, steps[0]), (n - 1, steps[n - 2])].into_iter();
+    ends.filter(|(_, step)| is_strange(*step)).map(|(k, step)| (k, step / usual)).collect()
+}
+
 /// What is usual: the ratio above which one stands out. From the middle and the lower flank, which what is exchanged does
 /// not reach.
 fn usual(mut ratios: Vec<f64>, points: usize) -> f64 {
@@ -234,6 +247,16 @@ pub fn findings(slices: &[SliceFacts], twins: &[usize]) -> Vec<Finding> {
             row.apart(k).1.sqrt()
         );
         out.push(Finding::new(Kind::Stranger, Weight::Suspicious, text).at(z..z + 1));
+    }
+    if out.is_empty() {
+        out.extend(strange_ends(&row).into_iter().map(|(k, times)| {
+            let z = row.slices[k].z;
+            let text = format!(
+                "slice {z} does not fit its neighbour: it differs from it {:.0} times more than is usual",
+                times.sqrt()
+            );
+            Finding::new(Kind::Stranger, Weight::Suspicious, text).at(z..z + 1)
+        }));
     }
     out
 }
