@@ -94,7 +94,7 @@ pub struct OutputArgs {
     /// Format to write: vol (floats only), raw, tiff, nexus, edf, npy, png; tomo convert also writes scans: flyscan, nxtomo, dxchange, edf-scan, tiff-scan [default: by the extension]
     #[arg(long, value_name = "FORMAT")]
     pub to: Option<String>,
-    /// Kind of file where a format has several: series, bigtiff, imagej, multi
+    /// Kind of file where a format has several: series, multipage, bigtiff, imagej (TIFF); series, multi (EDF)
     #[arg(long, value_name = "KIND")]
     pub variant: Option<String>,
     /// Compression: none, deflate, zstd (as far as the format has it)

@@ -8,7 +8,9 @@ pub fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-        r => r.map_err(|e| Error::io("standard output", "writing", e)),
+        r => r.map_err(|e| {
+            Error::io("standard output", "writing", e).hint("what was to be done is done; what it says is not written")
+        }),
     }
 }
 

@@ -472,6 +472,18 @@ fn a_scale_that_tells_no_greys_apart_is_damaged() {
 
 #[cfg(unix)]
 #[test]
+fn a_link_is_not_removed_in_place_of_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    volume(d, "a.vol", 1.0);
+    std::os::unix::fs::symlink("a.vol", d.join("l.vol")).unwrap();
+    std::fs::copy(d.join("a.vol.info"), d.join("l.vol.info")).unwrap();
+    let r = tomo(d, &["recad", "l.vol", "--remove-input"]).expect_one_error();
+    assert!(r.stderr.contains("a link") && d.join("l.vol").is_symlink());
+}
+
+#[cfg(unix)]
+#[test]
 fn what_is_no_file_is_not_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();

@@ -419,6 +419,9 @@ fn refuse_removal(r: &Request, format: &str, warnings: &[String]) -> Result<()> 
     if !matches!(format, "vol" | "raw" | "npy" | "tiff" | "edf") || !r.input.is_file() {
         return refuse("only single files of vol, raw, npy, TIFF or EDF hold nothing but the volume");
     }
+    if r.input.is_symlink() {
+        return refuse("this is a link to it: name the file itself");
+    }
     if let Some(rest) = warnings.iter().find(|w| w.ends_with(NOT_READ)) {
         return refuse(rest);
     }
