@@ -3,7 +3,7 @@
 //! Guarantees: memory stays within the budget whatever the volume's size; the output appears under its final name
 //! only when whole; with `verify` it has been read back and compared value by value. Lossy scaling is left to recad.
 
-use crate::ops::finish::{OldRecords, refuse_records, withdraw};
+use crate::ops::finish::{ANEW, OldRecords, refuse_records, withdraw};
 use crate::ops::over::{refuse_over, refuse_over_scan};
 use crate::ops::picture::{Pictures, Window, common_window};
 use crate::ops::recad::scale_of;
@@ -277,6 +277,7 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
             .path(&part)
             .hint("leave out --resume to start anew, or remove it"));
     }
+    let is_left = part.exists();
     // Looks once the sink is gone, and what it does not keep with it.
     let _mark = OnDrop(&part, &mark);
     let mut sink: Box<dyn SliceSink> = match plan.window {
@@ -284,6 +285,9 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
         None => create(&plan.output, &plan.create)?,
     };
     let resumed = sink.stored();
+    if plan.create.resume && is_left && resumed == 0 {
+        progress.note(ANEW);
+    }
     durable::write_small(&mark, plan.mark.as_bytes(), true)?;
     let copied = copy(plan, &mut *sink, resumed, progress, cancel);
     progress.end();

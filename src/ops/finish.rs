@@ -18,6 +18,10 @@ pub struct OldRecords {
     moved: Vec<(PathBuf, PathBuf)>,
 }
 
+/// Said where `--resume` finds something of an earlier run that it cannot use.
+pub(super) const ANEW: &str =
+    "what the earlier run left cannot be gone on with in this format: all slices are made anew";
+
 /// What may stand beside an output and speak of it: receipt, record, journal of a repair, descriptions for other programs
 /// (which a writer makes anew, unless it was told not to).
 pub(super) const RECORDS: [&str; 7] = [RECEIPT, RECORD, ".repair.json", ".repair.part", ".mhd", ".nhdr", ".ijm"];

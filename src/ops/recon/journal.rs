@@ -138,6 +138,11 @@ impl Journal {
     }
 }
 
+/// Removes the journal of a volume of which nothing is left to go on with.
+pub(super) fn forget(plan: &Plan) {
+    let _ = std::fs::remove_file(io::with_suffix(&plan.output, SUFFIX));
+}
+
 impl Drop for Journal {
     fn drop(&mut self) {
         if !self.keep {

@@ -3,10 +3,10 @@
 use super::check::BadSlices;
 use super::clock::Clock;
 use super::feed::{Feed, Tally};
-use super::journal::{Journal, Slab, earlier};
+use super::journal::{Journal, Slab, earlier, forget};
 use super::plan::{Plan, read_back};
 use super::provenance;
-use crate::ops::finish::OldRecords;
+use crate::ops::finish::{ANEW, OldRecords};
 use crate::quantise;
 use crate::recon::Sinograms;
 use crate::stream::{Cancel, Pool, Progress, Timings, run};
@@ -74,8 +74,13 @@ struct Made {
 pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<Done> {
     let create = plan.writer.create.ok_or_else(|| Error::caller("this format cannot be written"))?;
     let before = if plan.create.resume { earlier(plan)? } else { None };
+    let part = io::with_suffix(&plan.output, PART);
+    let is_left = part.exists();
     let mut sink = create(&plan.output, &plan.create)?;
     let resumed = sink.stored().min(plan.shape.frames);
+    if plan.create.resume && is_left && resumed == 0 {
+        progress.note(ANEW);
+    }
     if resumed > 0 {
         // What an earlier run left outlives this one, however it ends.
         sink.keep_partial();
@@ -90,7 +95,10 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
     };
     let journal = Journal::start(plan, &slabs)?;
     attempt(plan, sink, journal, slabs, (resumed, unknown), progress, cancel).map_err(|e| {
-        let part = io::with_suffix(&plan.output, PART);
+        if !part.exists() {
+            // A format that keeps nothing to go on with.
+            forget(plan);
+        }
         let kept = format!("the slices written so far are kept in {}", part.display());
         match e.fault() {
             Fault::System if part.exists() => e.hint(format!("make room, then go on with --resume: {kept}")),
