@@ -62,15 +62,40 @@ struct SelectArgs {
     links: LinksArg,
 }
 
+/// What a check does not read.
+const OF_COPYING: [&str; 21] = [
+    "include",
+    "exclude",
+    "files_from",
+    "order",
+    "links",
+    "read_back",
+    "second_hash",
+    "bag",
+    "hashdeep",
+    "with_checker",
+    "dry_run",
+    "probe",
+    "map_names",
+    "overwrite",
+    "sparse",
+    "limit",
+    "retries",
+    "checkpoint",
+    "recad",
+    "tiff",
+    "lock",
+];
+
 /// How sure.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Trust")]
 struct TrustArgs {
     /// Check disks against the record on them: missing, changed, extra files. Copies nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = OF_COPYING)]
     verify: bool,
     /// With --verify: compare sizes only
-    #[arg(long, requires = "verify")]
+    #[arg(long, requires = "verify", conflicts_with = "record")]
     sizes_only: bool,
     /// With --verify: note on the disk which files were found good and which are damaged; the copy replaces those
     #[arg(long, requires = "verify")]
@@ -78,7 +103,7 @@ struct TrustArgs {
     /// When the copies are read back from the disk
     #[arg(long, value_enum, default_value_t = ReadBackArg::Overlapped)]
     read_back: ReadBackArg,
-    /// Read every source twice: notices changes that leave size and time alone
+    /// Read every source that is copied twice: notices changes meanwhile that leave size and time alone
     #[arg(long)]
     second_hash: bool,
     /// Make a bag (BagIt) of the destination: files below data/, manifest and tag files
@@ -246,6 +271,10 @@ impl Tool for Copy {
         for f in &plan.findings {
             context.warn(&finding(f));
         }
+        // A slip in a pattern must not look like a copy that was made.
+        let s = &self.select;
+        let chosen = !(s.include.is_empty() && s.exclude.is_empty() && s.files_from.is_none());
+        let nothing_chosen = chosen && plan.files == 0;
         let named: Vec<PathBuf> = plan.targets.iter().map(|t| t.path.clone()).chain(self.then.clone()).collect();
         let done = match copy::execute(plan, &context.progress, &context.cancel) {
             Ok(done) => done,
@@ -262,7 +291,7 @@ impl Tool for Copy {
             false => {}
         }
         list(&done.failed);
-        Ok(exit_of(&done.failed))
+        Ok(exit_of(&done.failed).merge(if nothing_chosen { Exit::No } else { Exit::Done }))
     }
 }
 

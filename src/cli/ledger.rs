@@ -7,7 +7,7 @@ use crate::ops::ledger::rebuild::rebuild;
 use crate::ops::ledger::{Ledger as Open, default_path, export, source_path, when};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
-use tomokit_formats::{Error, Result};
+use tomokit_formats::{Error, Result, durable};
 
 /// Arguments of `tomo ledger`.
 #[derive(Args, Debug)]
@@ -71,7 +71,7 @@ impl Tool for Ledger {
             // Quick: a search does not read the whole file first.
             Action::Find => self.find(&Open::open(&path)?, context),
             Action::Missing => self.missing(&sound()?, context),
-            Action::Export => self.export(&sound()?, context),
+            Action::Export => self.export(&path, &sound()?, context),
             Action::Rebuild => self.rebuild(&path, context),
         }
     }
@@ -213,8 +213,9 @@ impl Ledger {
         Ok(if done.disks.iter().any(|d| d.missing > 0) { Exit::No } else { Exit::Done })
     }
 
-    fn export(&self, ledger: &Open, context: &Context) -> Result<Exit> {
+    fn export(&self, own: &Path, ledger: &Open, context: &Context) -> Result<Exit> {
         let target = self.one("the file to write")?;
+        durable::refuse_beside(target, self.overwrite, &[own])?;
         let extension = target.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
         match extension.as_str() {
             "csv" => {
@@ -254,7 +255,7 @@ fn list(ledger: &Open, search: &Search, context: &Context) -> Result<u64> {
 fn line(f: &File) -> String {
     let verified = f.verified.map_or("never verified".into(), |v| format!("verified {} UTC", when(v)));
     let level = f.level.as_ref().map_or(String::new(), |l| format!(" ({l})"));
-    let name = f.path.replace(['\n', '\r'], "?");
+    let name = human::on_one_line(&f.path);
     let copies = match f.copies {
         1 => "1 copy".into(),
         n => format!("{n} copies"),

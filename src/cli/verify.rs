@@ -108,11 +108,14 @@ fn text(r: &CheckReport, how: How) -> String {
     }
     t.push('\n');
     match (r.level, r.wanted) {
-        (Some(l), Some(w)) if l >= w => t += &format!("  level     {l}\n"),
+        (Some(l), Some(w)) if l >= w => t += &format!("  level      {l}\n"),
         (Some(l), _) => {
-            t += &format!("  level     {l}: parts may have come from memory; unmount and mount the disk for more\n");
+            t += &format!("  level      {l}: parts may have come from memory; unmount and mount the disk for more\n");
         }
         _ => {}
+    }
+    if let Some(what) = &r.incomplete {
+        t += &format!("  {:<11}{what}\n", "incomplete");
     }
     let lists = [
         ("missing", &r.missing),
@@ -124,20 +127,21 @@ fn text(r: &CheckReport, how: How) -> String {
     ];
     for (what, list) in lists {
         for line in list.iter().take(20) {
-            t += &format!("  {what:<10}{}\n", human::on_one_line(line));
+            t += &format!("  {what:<11}{}\n", human::on_one_line(line));
         }
         if list.len() > 20 {
-            t += &format!("  {what:<10}and {} more\n", list.len() - 20);
+            t += &format!("  {what:<11}and {} more\n", list.len() - 20);
         }
     }
     if !how.record && r.only_the_record_is_damaged() {
-        t +=
-            "  repair    only the record is damaged, all files are good: --verify --record takes the lines out of it\n";
+        t += "  repair     only the record is damaged, all files are good: --verify --record takes the lines out of it\n";
     } else if r.damaged_record_lines > 0 {
-        t += "  repair    give the copy command again: it reads what the record lost and records it; then --verify --record\n";
+        t += "  repair     give the copy command again: it reads what the record lost and records it; then --verify --record\n";
+    } else if r.incomplete.is_some() && r.changed.is_empty() && r.missing.is_empty() {
+        t += "  repair     give the copy command again: it brings what is missing\n";
     } else if !how.record && r.recorded && !(r.changed.is_empty() && r.missing.is_empty()) {
         t += &format!(
-            "  repair    give the copy command again: it brings what is missing{}\n",
+            "  repair     give the copy command again: it brings what is missing{}\n",
             if r.changed.is_empty() { "" } else { "; after --verify --record, also what is changed" },
         );
     }

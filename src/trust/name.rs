@@ -192,9 +192,9 @@ impl Rules {
             }
         }
         self.too_long(part).then_some(if self.windows {
-            "the name is longer than 255 UTF-16 units"
+            "the name is longer than 255 UTF-16 units, or would be while it is copied (as .tomo-part)"
         } else {
-            "the name is longer than 255 bytes"
+            "the name is longer than 255 bytes, or would be while it is copied (as .tomo-part)"
         })
     }
 

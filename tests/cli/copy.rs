@@ -103,6 +103,6 @@ fn records_that_are_none() {
         assert!(r.stderr.contains("no plain file"), "{}", r.stderr);
     }
     // Patterns that nothing answers to.
-    let r = tomo(d, &["copy", "src", "other", "--include", "nothing"]).expect(0);
+    let r = tomo(d, &["copy", "src", "other", "--include", "nothing"]).expect(1);
     assert!((r.stdout + &r.stderr).contains("no file is selected"));
 }

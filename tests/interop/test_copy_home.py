@@ -244,7 +244,8 @@ def test_damaged_lines_of_the_record(tmp_path):
     (disk / "extra").write_bytes(b"may be what the lines told of")
     assert verify(disk, "--record")[0] == 1
     (disk / "extra").unlink()
-    assert verify(disk, "--record", "--sizes-only")[0] == 1
+    # Sizes alone are nothing to take lines out for.
+    assert "--record" in refused("copy", "--verify", disk, "--record", "--sizes-only")
     code, report = verify(disk, "--record")
     assert code == 0 and report["refused_lines"] == [] and report["damaged_record_lines"] == 0 and report["good"] == 3
     assert [e["path"] for e in events(disk) if e["event"] == "file"].count("src/b") == 1
@@ -737,3 +738,80 @@ def test_follow_a_busy_tree(tmp_path):
     assert extra <= gone, extra - gone
     sums_agree(disk)
     tomo("copy", "--verify", disk)
+
+
+def test_a_copy_that_did_not_end_is_not_good(tmp_path):
+    """Killed, or with files that did not arrive: every file of the record is right, and the disk is not."""
+    src, disk = tmp_path / "src", tmp_path / "disk"
+    src.mkdir(), disk.mkdir()
+    for n in range(6):
+        (src / f"f{n}").write_bytes(noise(n, 2_000_000))
+    command = [str(BIN / "tomo"), "copy", str(src), str(disk), "--limit", "8M"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (disk / "src/f1").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    for left in disk.rglob("*.tomo-part"):
+        left.unlink()
+    code, report = verify(disk)
+    assert code == 1 and "did not come to its end" in report["incomplete"] and report["missing"] == []
+    tomo("copy", src, disk)
+    assert verify(disk)[0] == 0 and "incomplete" not in verify(disk)[1]
+    # What somebody else put there is not replaced: the file does not arrive.
+    (src / "g").write_bytes(b"seven")
+    (disk / "src/g").write_bytes(b"other")
+    assert run("copy", src, disk).returncode in (1, 2)
+    code, report = verify(disk)
+    assert code == 1 and "1 files of the last copy" in report["incomplete"], report
+    (disk / "src/g").unlink()
+    tomo("copy", src, disk)
+    assert verify(disk)[0] == 0
+
+
+def test_what_is_no_record_or_no_list_of_ours_stays(tmp_path):
+    src, disk = tmp_path / "src", tmp_path / "disk"
+    src.mkdir(), disk.mkdir()
+    (src / "a").write_bytes(b"a")
+    mine = '{"scan":1,"note":"my acquisition log"}\n'
+    (disk / "tomo-copy.jsonl").write_text(mine)
+    for more in [], ["--dry-run"]:
+        assert "no record of this program" in refused("copy", src, disk, *more)
+    assert (disk / "tomo-copy.jsonl").read_text() == mine
+    (disk / "tomo-copy.jsonl").unlink()
+    os.mkfifo(disk / "hashdeep.txt")
+    done = run("copy", src, disk, "--hashdeep", timeout=20)
+    assert done.returncode != 0 and not (disk / "src").exists()
+    (disk / "hashdeep.txt").unlink()
+    # A list that lies elsewhere speaks of other files.
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o/f").write_bytes(b"x")
+    sums = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881  f\n"
+    (tmp_path / "list").write_text(sums)
+    (tmp_path / "o/SHA256SUMS").symlink_to(tmp_path / "list")
+    assert "a link" in refused("copy", "--verify", tmp_path / "o")
+    (tmp_path / "o/SHA256SUMS").unlink()
+    (tmp_path / "o/SHA256SUMS").write_text(sums)
+    assert verify(tmp_path / "o")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["--dry-run", "--overwrite", "--include=*", "--files-from=l", "--bag", "--hashdeep", "--map-names", "--recad", "--probe"]
+    + ["--second-hash", "--read-back=no", "--links=follow", "--limit=5M", "--order=oldest", "--retries=1", "--with-checker"],
+)
+def test_a_check_takes_no_options_of_a_copy(tmp_path, more):
+    assert more.split("=")[0] in refused("copy", "--verify", tmp_path, more)
+
+
+def test_the_ledger_is_not_exported_over_itself(tmp_path, monkeypatch):
+    path, _ = ledger_of(tmp_path, monkeypatch)
+    src, disk = tmp_path / "src", tmp_path / "disk"
+    src.mkdir(), disk.mkdir()
+    (src / "e\x1b[31mvil").write_bytes(b"a")
+    tomo("copy", src, disk)
+    table = tmp_path / "x.csv"
+    shutil.copy(path, table)
+    refused("ledger", "--ledger", table, "export", table, "--overwrite")
+    assert "\x1b" not in tomo("ledger", "--ledger", table, "find", "vil").stdout

@@ -2,7 +2,7 @@
 
 use super::ReadBackWhen;
 use super::outcome::TargetDone;
-use super::plan::{Plan, TargetPlan};
+use super::plan::{Plan, TargetPlan, Todo};
 use super::reading::open_source;
 use super::target::{Stop, Target};
 use crate::stream::Progress;
@@ -82,12 +82,25 @@ fn end(target: &Target, own: &TargetPlan, plan: &Plan, done: &mut TargetDone) ->
         files: done.recorded_files,
         bytes: state.bytes(),
         verified: done.recorded_verified,
+        missing: missing(own, plan, &state),
         level,
     })?;
     journal.sync_all()?;
     drop(journal);
     target.root.sync_folder(None)?;
     target.root.sync_volume().map(drop)
+}
+
+/// Files that this target was to get and does not have; what a full one does not have goes to the next.
+fn missing(own: &TargetPlan, plan: &Plan, state: &JournalState) -> u64 {
+    let lacks = |(i, todo): (usize, &Todo)| {
+        let wanted = matches!(todo, Todo::Copy | Todo::Verify | Todo::Rename | Todo::Adopt);
+        wanted && state.files.get(&own.dest(&plan.gathered, i as u32)).is_none()
+    };
+    match state.sealed {
+        Some(_) => 0,
+        None => own.todo.iter().enumerate().filter(|t| lacks(*t)).count() as u64,
+    }
 }
 
 /// Reads the end of the last file again and compares it with the source's; and the record's, which was written last.

@@ -73,6 +73,9 @@ pub(super) fn target(
         bag::refuse_other(path)?;
     }
     let recorded = journal::read_record(path, |_| {})?;
+    if let Some(state) = &recorded {
+        journal::refuse_foreign(&path.join(journal::JOURNAL), state)?;
+    }
     if let Some(s) = recorded.as_ref().filter(|s| s.refused > 0) {
         let (line, why) = s.first_refused.clone().unwrap_or_default();
         say(
@@ -231,7 +234,13 @@ pub(super) fn target(
 fn foreign_hashdeep(list: &Path) -> bool {
     use std::io::Read;
     let mut head = Vec::new();
-    let Ok(file) = std::fs::File::open(list) else { return false };
+    if list.is_symlink() {
+        return true;
+    }
+    let file = match tomokit_formats::io::open_plain(list) {
+        Ok(file) => file,
+        Err(e) => return e.kind() != std::io::ErrorKind::NotFound,
+    };
     let read = file.take(16 << 10).read_to_end(&mut head).is_ok();
     !(read && String::from_utf8_lossy(&head).contains(crate::trust::sums::HASHDEEP_MARK))
 }

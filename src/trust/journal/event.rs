@@ -133,6 +133,9 @@ pub enum Event {
         bytes: u64,
         /// Files whose read-back is recorded.
         verified: u64,
+        /// Files that this run was to bring and did not.
+        #[serde(default)]
+        missing: u64,
         /// How far the reading of the last file went.
         level: Level,
     },

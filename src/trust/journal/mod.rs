@@ -9,8 +9,8 @@ mod state;
 mod write;
 
 pub use event::{Event, FileEvent};
-pub use state::{JournalState, PartState, read_events, read_events_only, read_record};
-pub use write::Journal;
+pub use state::{JournalState, PartState, read_events, read_events_only, read_record, refuse_link};
+pub use write::{Journal, refuse_foreign};
 
 /// Name of the record at the top of a destination folder.
 pub const JOURNAL: &str = "tomo-copy.jsonl";

@@ -37,8 +37,10 @@ pub struct JournalState {
     pub mounts: HashMap<u64, String>,
     /// Why this disk takes no more, if it was sealed.
     pub sealed: Option<String>,
-    /// True when nothing happened after the last "safe to unplug".
-    pub safe: bool,
+    /// A session began and never came to its end.
+    pub is_open: bool,
+    /// Files that the last session was to bring and did not.
+    pub missing: u64,
     /// Lines that were refused, and the first of them in words.
     pub refused: u64,
     /// Line number and reason.
@@ -49,10 +51,10 @@ pub struct JournalState {
 
 impl JournalState {
     fn take(&mut self, event: Event) {
-        self.safe = matches!(event, Event::SafeToUnplug { .. });
         match event {
             Event::Session { session, mount, .. } => {
                 self.sessions = self.sessions.max(session);
+                self.is_open = true;
                 if let Some(m) = mount {
                     self.mounts.insert(session, m);
                 }
@@ -97,7 +99,8 @@ impl JournalState {
                 self.parts.remove(&path);
             }
             Event::Sealed { why, .. } => self.sealed = Some(why),
-            Event::SafeToUnplug { .. } | Event::Unknown => {}
+            Event::SafeToUnplug { missing, .. } => (self.is_open, self.missing) = (false, missing),
+            Event::Unknown => {}
         }
     }
 
@@ -181,10 +184,22 @@ impl JournalState {
 /// `System` where it cannot be read. Damaged lines are counted, not an error.
 pub fn read_record(folder: &Path, take: impl FnMut(&Event)) -> Result<Option<JournalState>> {
     let path = folder.join(JOURNAL);
+    refuse_link(&path)?;
     match open_plain(&path) {
         Ok(f) => read_events(f, take).on(&path, "reading the record").map(Some),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::io(&path, "opening the record", e)),
+    }
+}
+
+/// A list on a disk speaks of the files beside it; what a link leads to lies elsewhere.
+///
+/// # Errors
+/// `File` for a link.
+pub fn refuse_link(list: &Path) -> Result<()> {
+    match list.is_symlink() {
+        true => Err(Error::file(list, "a link lies in place of this list").hint("move it away")),
+        false => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::trust::root::PART;
 use crate::trust::{Digest, Name, Root, sums};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::path::Path;
 use tomokit_formats::error::OnPath;
 use tomokit_formats::{Error, Result};
 
@@ -17,6 +18,19 @@ pub struct Journal {
     sums: File,
     buffer: Vec<u8>,
     shown: std::path::PathBuf,
+}
+
+/// Refuses a file under the record's name in which nothing is of this program.
+///
+/// # Errors
+/// `Caller`.
+pub fn refuse_foreign(shown: &Path, state: &JournalState) -> Result<()> {
+    match state.sessions == 0 && state.refused > 0 && state.files.is_empty() {
+        true => Err(Error::caller("this is no record of this program: nothing is added to it")
+            .path(shown)
+            .hint("copy into a new folder, or move it away")),
+        false => Ok(()),
+    }
 }
 
 impl Journal {
@@ -30,6 +44,7 @@ impl Journal {
         let shown = root.path().join(JOURNAL);
         let events = root.open_small(&name)?;
         let state = read_events(&events, |_| {}).on(&shown, "reading the record")?;
+        refuse_foreign(&shown, &state)?;
         events.set_len(state.valid_bytes).on(&shown, "cutting off a torn line")?;
         (&events).seek(SeekFrom::End(0)).on(&shown, "going to the end")?;
         // An empty one is what a run leaves that was killed before its first event.

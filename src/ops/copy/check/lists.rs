@@ -24,6 +24,7 @@ pub(super) fn from_sums(folder: &Path, report: &mut CheckReport) -> Result<Files
                 .hint("name the folder that was copied into"));
         }
     };
+    crate::trust::journal::refuse_link(&path)?;
     report.list = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let file = open_plain(&path).map_err(|e| Error::io(&path, "opening the list", e))?;
     let mut files = Files::default();
@@ -45,7 +46,7 @@ pub(super) fn from_sums(folder: &Path, report: &mut CheckReport) -> Result<Files
     if files.is_empty() {
         return Err(Error::file(&path, "no file is in this list")
             .found(report.refused_lines.join("; "))
-            .hint("nothing was copied whole yet: give the copy command again"));
+            .hint("where a copy was interrupted before its first file, give its command again"));
     }
     Ok(files)
 }

@@ -55,6 +55,9 @@ pub struct CheckReport {
     pub extra: Vec<String>,
     /// Left by a copy that was interrupted.
     pub unfinished: Vec<String>,
+    /// The copy did not bring everything, as the record tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incomplete: Option<String>,
     /// Lines of the list that are refused.
     pub refused_lines: Vec<String>,
     /// Lines of this program's own record that are damaged.
@@ -137,7 +140,7 @@ const LOCATED: usize = 100;
 impl CheckReport {
     /// Everything in the list is there and right, and the list itself is sound.
     pub fn is_good(&self) -> bool {
-        self.files_are_good() && self.refused_lines.is_empty()
+        self.files_are_good() && self.refused_lines.is_empty() && self.incomplete.is_none()
     }
 
     fn files_are_good(&self) -> bool {
@@ -168,6 +171,11 @@ pub fn check(r: &CheckRequest, progress: &dyn Progress, cancel: &Cancel) -> Resu
                 report.damaged_record_lines = state.refused;
                 report.refused_lines.push(format!("{} lines, the first is line {line}: {why}", state.refused));
             }
+            report.incomplete = match (state.is_open, state.missing) {
+                (true, _) => Some("the last copy to here did not come to its end: files of it may be missing".into()),
+                (false, 0) => None,
+                (false, n) => Some(format!("{n} files of the last copy to here did not arrive")),
+            };
             mounts = state.mounts;
             report.recorded = true;
             let mut files = state.files;
@@ -207,6 +215,9 @@ pub fn check(r: &CheckRequest, progress: &dyn Progress, cancel: &Cancel) -> Resu
         let name = &entry.name;
         let mut outcome = Outcome::Other;
         match look(&root, &back, &entry, r, cancel, progress) {
+            Ok(Seen::Good(None)) if state.bad => {
+                report.changed.push(format!("{name}: found damaged by an earlier check, as the record tells"));
+            }
             Ok(Seen::Good(read)) => {
                 report.good += 1;
                 if let Some((len, level)) = read {
