@@ -805,6 +805,17 @@ def test_a_check_takes_no_options_of_a_copy(tmp_path, more):
     assert more.split("=")[0] in refused("copy", "--verify", tmp_path, more)
 
 
+def test_one_disk_does_not_lie_in_the_other(tmp_path):
+    for folder in ("src", "disk/inner"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "src/a").write_bytes(b"a")
+    for one, other in ("disk", "disk/inner"), ("disk/inner", "disk"), ("disk", "disk/new"):
+        for then in "--to", "--then":
+            said = refused("copy", tmp_path / "src", "--to", tmp_path / one, then, tmp_path / other)
+            assert "lies in the other" in said, said
+    assert [p.name for p in (tmp_path / "disk").iterdir()] == ["inner"]
+
+
 def test_the_ledger_is_not_exported_over_itself(tmp_path, monkeypatch):
     path, _ = ledger_of(tmp_path, monkeypatch)
     src, disk = tmp_path / "src", tmp_path / "disk"

@@ -261,6 +261,19 @@ pub fn plan(r: &Request, cancel: &Cancel) -> Result<Plan> {
     Ok(plan)
 }
 
+/// Refuses a destination in another one: each would list the other's files as its own, or as strangers.
+fn refuse_within<'a>(path: &Path, others: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
+    let whole = |p: &Path| p.canonicalize().or_else(|_| std::path::absolute(p)).unwrap_or_else(|_| p.to_owned());
+    let own = whole(path);
+    for other in others {
+        let there = whole(other);
+        if own.starts_with(&there) || there.starts_with(&own) {
+            return Err(Error::caller("one destination lies in the other").path(path).found(other.display()));
+        }
+    }
+    Ok(())
+}
+
 /// The plan of files that were gathered already.
 pub(super) fn plan_of(r: &Request, gathered: Gathered, cancel: &Cancel) -> Result<Plan> {
     let mut findings = Vec::new();
@@ -278,10 +291,12 @@ pub(super) fn plan_of(r: &Request, gathered: Gathered, cancel: &Cancel) -> Resul
         if let Some((_, other)) = ids.iter().find(|(id, p)| *id == root.identity() && (above.is_none() || p == path)) {
             return Err(Error::caller("two targets are the same folder").path(path).found(other.display()));
         }
+        refuse_within(path, ids.iter().map(|i| &i.1))?;
         ids.push((root.identity(), path.clone()));
         targets.push(target(r, &gathered, path, &root, &mut findings, cancel)?);
     }
     for path in &r.spares {
+        refuse_within(path, ids.iter().map(|i| &i.1).filter(|p| *p != path))?;
         let root = Root::open(path).map_err(|e| e.hint("the destination is a folder that exists: create it first"))?;
         // A further disk that is a destination already would wait for itself. One that is not there yet has no identity.
         if let Some((_, other)) = ids.iter().find(|(id, p)| *id == root.identity() && p.is_dir()) {
