@@ -210,12 +210,12 @@ impl Tool for Estimate {
         }
         let request = self.request(context)?;
         let mut others: Vec<&Path> = self.inputs.iter().chain(&self.bench).map(|p| &**p).collect();
-        for path in [&self.csv, &self.html, &self.plot].into_iter().flatten() {
+        for path in [&self.csv, &self.html].into_iter().flatten() {
             durable::refuse_beside(path, self.overwrite, &others)?;
             others.push(path);
         }
         if let Some(path) = &self.plot {
-            png::refuse_output(path, self.overwrite, &[])?;
+            png::refuse_output(path, self.overwrite, &others)?;
         }
         let answer = estimate(&request)?;
         let lines = answers(&answer);

@@ -86,7 +86,7 @@ struct Claim {
     format: &'static str,
     /// Files of it, where they are known one by one: others beside them are items of their own.
     files: Option<HashSet<PathBuf>>,
-    /// Folders in it that are parts of a scan.
+    /// Folders in it that are parts of a TIFF scan.
     folders: HashSet<PathBuf>,
 }
 
@@ -101,7 +101,8 @@ impl Claim {
             Ok(Opened { content: Content::Volume(v), .. }) => {
                 claim.files = Some(v.source.files().into_iter().collect())
             }
-            Ok(Opened { content: Content::Scan(s), .. }) => {
+            // Elsewhere a folder that is linked to may hold more than that.
+            Ok(Opened { content: Content::Scan(s), .. }) if format == "tiff" => {
                 let refs = s.flats.iter().chain(&s.darks).map(|r| &r.source);
                 let files = refs.chain([&s.projections]).flat_map(|source| source.files());
                 claim.folders = files.filter_map(|f| Some(f.parent()?.to_owned())).collect();
