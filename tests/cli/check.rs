@@ -250,6 +250,7 @@ const CASES: &[Case] = &[
     Case { name: "a constant slice", harm: |v| slice(v, 4).chunks_exact_mut(4).for_each(|b| b.copy_from_slice(&1.5f32.to_le_bytes())), verdict: "broken", kind: "constant", slices: Some((4, 5)), says: "1.5" },
     Case { name: "the last slice of another volume", harm: |v| map(slice(v, 39), |x| 4.0 - x), verdict: "suspicious", kind: "stranger", slices: Some((39, 40)), says: "slice 39 does not fit its neighbour" },
     Case { name: "the first slice of another volume", harm: |v| map(slice(v, 0), |x| 4.0 - x), verdict: "suspicious", kind: "stranger", slices: Some((0, 1)), says: "slice 0 does not fit its neighbour" },
+    Case { name: "two constant slices of other values", harm: |v| (4..6).for_each(|z| slice(v, z).chunks_exact_mut(4).for_each(|b| b.copy_from_slice(&(z as f32 / 4.0).to_le_bytes()))), verdict: "broken", kind: "constant", slices: Some((4, 6)), says: "one value only, the first 1" },
     Case { name: "a grey jump by an offset", harm: |v| map(&mut v[20 * SLICE..], |x| x + 0.4), verdict: "suspicious", kind: "grey-jump", slices: Some((19, 21)), says: "slice 19 to 20 all values change by +0.3" },
     Case { name: "a grey jump by a factor", harm: |v| map(&mut v[26 * SLICE..], |x| x * 1.2), verdict: "suspicious", kind: "grey-jump", slices: Some((25, 27)), says: "slice 25 to 26" },
     Case { name: "a small jump by an offset", harm: |v| map(&mut v[20 * SLICE..], |x| x + 0.12), verdict: "suspicious", kind: "grey-jump", slices: Some((19, 21)), says: "slice 19 to 20 all values change by +0.1" },

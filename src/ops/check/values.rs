@@ -24,8 +24,12 @@ pub fn findings(slices: &[SliceFacts], normal: &Normal, dtype: DType, least: usi
     } else {
         let weight = if normal.flat { Weight::Suspicious } else { Weight::Broken };
         for r in runs(&constant) {
-            let value = slices.iter().find(|s| s.z == r.start).map_or(0.0, |s| s.min);
-            let text = format!("{} constant: every voxel is {value}", slices_are(&r));
+            let mut levels = slices.iter().filter(|s| r.contains(&s.z)).map(|s| s.min);
+            let value = levels.next().unwrap_or(0.0);
+            let text = match levels.all(|v| v == value) {
+                true => format!("{} constant: every voxel is {value}", slices_are(&r)),
+                false => format!("{} constant: each holds one value only, the first {value}", slices_are(&r)),
+            };
             out.push(Finding::new(Kind::Constant, weight, text).at(r));
         }
     }
