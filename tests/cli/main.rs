@@ -4,6 +4,7 @@
 mod support;
 
 mod check;
+mod check_disks;
 mod compare;
 mod convert;
 mod copy;
