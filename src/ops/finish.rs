@@ -19,8 +19,7 @@ pub struct OldRecords {
 }
 
 /// Said where `--resume` finds something of an earlier run that it cannot use.
-pub(super) const ANEW: &str =
-    "what the earlier run left cannot be gone on with in this format: all slices are made anew";
+pub(super) const ANEW: &str = "what the earlier run left cannot be gone on with: all slices are made anew";
 
 /// What may stand beside an output and speak of it: receipt, record, journal of a repair, descriptions for other programs
 /// (which a writer makes anew, unless it was told not to).

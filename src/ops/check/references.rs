@@ -25,7 +25,8 @@ struct Level {
     finite: bool,
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// The middle one, the upper of two; 0 where there is none.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut v: Vec<f64> = values.collect();
     v.sort_by(f64::total_cmp);
     v.get(v.len() / 2).copied().unwrap_or(0.0)

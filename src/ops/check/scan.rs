@@ -1,6 +1,7 @@
 //! Raw scans: frames that are dead, zero, saturated or dim; flats below darks; counts and angles that do not go with the
 //! projections. Every frame is read once, by the same look as the slices of a volume.
 
+use super::references::median;
 use super::values::{MOST, runs};
 use super::volume::{FRAME, SliceFacts, frame_of, look_at_all, survey, too_small};
 use super::zeros::{file_of, slices_word};
@@ -77,13 +78,9 @@ fn levels(frames: &[SliceFacts], source: &dyn FrameSource) -> Vec<Finding> {
     if live.len() < 3 {
         return Vec::new();
     }
-    let median = |mut v: Vec<f64>| {
-        v.sort_by(f64::total_cmp);
-        v[v.len() / 2]
-    };
-    let level = median(live.iter().map(|f| f.mean()).collect());
+    let level = median(live.iter().map(|f| f.mean()));
     let share = |f: &SliceFacts| f.saturated as f64 / f.voxels.max(1) as f64;
-    let usual = median(live.iter().map(|f| share(f)).collect());
+    let usual = median(live.iter().map(|f| share(f)));
     let mut out = Vec::new();
     let mut dim: Vec<usize> = live.iter().filter(|f| level > 0.0 && f.mean() < DIM * level).map(|f| f.z).collect();
     for r in drops(&live) {
