@@ -229,22 +229,40 @@ impl FormatSpec {
         durable::refuse_foreign(path, &own)
     }
 
-    /// Refuses writer's options that the format knows nothing of.
+    /// Refuses writer's options that the format, or an output of this name, knows nothing of.
     ///
     /// # Errors
     /// `Caller`: which.
-    pub fn refuse_options(&self, options: &CreateOptions) -> Result<()> {
+    pub fn refuse_options(&self, path: &Path, options: &CreateOptions) -> Result<()> {
         let refuse = |what: &str, found: &str| {
             Err(Error::caller(format!("format '{}' has no {what}", self.name))
                 .found(found)
                 .hint("leave the option out"))
         };
         match (options.variant.as_deref(), options.compression.as_deref()) {
-            (Some(v), _) if self.variants.is_empty() => refuse("variants", v),
+            (Some(v), _) if self.variants.is_empty() => return refuse("variants", v),
             (_, Some(c)) if c != "none" && matches!(self.name, "vol" | "raw" | "mhd" | "nrrd" | "npy") => {
-                refuse("compression", c)
+                return refuse("compression", c);
             }
-            _ => Ok(()),
+            _ => {}
+        }
+        if options.start_number != 0 && !self.is_numbered(path, options.variant.as_deref()) {
+            return Err(Error::caller("--start-number is for one file per slice: this output is a single file")
+                .path(path)
+                .hint("leave it out, or name a folder and a format with --to tiff, edf or png"));
+        }
+        Ok(())
+    }
+
+    /// True where the output is a folder of numbered files, one per slice.
+    fn is_numbered(&self, path: &Path, variant: Option<&str>) -> bool {
+        let named = |ext: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ext));
+        match (self.name, variant) {
+            ("tiff", _) => crate::tiff::write::is_series(path, variant),
+            ("edf", None) => !named("edf"),
+            ("edf", Some(v)) => v == "series",
+            ("png", _) => !named("png"),
+            _ => false,
         }
     }
 

@@ -113,7 +113,7 @@ pub struct OutputArgs {
     #[arg(long)]
     pub verify: bool,
     /// First number of per-slice files
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = file_number)]
     pub start_number: usize,
     /// No .mhd, .nhdr and ImageJ macro beside headerless volumes
     #[arg(long)]
@@ -158,6 +158,12 @@ pub fn at_least_one(text: &str) -> std::result::Result<usize, String> {
         Ok(n) if n > 0 => Ok(n),
         _ => Err("a whole number of at least 1".into()),
     }
+}
+
+/// Parses the first number of a series: together with the number of files it still has to be one that people read.
+fn file_number(text: &str) -> std::result::Result<usize, String> {
+    const MOST: usize = 999_999_999;
+    text.parse().ok().filter(|n| *n <= MOST).ok_or_else(|| format!("a whole number from 0 to {MOST}"))
 }
 
 /// Parses a type name for other argument structs.

@@ -183,7 +183,7 @@ struct HowArgs {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     limit: Option<u64>,
     /// How often a file that failed is tried again
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, allow_negative_numbers = true)]
     retries: u32,
     /// In large files, mark every so many bytes a place to go on from after an interruption
     #[arg(long, value_name = "SIZE", default_value = "128M", value_parser = size)]

@@ -200,8 +200,12 @@ impl Tool for Estimate {
             tables::text_file(path, self.overwrite, |out| {
                 out.write_all(inputs::example(path).as_bytes()).map_err(|e| Error::io(path, "writing", e))
             })?;
-            if !context.quiet {
-                output::print(&format!("{0}: change it, then: tomo estimate {0}\n", path.display()))?;
+            match context.json {
+                true => output::json(&serde_json::json!({ "written": path.to_string_lossy() }))?,
+                false if !context.quiet => {
+                    output::print(&format!("{0}: change it, then: tomo estimate {0}\n", path.display()))?;
+                }
+                false => {}
             }
             return Ok(Exit::Done);
         }
@@ -474,7 +478,14 @@ fn text(e: &Answer, lines: &[(String, bool)]) -> String {
         let s = &r.sample;
         let [x, y, z] = s.volume;
         let size = format!("{} × {} × {}", s.cols, s.rows, s.projections);
-        row(&s.name, s.scans, size, format!("{x} × {y} × {z}"), human::both(r.per_scan_bytes), r.total_bytes);
+        row(
+            &human::on_one_line(&s.name),
+            s.scans,
+            size,
+            format!("{x} × {y} × {z}"),
+            human::both(r.per_scan_bytes),
+            r.total_bytes,
+        );
     }
     if e.samples.len() > 1 {
         let scans = e.samples.iter().map(|r| r.sample.scans).sum();

@@ -7,6 +7,11 @@ pub fn on_one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// The same for a text of several lines, whose line ends are its own.
+pub fn on_lines(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
+}
+
 /// `32.0 GB` (powers of 1000, as disks are sold).
 pub fn bytes(n: u64) -> String {
     let mut v = n as f64;

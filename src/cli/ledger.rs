@@ -147,7 +147,13 @@ impl Ledger {
         let mut t = format!("{:wide$}  {:>8}  {:>10}  {:>6}  on\n", "scan", "files", "data", "copies");
         for s in &scans {
             let size = human::bytes(s.bytes);
-            t += &format!("{:wide$}  {:>8}  {size:>10}  {:>6}  {}\n", s.scan, s.files, s.copies, s.disks);
+            t += &format!(
+                "{:wide$}  {:>8}  {size:>10}  {:>6}  {}\n",
+                human::on_one_line(&s.scan),
+                s.files,
+                s.copies,
+                s.disks
+            );
         }
         output::print(&t)?;
         Ok(Exit::Done)
@@ -217,15 +223,19 @@ impl Ledger {
         let target = self.one("the file to write")?;
         durable::refuse_beside(target, self.overwrite, &[own])?;
         let extension = target.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
-        match extension.as_str() {
-            "csv" => {
-                let n = export::csv(ledger, &Search::default(), target, self.overwrite)?;
-                if !context.quiet {
-                    output::print(&format!("{}: {n} files\n", target.display()))?;
-                }
+        let files = match extension.as_str() {
+            "csv" => Some(export::csv(ledger, &Search::default(), target, self.overwrite)?),
+            "html" | "htm" => {
+                export::html(ledger, target, self.overwrite, human::bytes)?;
+                None
             }
-            "html" | "htm" => export::html(ledger, target, self.overwrite, human::bytes)?,
             _ => return Err(Error::caller("an export is a .csv or an .html file").path(target)),
+        };
+        let rows = files.map_or(String::new(), |n| format!(": {n} files"));
+        match context.json {
+            true => output::json(&serde_json::json!({ "written": target.to_string_lossy(), "files": files }))?,
+            false if !context.quiet => output::print(&format!("{}{rows}\n", target.display()))?,
+            false => {}
         }
         Ok(Exit::Done)
     }
@@ -239,7 +249,7 @@ fn list(ledger: &Open, search: &Search, context: &Context) -> Result<u64> {
         if context.json {
             // An array, one file per line.
             let line = serde_json::to_string(&f).map_err(|e| Error::caller("no JSON of a file").source(e))?;
-            output::print(&format!("{}{line}", if n == 0 { "[\n" } else { ",\n" }))?;
+            output::data(&format!("{}{line}", if n == 0 { "[\n" } else { ",\n" }))?;
         } else {
             output::print(&line(&f))?;
         }
@@ -247,7 +257,7 @@ fn list(ledger: &Open, search: &Search, context: &Context) -> Result<u64> {
         Ok(())
     })?;
     if context.json {
-        output::print(if n == 0 { "[]\n" } else { "\n]\n" })?;
+        output::data(if n == 0 { "[]\n" } else { "\n]\n" })?;
     }
     Ok(n)
 }

@@ -76,7 +76,7 @@ struct LimitArgs {
     #[arg(long, value_name = "EXPERIMENT.json")]
     lock: Option<PathBuf>,
     /// Where percentiles look: auto (the inscribed circle of square slices), circle, all
-    #[arg(long, value_enum, default_value_t = WithinArg::Auto)]
+    #[arg(long, value_enum, default_value_t = WithinArg::Auto, conflicts_with = "undo")]
     within: WithinArg,
     /// Write without a histogram pass; the limits must be known
     #[arg(long)]
@@ -88,10 +88,10 @@ struct LimitArgs {
 #[command(next_help_heading = "Rules")]
 struct RuleArgs {
     /// Exact zeros: outside (no data: not in the percentiles; grey 0 at the ends of rows), values
-    #[arg(long, value_enum, default_value_t = ZerosArg::Outside)]
+    #[arg(long, value_enum, default_value_t = ZerosArg::Outside, conflicts_with = "undo")]
     zeros: ZerosArg,
     /// NaN and infinities: lowest (grey 0), clip (+inf becomes the highest grey), refuse
-    #[arg(long, value_enum, default_value_t = NanArg::Lowest)]
+    #[arg(long, value_enum, default_value_t = NanArg::Lowest, conflicts_with = "undo")]
     nan: NanArg,
     /// Also set everything outside the inscribed circle to grey 0
     #[arg(long)]
@@ -100,7 +100,7 @@ struct RuleArgs {
     #[arg(long, value_name = "SEED")]
     dither: Option<u64>,
     /// Hash of the volume's voxels in the receipt: blake3 (as b3sum has it), sha256 (slower than reading), none
-    #[arg(long, value_enum, default_value_t = HashArg::Blake3)]
+    #[arg(long, value_enum, default_value_t = HashArg::Blake3, conflicts_with = "undo")]
     hash: HashArg,
 }
 

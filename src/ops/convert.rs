@@ -116,7 +116,7 @@ pub fn plan(request: &Request, budget: Budget) -> Result<Plan> {
     }
     let writer = writer_for(&request.output, request.to.as_deref())?;
     let mut create = request.create.clone();
-    writer.refuse_options(&create)?;
+    writer.refuse_options(&request.output, &create)?;
     let output = match request.window {
         Some(_) => request.output.components().collect(),
         None => writer.settle(&request.output, &mut create),

@@ -141,6 +141,11 @@ impl Pairs {
         self
     }
 
+    /// Only where the first and the worst lie, to begin with what comes later: what is no worse is not looked for.
+    pub fn places(self) -> Pairs {
+        Pairs { first: self.first, worst: self.worst, ..Pairs::default() }
+    }
+
     /// These, then those that come later.
     pub fn then(self, o: Pairs) -> Pairs {
         let n = self.finite + o.finite;

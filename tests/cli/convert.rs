@@ -77,11 +77,31 @@ fn refusals_leave_everything_as_it_was() {
         &["convert", "a.vol", "no/such/folder/x.vol"],
         &["convert", "missing.vol", "x.vol"],
         &["convert", "a.vol", "x.vol", "--bin", "6"],
+        // Numbers that no file would carry.
+        &["convert", "a.vol", "x.vol", "--start-number", "1"],
+        &["convert", "a.vol", "x.tif", "--start-number", "1"],
+        &["convert", "a.vol", "x.edf", "--start-number", "1"],
     ] {
         tomo(d, args).expect_one_error();
         assert_eq!(listing(d), before, "{args:?}");
     }
     assert_eq!(std::fs::read(d.join("there.raw")).unwrap(), b"precious");
+}
+
+#[test]
+fn files_of_a_series_are_numbered_from_where_they_are_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    volume(d);
+    for (to, extension) in [("tiff", "tif"), ("edf", "edf")] {
+        tomo(d, &["convert", "a.vol", to, "--to", to, "--start-number", "41"]).expect(0);
+        let names = listing(&d.join(to));
+        assert_eq!(names[0], format!("{to}_0041.{extension}"));
+        assert_eq!(names[8], format!("{to}_0049.{extension}"));
+    }
+    tomo(d, &["convert", "a.vol", "s.tif", "--variant", "series", "--start-number", "7"]).expect(0);
+    assert_eq!(listing(&d.join("s"))[0], "s_0007.tif");
+    tomo(d, &["convert", "a.vol", "x", "--to", "edf", "--start-number", "18446744073709551615"]).expect(2);
 }
 
 #[test]

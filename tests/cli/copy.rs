@@ -63,6 +63,7 @@ fn bad_input_is_one_line() {
     ] {
         tomo(d, args).expect_one_error();
     }
+    assert!(tomo(d, &["copy", "src", "disk", "--retries", "-1"]).expect(2).stderr.contains("-1"));
     assert!(listing(&d.join("disk")).is_empty());
     // Somebody else's list of sums is not touched.
     fs::write(d.join("disk/SHA256SUMS"), "mine").unwrap();

@@ -84,6 +84,14 @@ fn estimates_read_every_option_or_say_which_they_do_not() {
     tomo(d, &["estimate", "--init", "p.toml"]).expect(0);
     tomo(d, &["estimate", "--init", "p.toml"]).expect_one_error();
     std::fs::write(d.join("p.toml"), "changed").unwrap();
+    let told = tomo(d, &["estimate", "--init", "j.csv", "--json"]).expect(0).json();
+    assert_eq!(told["written"], "j.csv");
+    // What moves a terminal's cursor is not handed on to it from a plan; JSON has it as it is.
+    std::fs::write(d.join("esc.toml"), "[[sample]]\nname = \"a\\u001b[2Jb\"\nnx = 100\nnz = 100\n").unwrap();
+    let shown = tomo(d, &["estimate", "esc.toml"]).expect(0).stdout;
+    assert!(shown.contains("a [2Jb") && !shown.contains('\u{1b}'), "{shown:?}");
+    let told = tomo(d, &["estimate", "esc.toml", "--json"]).expect(0).json();
+    assert_eq!(told["samples"][0]["name"], "a\u{1b}[2Jb");
     tomo(d, &["estimate", "--init", "p.toml", "--overwrite"]).expect(0);
     std::fs::write(d.join("q.toml"), "days = 4\ndisk = \"8TB\"\n[[sample]]\nnx = 100\nnz = 100\n").unwrap();
     std::fs::write(d.join("twice.csv"), "nx,nz,nx\n5,5,6\n").unwrap();

@@ -250,6 +250,10 @@ fn every_format_carries_the_scale_back() {
     tomo(d, &["recad", "p.raw", "--undo", "-o", "wrong.vol"]).expect_one_error();
     tomo(d, &["recad", "a.vol.info", "--undo", "-o", "wrong.vol"]).expect_one_error();
     tomo(d, &["recad", "a.vol", "--undo", "-o", "wrong.vol"]).expect_one_error();
+    // What the way back does not read is not taken.
+    for option in [["--hash", "sha256"], ["--nan", "clip"], ["--zeros", "values"], ["--within", "all"]] {
+        tomo(d, &[&["recad", "p.raw", "--undo", "-o", "wrong.vol"][..], &option].concat()).expect(2);
+    }
 }
 
 #[test]

@@ -418,7 +418,7 @@ def test_a_list_of_names_from_windows(tmp_path):
     src, disk = tmp_path / "src", tmp_path / "disk"
     src.mkdir(), disk.mkdir()
     (src / "y").write_bytes(b"1")
-    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfy\r\ny\r\n")
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfy\r\ny\r\n./y\r\n")
     tomo("copy", src, disk, "--files-from", tmp_path / "list.txt")
     assert (disk / "src/y").read_bytes() == b"1"
 

@@ -49,6 +49,11 @@ pub(crate) fn settle(path: &Path, options: &mut CreateOptions) -> PathBuf {
     target
 }
 
+/// True where the output of this name is a folder of files, one per slice.
+pub(crate) fn is_series(path: &Path, variant: Option<&str>) -> bool {
+    place(path, variant).0 == "series"
+}
+
 /// Starts writing.
 pub(super) fn create(path: &Path, options: &CreateOptions) -> Result<Box<dyn SliceSink>> {
     let (variant, target) = place(path, options.variant.as_deref());

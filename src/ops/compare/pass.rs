@@ -38,6 +38,8 @@ struct Scratch {
     counter: CoarseCounter,
     /// Where both are greys of 8 bits, instead of all this.
     joint: Option<Joint>,
+    /// The first and the worst so far, which in a thread lie before all that follows: only a worse one is looked for.
+    so_far: Pairs,
     beyond_scale: u64,
 }
 
@@ -192,7 +194,7 @@ fn piece(plan: &Plan, a: &[u8], b: &[u8], index: u64, p: Pairs, s: &mut Scratch)
 }
 
 fn task(plan: &Plan, a: &[u8], b: &[u8], first: u64, s: &mut Scratch) -> Pairs {
-    let mut p = Pairs::default();
+    let mut p = s.so_far;
     let chunks = a.chunks(CHUNK * plan.a.dtype.size()).zip(b.chunks(CHUNK * plan.b.dtype.size()));
     for (i, (a, b)) in chunks.enumerate() {
         let index = first + (i * CHUNK) as u64;
@@ -214,6 +216,7 @@ fn task(plan: &Plan, a: &[u8], b: &[u8], first: u64, s: &mut Scratch) -> Pairs {
             None => widened(plan, a, b, index, p, s),
         };
     }
+    s.so_far = p.places();
     p
 }
 

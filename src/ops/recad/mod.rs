@@ -285,7 +285,7 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
     }
     let writer = writer_for(&r.output, r.to.as_deref())?;
     let mut create = r.create.clone();
-    writer.refuse_options(&create)?;
+    writer.refuse_options(&r.output, &create)?;
     let output = writer.settle(&r.output, &mut create);
     refuse_over(&output, &r.input, &*volume.source)?;
     let verify = r.verify || r.remove_input;

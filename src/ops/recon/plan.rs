@@ -118,7 +118,7 @@ pub struct Plan {
 /// Opens the scan, finds the axis if it must be found, and works everything out.
 pub fn plan(request: &Request, budget: Budget, progress: &dyn Progress, cancel: &Cancel) -> Result<Plan> {
     let writer = writer_for(&request.output, request.to.as_deref())?;
-    writer.refuse_options(&request.create)?;
+    writer.refuse_options(&request.output, &request.create)?;
     let mut settled = request.clone();
     settled.output = writer.settle(&request.output, &mut settled.create);
     let request = &settled;

@@ -246,7 +246,8 @@ fn listed(g: &mut Gathered, index: u32, list: &Path, patterns: &Patterns) -> Res
             let text = String::from_utf8_lossy(line).into_owned();
             Error::file(list, format!("line {}: {why}", i + 1)).found(text).hint("names are relative to the source")
         })?;
-        if !seen.insert(line) {
+        // `a` and `./a` are the same file.
+        if !seen.insert(name.path()) {
             continue;
         }
         let path = dir.join(name.path());
