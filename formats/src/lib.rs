@@ -40,6 +40,7 @@ mod shelf;
 pub mod shown;
 pub mod sink;
 pub mod source;
+pub mod warning;
 
 pub mod edf;
 pub mod nexus;
@@ -56,3 +57,4 @@ pub use model::{ByteOrder, DType, Region, Scan, Shape, Volume, VolumeMeta};
 pub use registry::{Content, FormatSpec, OpenOptions, Opened};
 pub use sink::{CreateOptions, SliceSink};
 pub use source::{Access, FrameSource, Place};
+pub use warning::{About, Warning, Warnings};

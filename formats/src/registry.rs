@@ -5,7 +5,7 @@
 
 use crate::model::{Facts, Scan, Volume};
 use crate::sink::{CreateOptions, SliceSink};
-use crate::{ByteOrder, DType, Error, Result, Shape};
+use crate::{ByteOrder, DType, Error, Result, Shape, Warnings};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -141,13 +141,13 @@ pub struct Opened {
     /// What the file says about itself, for `tomo info`.
     pub facts: Facts,
     /// Oddities worth a line each: gaps in numbering, size mismatches, missing post-flats, dangling links.
-    pub warnings: Vec<String>,
+    pub warnings: Warnings,
 }
 
 impl Opened {
     /// A volume with nothing more to say.
     pub fn volume(format: &'static str, volume: Volume) -> Self {
-        Opened { format, content: Content::Volume(volume), facts: Facts::default(), warnings: Vec::new() }
+        Opened { format, content: Content::Volume(volume), facts: Facts::default(), warnings: Warnings::default() }
     }
 }
 

@@ -110,8 +110,7 @@ pub fn plan(request: &Request, budget: Budget) -> Result<Plan> {
     if matches!(opened.content, Content::Scan(_)) {
         opened.warnings.push(
             "this is a scan: only its projections are converted; --to nxtomo, dxchange or flyscan keeps flats, darks and \
-             angles"
-                .into(),
+             angles",
         );
     }
     let writer = writer_for(&request.output, request.to.as_deref())?;
@@ -179,7 +178,7 @@ pub fn plan(request: &Request, budget: Budget) -> Result<Plan> {
         bytes_written: values * dtype.size() as u64,
         block_slices,
         memory_bytes: (per_slice * block_slices as f64) as u64,
-        warnings: opened.warnings,
+        warnings: opened.warnings.texts(),
         view: v,
         window,
         mark: mark(request, &create)?,

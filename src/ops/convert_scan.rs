@@ -62,7 +62,7 @@ pub fn plan(input: &Path, open_options: &OpenOptions, output: &Path, options: &S
         flats: count(&scan.flats),
         darks: count(&scan.darks),
         bytes_written: spec.bytes()?,
-        warnings: opened.warnings,
+        warnings: opened.warnings.texts(),
         scan: *scan,
         spec,
         options: options.clone(),

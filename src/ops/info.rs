@@ -211,7 +211,7 @@ pub fn gather(
     };
     report.format = Some(opened.format);
     report.facts = opened.facts;
-    report.warnings.extend(opened.warnings);
+    report.warnings.extend(opened.warnings.texts());
     match &opened.content {
         Content::Volume(v) => {
             report.kind = "volume";

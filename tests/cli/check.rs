@@ -596,6 +596,24 @@ fn what_the_tools_write_passes() {
     tomo(d, &["check", ".", "--quick"]).expect(0);
 }
 
+/// Words of ours in the names of files that a remark names weigh nothing.
+#[test]
+fn names_of_files_are_no_findings() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let size = ["--size", "64", "--rows", "8", "--projections", "60"];
+    tomo(d, &[&["simulate", "s", "--layout", "edf"][..], &size].concat()).expect(0);
+    tomo(d, &[&["simulate", "f"][..], &size].concat()).expect(0);
+    fs::copy(d.join("s/dark.edf"), d.join("s/truncated_incomplete_0001.edf")).unwrap();
+    fs::copy(d.join("s/dark.edf"), d.join("s/never written, cannot be read.edf")).unwrap();
+    fs::copy(d.join("f/post_ref.nxs"), d.join("f/was the scan aborted or cut off.nxs")).unwrap();
+    let r = tomo(d, &["check", "s", "f", "--json"]).expect(0).json();
+    for (i, word) in r["items"].as_array().unwrap().iter().zip(["truncated_incomplete", "aborted or cut off"]) {
+        assert_eq!(said(i), ("good".into(), vec![]), "{i}");
+        assert!(i.to_string().contains(word), "it is named all the same: {i}");
+    }
+}
+
 /// Real files of many origins: what is healthy passes, what dangles is said.
 #[test]
 fn real_files_pass() {

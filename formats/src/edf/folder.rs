@@ -6,11 +6,10 @@
 use super::read::File;
 use super::stack::Stack;
 use super::{SPEC, facts_of, meta_of, no_images, scan};
-use crate::io::NOT_READ;
 use crate::registry::*;
 use crate::series::Series;
 use crate::source::Access;
-use crate::{DType, FrameSource, Region, Result, Shape, Volume};
+use crate::{About, DType, FrameSource, Region, Result, Shape, Volume, Warnings};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -68,7 +67,7 @@ fn name(path: &Path) -> String {
 }
 
 /// Removes doubles and reports them, gaps and odd lengths. Returns the step between numbers.
-pub fn tidy(files: &mut Vec<Numbered>, warnings: &mut Vec<String>) -> u64 {
+pub fn tidy(files: &mut Vec<Numbered>, warnings: &mut Warnings) -> u64 {
     let mut doubles = Vec::new();
     files.dedup_by(|b, a| {
         let same = a.number == b.number;
@@ -78,7 +77,8 @@ pub fn tidy(files: &mut Vec<Numbered>, warnings: &mut Vec<String>) -> u64 {
         same
     });
     if let Some(first) = doubles.first() {
-        warnings.push(format!("{} numbers occur twice, the first file is used: {first}", doubles.len()));
+        warnings
+            .add(About::Numbering, format!("{} numbers occur twice, the first file is used: {first}", doubles.len()));
     }
     let step = files.windows(2).map(|w| w[1].number - w[0].number).fold(0, gcd).max(1);
     if step > 1 {
@@ -95,7 +95,7 @@ pub fn tidy(files: &mut Vec<Numbered>, warnings: &mut Vec<String>) -> u64 {
     }
     if missing > 0 {
         let more = if missing > shown.len() as u64 { " …" } else { "" };
-        warnings.push(format!("gap in the numbering, {missing} missing: {}{more}", shown.join(", ")));
+        warnings.add(About::Numbering, format!("gap in the numbering, {missing} missing: {}{more}", shown.join(", ")));
     }
     // Compressed files differ in length by nature.
     let plain = |f: &&Numbered| f.path.extension().is_some_and(|e| e.eq_ignore_ascii_case("edf"));
@@ -105,7 +105,10 @@ pub fn tidy(files: &mut Vec<Numbered>, warnings: &mut Vec<String>) -> u64 {
     let odd: Vec<&Numbered> = files.iter().filter(plain).filter(|f| Some(f.len) != usual).collect();
     if let (Some(f), Some(usual)) = (odd.first(), usual) {
         let (n, what) = (odd.len(), name(&f.path));
-        warnings.push(format!("{n} files have another length than the others ({usual} bytes): {what} has {}", f.len));
+        warnings.add(
+            About::Unlike,
+            format!("{n} files have another length than the others ({usual} bytes): {what} has {}", f.len),
+        );
     }
     step
 }
@@ -142,7 +145,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
     if scan::is_scan(&c) {
         return scan::open(&c, options);
     }
-    let mut warnings = Vec::new();
+    let mut warnings = Warnings::default();
     let (_, mut files) = choose(&c, &mut warnings)?;
     tidy(&mut files, &mut warnings);
     let first = File::open(&files[0].path)?;
@@ -150,8 +153,8 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
     facts.add("files", files.len());
     facts.add("first_number", files[0].number);
     let meta = meta_of(first.header());
-    let left_out = first.warnings().iter().filter(|w| w.ends_with(NOT_READ));
-    warnings.extend(left_out.take(1).map(|w| format!("{}: {w}", name(first.path()))));
+    let left_out = first.warnings().iter().filter(|w| w.leaves_out());
+    warnings.extend(left_out.take(1).map(|w| w.clone().of(name(first.path()))));
     let source = series(files.into_iter().map(|f| f.path).collect())?;
     Ok(Opened {
         format: SPEC.name,
@@ -162,7 +165,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
 }
 
 /// The series a folder is about: the one with the folder's name, else the longest. Others are reported.
-pub fn choose(c: &Candidate, warnings: &mut Vec<String>) -> Result<(String, Vec<Numbered>)> {
+pub fn choose(c: &Candidate, warnings: &mut Warnings) -> Result<(String, Vec<Numbered>)> {
     let mut all = groups(&c.path, c.entries.iter().map(|n| n.as_os_str()));
     let folder = c.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let own = all.keys().find(|k| !folder.is_empty() && k.trim_end_matches(['_', '-']) == folder).cloned();
@@ -205,7 +208,7 @@ pub fn series(paths: Vec<PathBuf>) -> Result<Series> {
 fn open_one(path: &Path) -> Result<Arc<dyn FrameSource>> {
     let file = Arc::new(File::open(path)?);
     let packed = file.is_packed();
-    let stack = Stack::new(file, &mut Vec::new())?;
+    let stack = Stack::new(file, &mut Warnings::default())?;
     if !packed {
         return Ok(Arc::new(stack));
     }
@@ -238,7 +241,7 @@ impl FrameSource for PackedFile {
 
     fn read(&self, region: &Region, out: &mut [u8]) -> Result<()> {
         region.check(self.shape, self.dtype.size(), out.len())?;
-        let stack = Stack::new(Arc::new(File::open(&self.path)?), &mut Vec::new())?;
+        let stack = Stack::new(Arc::new(File::open(&self.path)?), &mut Warnings::default())?;
         if stack.shape() != self.shape || stack.dtype() != self.dtype {
             return Err(crate::Error::file(&self.path, "the file changed while it was in use"));
         }
@@ -270,10 +273,10 @@ mod tests {
             f(40, "a_40.edf", 7),
             f(50, "a_50.edf", 10),
         ];
-        let mut w = Vec::new();
+        let mut w = Warnings::default();
         assert_eq!(tidy(&mut files, &mut w), 10);
         assert_eq!(files.len(), 4);
-        let all = w.join("\n");
+        let all = w.clone().texts().join("\n");
         for part in ["twice", "steps of 10", "2 missing: 20, 30", "a_40.edf has 7"] {
             assert!(all.contains(part), "{part}: {all}");
         }

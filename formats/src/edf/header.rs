@@ -3,7 +3,7 @@
 //! Guarantees: any bytes give pairs or an explained refusal, never a panic; order and unknown keys are kept. Leaves to
 //! others: where blocks lie in a file ([`super::read`]) and how to make one ([`super::write`]).
 
-use crate::{ByteOrder, DType};
+use crate::{ByteOrder, DType, Warnings};
 
 /// Longest header searched for its end unless `EDF_HeaderSize` announces more (fabio's limit: 512 blocks of 512 bytes).
 pub const MAX_HEADER: usize = 512 * 512;
@@ -153,7 +153,7 @@ pub enum Refusal {
 }
 
 /// Bytes of data the block announces: `EDF_BinarySize`, else `Size`.
-pub fn declared_bytes(h: &Header, notes: &mut Vec<String>) -> Option<u64> {
+pub fn declared_bytes(h: &Header, notes: &mut Warnings) -> Option<u64> {
     let mut found = None;
     for key in ["Size", "EDF_BinarySize"] {
         if let Some(text) = h.get(key) {
@@ -189,7 +189,7 @@ fn dtype_of(name: &str, values: u64, declared: Option<u64>) -> Result<DType, Ref
 }
 
 /// Reads the layout out of a header (already laid over the general block's defaults). Assumptions go to `notes`.
-pub fn layout(h: &Header, notes: &mut Vec<String>) -> Result<Layout, Refusal> {
+pub fn layout(h: &Header, notes: &mut Warnings) -> Result<Layout, Refusal> {
     if let Some(c) = h.get("Compression") {
         let upper = c.to_ascii_uppercase();
         if !(upper.is_empty() || upper.starts_with("NO")) {
@@ -210,7 +210,7 @@ pub fn layout(h: &Header, notes: &mut Vec<String>) -> Result<Layout, Refusal> {
         return Err(Refusal::Broken("the header has no Dim_1".into()));
     }
     if dims.len() == 1 {
-        notes.push("Dim_2 is missing: one row assumed".into());
+        notes.push("Dim_2 is missing: one row assumed");
         dims.push(1);
     }
     let too_large = || Refusal::Broken("the dimensions are beyond any real image".into());
@@ -219,7 +219,7 @@ pub fn layout(h: &Header, notes: &mut Vec<String>) -> Result<Layout, Refusal> {
     let dtype = match h.get("DataType") {
         Some(name) => dtype_of(name, values, declared)?,
         None => {
-            notes.push("DataType is missing: UnsignedShort assumed".into());
+            notes.push("DataType is missing: UnsignedShort assumed");
             DType::U16
         }
     };
@@ -261,8 +261,8 @@ pub fn layout(h: &Header, notes: &mut Vec<String>) -> Result<Layout, Refusal> {
 mod tests {
     use super::*;
 
-    fn lay(text: &str) -> (Result<Layout, Refusal>, Vec<String>) {
-        let mut notes = Vec::new();
+    fn lay(text: &str) -> (Result<Layout, Refusal>, Warnings) {
+        let mut notes = Warnings::default();
         (layout(&Header::parse(text.as_bytes()), &mut notes), notes)
     }
 

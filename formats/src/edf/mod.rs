@@ -23,10 +23,9 @@ pub(crate) mod write_scan;
 pub use read::{File, Frame};
 pub use write::write_frame;
 
-use crate::io::NOT_READ;
 use crate::model::{Facts, Volume, VolumeMeta};
 use crate::registry::*;
-use crate::{Error, Result};
+use crate::{Error, Result, Warning, Warnings};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -63,7 +62,7 @@ fn probe(c: &Candidate) -> Option<Hit> {
     let Some(key) = keys.into_iter().find(|k| h.get(k).is_some()) else {
         return named.then(|| Hit::new(Confidence::Name, "named .edf and begins with '{'")).flatten();
     };
-    if let (Some((_, data)), Ok(l)) = (end, header::layout(&h, &mut Vec::new()))
+    if let (Some((_, data)), Ok(l)) = (end, header::layout(&h, &mut Warnings::default()))
         && l.external.is_none()
         && data as u64 + l.bytes == c.len
     {
@@ -91,12 +90,12 @@ fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
 
 /// At most a screenful of warnings: a broken file of ten thousand frames says the same thing ten thousand times. That
 /// something is left out is among them.
-fn few(all: &[String]) -> Vec<String> {
+fn few(all: &[Warning]) -> Warnings {
     const SHOWN: usize = 20;
-    let mut out: Vec<String> = all.iter().take(SHOWN).cloned().collect();
+    let mut out: Warnings = all.iter().take(SHOWN).cloned().collect();
     if all.len() > SHOWN {
-        let left_out = |w: &&String| w.ends_with(NOT_READ);
-        if !out.iter().any(|w| w.ends_with(NOT_READ)) {
+        let left_out = |w: &&Warning| w.leaves_out();
+        if !out.iter().any(|w| left_out(&w)) {
             out.extend(all.iter().skip(SHOWN).find(left_out).cloned());
         }
         out.push(format!("… and {} more of these", all.len() - out.len()));
@@ -105,7 +104,7 @@ fn few(all: &[String]) -> Vec<String> {
 }
 
 /// Header keys, motors and counters as facts. Numbers become numbers.
-pub(crate) fn facts_of(h: &header::Header, warnings: &mut Vec<String>) -> Facts {
+pub(crate) fn facts_of(h: &header::Header, warnings: &mut Warnings) -> Facts {
     let mut facts = Facts::default();
     let value = |text: &str| match text.parse::<f64>() {
         Ok(v) if v.is_finite() => serde_json::json!(v),

@@ -7,7 +7,7 @@ use super::header::{self, External, Header, Layout, Refusal};
 use super::store::Store;
 use crate::io::NOT_READ;
 use crate::source::copy_box;
-use crate::{ByteOrder, DType, Error, Fault, Region, Result, Shape};
+use crate::{About, ByteOrder, DType, Error, Fault, Region, Result, Shape, Warning, Warnings};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ pub struct File {
     frames: Vec<Frame>,
     general: Option<Header>,
     first: Header,
-    warnings: Vec<String>,
+    warnings: Warnings,
 }
 
 /// A header found in a file.
@@ -108,7 +108,7 @@ impl File {
             frames: Vec::new(),
             general: None,
             first: Header::default(),
-            warnings: Vec::new(),
+            warnings: Warnings::default(),
         };
         let mut outside: HashMap<String, Result<usize, String>> = HashMap::new();
         let mut at = 0u64;
@@ -142,8 +142,8 @@ impl File {
                     break;
                 }
                 Next::Other(why) => {
-                    file.warnings
-                        .push(format!("bytes after frame {} are ignored, from byte {at} ({why}): {NOT_READ}", n - 1));
+                    let text = format!("bytes after frame {} are ignored, from byte {at} ({why}): {NOT_READ}", n - 1);
+                    file.warnings.add(About::Trailing, text);
                     break;
                 }
             };
@@ -153,18 +153,20 @@ impl File {
             };
         }
         if let Some(cut) = file.stores[0].cut() {
-            file.warnings.push(cut.to_owned());
+            file.warnings.add(About::Damaged, cut);
         }
         Ok(file)
     }
 
     /// Blanks after the last frame are padding, unless they are as long as an image: NULs may be one that is black.
-    fn blank_end(&self, blanks: u64) -> String {
+    fn blank_end(&self, blanks: u64) -> Warning {
         match self.frames.last().map(Frame::slice_bytes) {
             Some(image) if image > 0 && blanks >= image => {
-                format!("{blanks} blank bytes after the last frame, as long as an image: {blanks} {NOT_READ}")
+                let text =
+                    format!("{blanks} blank bytes after the last frame, as long as an image: {blanks} {NOT_READ}");
+                Warning::new(About::Trailing, text)
             }
-            _ => format!("{blanks} blank bytes after the last frame: ignored"),
+            _ => format!("{blanks} blank bytes after the last frame: ignored").into(),
         }
     }
 
@@ -172,7 +174,7 @@ impl File {
     fn take(&mut self, block: Block, outside: &mut HashMap<String, Result<usize, String>>) -> Result<Option<u64>> {
         let n = self.frames.len();
         let path = self.path.clone();
-        let mut notes = Vec::new();
+        let mut notes = Warnings::default();
         if n == 0 && self.general.is_none() && block.header.get("EDF_DataFormatVersion").is_some() {
             let skip = header::declared_bytes(&block.header, &mut notes).unwrap_or(0);
             let next = block.data_at.saturating_add(skip);
@@ -181,7 +183,8 @@ impl File {
                 && !matches!(next_block(&mut self.stores[0], &path, next)?, Next::Block(_));
             if !lone {
                 if skip > 0 {
-                    self.warnings.push(format!("the general block has data of its own: its {skip} {NOT_READ}"));
+                    let text = format!("the general block has data of its own: its {skip} {NOT_READ}");
+                    self.warnings.add(About::NotRead, text);
                 }
                 self.general = Some(block.header);
                 return Ok(Some(next));
@@ -199,7 +202,7 @@ impl File {
                 None => notes.push(format!("EDF_HeaderSize = '{text}' is not a number: ignored")),
             }
         }
-        let declared = header::declared_bytes(&merged, &mut Vec::new());
+        let declared = header::declared_bytes(&merged, &mut Warnings::default());
         let next = match header::layout(&merged, &mut notes) {
             Ok(l) => self.place(l, declared, &block.at, block.data_at, outside, &mut notes)?,
             Err(refusal) => {
@@ -229,7 +232,7 @@ impl File {
         if n == 0 {
             self.first = merged;
         }
-        self.warnings.extend(notes.into_iter().map(|w| format!("frame {n}: {w}")));
+        self.warnings.extend(notes.into_iter().map(|w| w.of(format!("frame {n}"))));
         Ok(next)
     }
 
@@ -238,7 +241,7 @@ impl File {
         let n = self.frames.len();
         let Some(first) = self.frames.first() else { return };
         let (rows, cols) = first.image();
-        self.warnings.push(format!("frame {n}: cannot be read: {why}"));
+        self.warnings.add(About::Damaged, format!("frame {n}: cannot be read: {why}"));
         self.frames.push(Frame {
             header_at: at,
             header_len: 0,
@@ -260,7 +263,7 @@ impl File {
         header_at: &u64,
         data_at: u64,
         outside: &mut HashMap<String, Result<usize, String>>,
-        notes: &mut Vec<String>,
+        notes: &mut Warnings,
     ) -> Result<Option<u64>> {
         let mut frame = Frame {
             header_at: *header_at,
@@ -279,7 +282,8 @@ impl File {
             // The binary part of this block is normally empty; only what it announces is skipped.
             let own = declared.filter(|d| *d < l.bytes).unwrap_or(0);
             if own > 0 {
-                notes.push(format!("its data are in another file; of those in this one, {own} {NOT_READ}"));
+                let text = format!("its data are in another file; of those in this one, {own} {NOT_READ}");
+                notes.add(About::NotRead, text);
             }
             next = Some(data_at.saturating_add(own));
             let slot = outside.entry(name.clone()).or_insert_with(|| {
@@ -314,14 +318,14 @@ impl File {
             });
         }
         if let Some((_, why)) = &frame.defect {
-            notes.push(format!("cannot be read: {why}"));
+            notes.add(About::Damaged, format!("cannot be read: {why}"));
         } else if frame.available < frame.bytes {
             let whole = frame.available / frame.slice_bytes().max(1);
             let mut text = format!("truncated: {} bytes expected, {} found", frame.bytes, frame.available);
             if frame.slices() > 1 {
                 text.push_str(&format!("; {whole} of {} slices are whole", frame.slices()));
             }
-            notes.push(text);
+            notes.add(About::Damaged, text);
         }
         let cut = frame.available < frame.bytes && frame.store == 0 && frame.defect.is_none();
         self.frames.push(frame);
@@ -330,7 +334,7 @@ impl File {
     }
 
     /// The announced size and the dimensions disagree: believes whichever is followed by a header or the end.
-    fn settle(&mut self, frame: &mut Frame, declared: u64, there: u64, notes: &mut Vec<String>) -> Result<u64> {
+    fn settle(&mut self, frame: &mut Frame, declared: u64, there: u64, notes: &mut Warnings) -> Result<u64> {
         let path = self.path.clone();
         let by_size = frame.data_at.saturating_add(declared);
         let by_dims = frame.data_at.saturating_add(frame.bytes);
@@ -346,7 +350,8 @@ impl File {
             return Ok(by_size);
         }
         if follow_size && !fits(by_dims)? {
-            notes.push(format!("{what}: the rest is skipped, {} {NOT_READ}", declared.saturating_sub(frame.bytes)));
+            let left = declared.saturating_sub(frame.bytes);
+            notes.add(About::NotRead, format!("{what}: the rest is skipped, {left} {NOT_READ}"));
             return Ok(by_size);
         }
         notes.push(format!("{what}: the dimensions are believed"));
@@ -379,7 +384,7 @@ impl File {
     }
 
     /// What was odd, one line each.
-    pub fn warnings(&self) -> &[String] {
+    pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 

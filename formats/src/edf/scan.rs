@@ -10,7 +10,7 @@ use super::{SPEC, facts_of, read::File};
 use crate::angle_list;
 use crate::model::{Angles, Facts, RefPosition, RefSet, Scan};
 use crate::registry::*;
-use crate::{Error, FrameSource, Region, Result};
+use crate::{About, Error, FrameSource, Region, Result, Warnings};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -107,7 +107,7 @@ fn refs(
     position: f64,
     averaged: bool,
     like: &dyn FrameSource,
-    warnings: &mut Vec<String>,
+    warnings: &mut Warnings,
 ) -> Result<RefSet> {
     let first = paths[0].clone();
     let name = |p: &Path| p.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
@@ -117,11 +117,11 @@ fn refs(
     };
     // A single reference file may hold several frames; a set of files holds one each.
     let source: Arc<dyn FrameSource> = if paths.len() == 1 {
-        let mut own = Vec::new();
+        let mut own = Warnings::default();
         let file = Arc::new(File::open(&first)?);
         own.extend(file.warnings().iter().take(3).cloned());
         let stack = super::stack::Stack::new(file, &mut own)?;
-        warnings.extend(own.into_iter().map(|w| format!("{origin}: {w}")));
+        warnings.extend(own.into_iter().map(|w| w.of(&origin)));
         Arc::new(stack)
     } else {
         Arc::new(series(paths)?)
@@ -145,7 +145,7 @@ fn level(source: &dyn FrameSource) -> Result<f64> {
 
 /// Opens a folder as a scan.
 pub fn open(c: &Candidate, _: &OpenOptions) -> Result<Opened> {
-    let mut warnings = Vec::new();
+    let mut warnings = Warnings::default();
     let (prefix, mut files) = choose(c, &mut warnings)?;
     let step = tidy(&mut files, &mut warnings);
     let info = scan_info(c);
@@ -161,7 +161,10 @@ pub fn open(c: &Candidate, _: &OpenOptions) -> Result<Opened> {
                 .push(format!("{extra} images after the TOMO_N = {n} projections are left out (checks of movement)"));
             files.truncate(n);
         } else if files.len() < n {
-            warnings.push(format!("the scan is incomplete: TOMO_N = {n}, but {} projections are there", files.len()));
+            warnings.add(
+                About::Counts,
+                format!("the scan is incomplete: TOMO_N = {n}, but {} projections are there", files.len()),
+            );
         }
     }
     let position_of = |n: u64| n.saturating_sub(first_number) as f64 / step as f64;
@@ -190,7 +193,7 @@ pub fn open(c: &Candidate, _: &OpenOptions) -> Result<Opened> {
             Some(Role::EndDark) => end_darks.push(path),
             Some(Role::Image | Role::Other) => {}
             None if text.to_lowercase().ends_with(".abo") => {
-                warnings.push(format!("{text}: the scan was aborted"));
+                warnings.add(About::Counts, format!("{text}: the scan was aborted"));
             }
             None => {}
         }
@@ -220,18 +223,19 @@ pub fn open(c: &Candidate, _: &OpenOptions) -> Result<Opened> {
         }
     }
     if flats.is_empty() {
-        warnings.push("no flats (refHSTNNNN.edf or refNNNN_NNNN.edf)".into());
+        warnings.push("no flats (refHSTNNNN.edf or refNNNN_NNNN.edf)");
     }
     if darks.is_empty() {
-        warnings.push("no darks (dark.edf)".into());
+        warnings.push("no darks (dark.edf)");
     }
     if let (Some(d), Some(f)) = (darks.first(), flats.first()) {
         let (dark, flat) = (level(d.source.as_ref())?, level(f.source.as_ref())?);
         if dark > flat {
-            warnings.push(format!(
+            let text = format!(
                 "the dark ({}: {dark:.1}) is brighter than the flat ({}: {flat:.1}): is it a sum instead of a mean?",
                 d.origin, f.origin
-            ));
+            );
+            warnings.add(About::Damaged, text);
         }
     }
     let pixel = value("PIXELSIZE").filter(|p| *p > 0.0);
@@ -277,7 +281,7 @@ fn angles(
     tomo_n: Option<usize>,
     range: Option<f64>,
     step: u64,
-    warnings: &mut Vec<String>,
+    warnings: &mut Warnings,
 ) -> (Angles, f64) {
     let first = files[0].number;
     let steps = (files[files.len() - 1].number - first) / step + 1;

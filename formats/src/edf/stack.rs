@@ -3,7 +3,7 @@
 
 use super::read::File;
 use crate::source::Access;
-use crate::{DType, Error, FrameSource, Region, Result, Shape};
+use crate::{About, DType, Error, FrameSource, Region, Result, Shape, Warnings};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ impl Stack {
     ///
     /// # Errors
     /// Where not a single image is whole.
-    pub fn new(file: Arc<File>, warnings: &mut Vec<String>) -> Result<Stack> {
+    pub fn new(file: Arc<File>, warnings: &mut Warnings) -> Result<Stack> {
         let frames = file.frames();
         let Some(first) = frames.first() else {
             return Err(Error::file(file.path(), "there is no image in this file"));
@@ -49,7 +49,7 @@ impl Stack {
         }
         if let Some(&i) = odd.first() {
             let f = &frames[i];
-            warnings.push(format!(
+            warnings.add(About::Damaged, format!(
                 "{} of {} frames differ from the first ({rows} × {cols} {}) and cannot be read with it; frame {i} is {} × {} {}",
                 odd.len(), frames.len(), dtype.name(), f.image().0, f.image().1, f.dtype.name()
             ));

@@ -16,7 +16,7 @@ use super::types::{self, native};
 use super::virtuals::Virtual;
 use crate::io::ReadAt;
 use crate::source::{Access, FrameSource};
-use crate::{ByteOrder, DType, Error, Region, Result, Shape};
+use crate::{About, ByteOrder, DType, Error, Region, Result, Shape, Warnings};
 use hdf5_metno_sys::h5::{haddr_t, hsize_t};
 use hdf5_metno_sys::h5d::*;
 use hdf5_metno_sys::h5p::*;
@@ -34,7 +34,7 @@ pub(super) struct Array {
     access: Access,
     /// The file the dataset lies in: not the one opened, where an external link led to it.
     holder: PathBuf,
-    warnings: Vec<String>,
+    warnings: Warnings,
 }
 
 /// Where the values come from.
@@ -94,7 +94,7 @@ impl Array {
             store: Store::Unwritten { fill: Vec::new() },
             access: Access::PLAIN,
             holder: h5.path().to_owned(),
-            warnings: Vec::new(),
+            warnings: Warnings::default(),
         };
         array.choose_store(path)?;
         Ok(array)
@@ -127,8 +127,8 @@ impl Array {
                         self.store = Store::Contiguous { bytes, order };
                     }
                     None => {
-                        self.warnings
-                            .push(format!("{path} was declared but never written: all its values are the fill value"));
+                        let text = format!("{path} was declared but never written: all its values are the fill value");
+                        self.warnings.add(About::NeverWritten, text);
                         self.store = Store::Unwritten { fill: raw.fill };
                     }
                 }
@@ -156,11 +156,12 @@ impl Array {
                 match (pipeline, table) {
                     (Some(pipeline), Ok(table)) => {
                         if table.unwritten() > 0 {
-                            self.warnings.push(format!(
+                            let text = format!(
                                 "{path}: {} of {} chunks were never written; their values are the fill value",
                                 table.unwritten(),
                                 table.wanted
-                            ));
+                            );
+                            self.warnings.add(About::NeverWritten, text);
                         }
                         let file = ReadAt::open(&raw.file)?;
                         let element = self.dtype.size();
@@ -231,7 +232,7 @@ impl Array {
     }
 
     /// Oddities met on the way to the values.
-    pub fn warnings(&self) -> &[String] {
+    pub fn warnings(&self) -> &Warnings {
         &self.warnings
     }
 

@@ -14,7 +14,7 @@ use super::values::{self, Values};
 use crate::io::ReadAt;
 use crate::model::units::text_lossy;
 use crate::source::FrameSource;
-use crate::{DType, Error, Fault, Result};
+use crate::{DType, Error, Fault, Result, Warnings};
 use hdf5_metno_sys::h5::{H5_index_t, H5_iter_order_t, herr_t, hsize_t};
 use hdf5_metno_sys::h5a::*;
 use hdf5_metno_sys::h5d::{H5Dget_space, H5Dget_type, H5Dread};
@@ -364,14 +364,14 @@ impl H5 {
     }
 
     /// As [`H5::stack`], with what was odd about it: chunks never written, sources found by luck.
-    pub fn stack_and_warnings(&self, path: &str) -> Result<(Arc<dyn FrameSource>, Vec<String>)> {
+    pub fn stack_and_warnings(&self, path: &str) -> Result<(Arc<dyn FrameSource>, Warnings)> {
         let array = Array::open(self, path)?;
         if array.rank() < 2 {
             return Err(Error::unsupported(self.path(), format!("{path} is no stack of images"))
                 .expected("two or more dimensions")
                 .found(format!("{} dimension(s)", array.rank())));
         }
-        let warnings = array.warnings().to_vec();
+        let warnings = array.warnings().clone();
         Ok((Arc::new(array), warnings))
     }
 

@@ -8,7 +8,7 @@ use crate::model::{Facts, GreyScale, Volume, VolumeMeta};
 use crate::registry::{
     ALSO_THERE, COULD_BE_MEANT, Candidate, Confidence, Content, FormatSpec, Hit, OpenOptions, Opened,
 };
-use crate::{Error, Result};
+use crate::{About, Error, Fault, Result, Warning};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -82,24 +82,30 @@ fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
         Choice::Several(list) => {
             let names: Vec<String> = list.iter().take(5).map(|i| format!("{} ({})", i.path, i.summary())).collect();
             let more = if list.len() > 5 { format!(", and {} more", list.len() - 5) } else { String::new() };
-            let mut o = other(format!(
+            let text = format!(
                 "several datasets could be meant: {}{more}; name one as {}:{}",
                 names.join(", "),
                 path.display(),
                 list.first().map_or("/path", |i| i.path.as_str())
-            ));
+            );
+            let mut o = other(Warning::new(About::Several, text));
             o.facts.add(COULD_BE_MEANT, list.iter().map(|i| i.path.as_str()).collect::<Vec<_>>());
             o
         }
         Choice::None => other("no dataset in this file is a stack of images".into()),
     };
-    opened.warnings.extend_from_slice(h5.notes());
+    opened.warnings.extend(h5.notes().iter().map(String::as_str));
     list_facts(&h5, &all.datasets, all.cut, &mut opened);
     Ok(opened)
 }
 
-fn other(warning: String) -> Opened {
-    Opened { format: SPEC.name, content: Content::Other, facts: Facts::default(), warnings: vec![warning] }
+fn other(warning: Warning) -> Opened {
+    Opened {
+        format: SPEC.name,
+        content: Content::Other,
+        facts: Facts::default(),
+        warnings: [warning].into_iter().collect(),
+    }
 }
 
 /// A dataset as a volume, with what the file says about it.
@@ -157,7 +163,7 @@ fn list_facts(h5: &H5, datasets: &[DatasetInfo], cut: bool, opened: &mut Opened)
     opened.facts.add("dataset_count", datasets.len());
     opened.facts.add("datasets", datasets.iter().take(LISTED).map(one).collect::<Vec<_>>());
     if cut {
-        opened.warnings.push("the file holds more objects than were looked at".into());
+        opened.warnings.push("the file holds more objects than were looked at");
     }
     missing(h5, opened);
 }
@@ -169,11 +175,15 @@ pub(super) fn missing(h5: &H5, opened: &mut Opened) {
             if !list.is_empty() {
                 opened.facts.add("dangling", list.iter().map(ToString::to_string).collect::<Vec<_>>());
             }
-            opened.warnings.extend(list.iter().take(10).map(|d| format!("missing: {d}")));
+            let shown = list.iter().take(10).map(|d| Warning::new(About::Link, format!("missing: {d}")));
+            opened.warnings.extend(shown);
             if list.len() > 10 {
-                opened.warnings.push(format!("missing: {} more", list.len() - 10));
+                opened.warnings.add(About::Link, format!("missing: {} more", list.len() - 10));
             }
         }
-        Err(e) => opened.warnings.push(format!("not everything could be checked: {e}")),
+        Err(e) => {
+            let about = if e.fault() == Fault::File { About::Damaged } else { About::Remark };
+            opened.warnings.add(about, format!("not everything could be checked: {e}"));
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::model::{Facts, Volume, VolumeMeta, VolumeStats};
 use crate::raw::flat::Flat;
 use crate::registry::*;
 use crate::sink::{CreateOptions, SliceSink};
-use crate::{ByteOrder, DType, Error, Result, Shape};
+use crate::{About, ByteOrder, DType, Error, Result, Shape};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -154,7 +154,7 @@ fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
     opened.facts = facts;
     let end = h.start.saturating_add(shape.len()?.saturating_mul(h.dtype.size() as u64));
     if end < file.len() {
-        opened.warnings.push(format!("{} {NOT_READ}", file.len() - end));
+        opened.warnings.add(About::Trailing, format!("{} {NOT_READ}", file.len() - end));
     }
     Ok(opened)
 }

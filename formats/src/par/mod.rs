@@ -5,9 +5,9 @@ pub(crate) mod make;
 pub mod scan;
 pub mod text;
 
-use crate::Result;
 use crate::model::Facts;
 use crate::registry::*;
+use crate::{About, Fault, Result, Warnings};
 use serde_json::{Map, Value as Json};
 use std::path::Path;
 
@@ -43,7 +43,7 @@ fn probe(c: &Candidate) -> Option<Hit> {
 /// Facts first; the scan where its images can be opened, otherwise a warning that says why not.
 fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
     let par = Par::read(path)?;
-    let mut warnings = Vec::new();
+    let mut warnings = Warnings::default();
     if !par.opaque_lines().is_empty() {
         warnings.push(format!(
             "{} lines are Python code, kept but not interpreted (first: line {})",
@@ -58,7 +58,9 @@ fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
         }
         Err(e) => {
             let hint = e.advice().map(|h| format!("; {h}")).unwrap_or_default();
-            warnings.push(format!("the images this file names cannot be opened: {e}{hint}"));
+            // What is there and broken is worse than what is not there.
+            let about = if e.fault() == Fault::File { About::Damaged } else { About::Counts };
+            warnings.add(about, format!("the images this file names cannot be opened: {e}{hint}"));
             Content::Other
         }
     };

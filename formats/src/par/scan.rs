@@ -12,7 +12,7 @@ use crate::model::{Angles, FieldOfView, RefPosition, RefSet, Scan};
 use crate::registry::{self, OpenOptions};
 use crate::series::Series;
 use crate::source::{Access, FrameSource, Frames};
-use crate::{DType, Error, Fault, Region, Result, Shape};
+use crate::{DType, Error, Fault, Region, Result, Shape, Warnings};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,13 +20,13 @@ use std::sync::Arc;
 const MAX_FILES: u64 = 10_000_000;
 
 /// Opens the scan a `.par` describes; warnings come with it.
-pub fn open_scan(path: &Path, options: &OpenOptions) -> Result<(Scan, Vec<String>)> {
+pub fn open_scan(path: &Path, options: &OpenOptions) -> Result<(Scan, Warnings)> {
     from_par(&Par::read(path)?, options)
 }
 
 /// As [`open_scan`] for a file read already (or edited in memory).
-pub fn from_par(par: &Par, options: &OpenOptions) -> Result<(Scan, Vec<String>)> {
-    let mut warnings = Vec::new();
+pub fn from_par(par: &Par, options: &OpenOptions) -> Result<(Scan, Warnings)> {
+    let mut warnings = Warnings::default();
     let prefix = par.text("FILE_PREFIX").ok_or_else(|| absent(par, "FILE_PREFIX"))?;
     let first = whole(par, "NUM_FIRST_IMAGE")?.unwrap_or(0);
     let last = whole(par, "NUM_LAST_IMAGE")?.unwrap_or(0);
@@ -105,7 +105,7 @@ pub fn from_par(par: &Par, options: &OpenOptions) -> Result<(Scan, Vec<String>)>
 }
 
 /// The movement of the axis, where it is to be applied.
-fn movement(par: &Par, base: &Path, files: &mut Vec<PathBuf>, warnings: &mut Vec<String>) -> Result<Option<PathBuf>> {
+fn movement(par: &Par, base: &Path, files: &mut Vec<PathBuf>, warnings: &mut Warnings) -> Result<Option<PathBuf>> {
     let Some(name) = par.text("AXIS_CORRECTION_FILE").filter(|t| !t.is_empty()) else { return Ok(None) };
     if !par.bool("DO_AXIS_CORRECTION")?.unwrap_or(false) {
         return Ok(None);
@@ -120,7 +120,7 @@ fn movement(par: &Par, base: &Path, files: &mut Vec<PathBuf>, warnings: &mut Vec
 }
 
 /// Keys that change the data and are not applied, as warnings by name.
-fn ignored(par: &Par, warnings: &mut Vec<String>) {
+fn ignored(par: &Par, warnings: &mut Warnings) {
     let raw = |key: &str| par.value(key).map(|v| v.raw.trim().trim_matches(['"', '\'']).to_owned());
     // Each with the value that means "off".
     let keys = [
@@ -232,7 +232,7 @@ impl Opener<'_> {
     /// Finds a file named in the parameter file: relative to the file's own folder, to the folder above (where
     /// PyHST2 is started at the beamline), to the working directory; and, for scans that were moved, by its last
     /// parts beside the parameter file. Returns the base folder and the path.
-    fn find(&self, name: &str, warnings: &mut Vec<String>) -> Result<(PathBuf, PathBuf)> {
+    fn find(&self, name: &str, warnings: &mut Warnings) -> Result<(PathBuf, PathBuf)> {
         let here = self.par.path().parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
         let above = std::path::absolute(&here).ok().and_then(|p| p.parent().map(Path::to_owned));
         let bases: Vec<PathBuf> =
@@ -317,7 +317,7 @@ impl References<'_> {
         RefPosition((number as f64 - self.first as f64) / self.interval as f64)
     }
 
-    fn find(&self, name: &str, warnings: &mut Vec<String>) -> Result<PathBuf> {
+    fn find(&self, name: &str, warnings: &mut Warnings) -> Result<PathBuf> {
         let near = self.base.join(name);
         if near.is_file() { Ok(near) } else { Ok(self.opener.find(name, warnings)?.1) }
     }
@@ -335,7 +335,7 @@ impl References<'_> {
         Ok(RefSet { source, position, averaged: frames == 1, origin })
     }
 
-    fn flats(&self, par: &Par, files: &mut Vec<PathBuf>, warnings: &mut Vec<String>) -> Result<Vec<RefSet>> {
+    fn flats(&self, par: &Par, files: &mut Vec<PathBuf>, warnings: &mut Warnings) -> Result<Vec<RefSet>> {
         if !par.bool("CORRECT_FLATFIELD")?.unwrap_or(false) {
             return Ok(Vec::new());
         }
@@ -398,7 +398,7 @@ impl References<'_> {
         Ok(sets)
     }
 
-    fn darks(&self, par: &Par, files: &mut Vec<PathBuf>, warnings: &mut Vec<String>) -> Result<Vec<RefSet>> {
+    fn darks(&self, par: &Par, files: &mut Vec<PathBuf>, warnings: &mut Warnings) -> Result<Vec<RefSet>> {
         if !par.bool("SUBTRACT_BACKGROUND")?.unwrap_or(false) {
             return Ok(Vec::new());
         }

@@ -8,7 +8,7 @@ use super::name::{self, NameHints};
 use crate::io::{NOT_READ, ReadAt, allocated_bytes};
 use crate::model::{Facts, Volume, VolumeMeta};
 use crate::registry::{Candidate, Confidence, Content, Hit, OpenOptions, Opened};
-use crate::{ByteOrder, DType, Error, Result, Shape};
+use crate::{About, ByteOrder, DType, Error, Result, Shape, Warning, Warnings};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ pub struct Layout {
     /// As `shape_from`, or `assumed`.
     pub order_from: String,
     /// Inferences and contradictions, for the user.
-    pub warnings: Vec<String>,
+    pub warnings: Warnings,
 }
 
 fn file_name(path: &Path) -> String {
@@ -77,7 +77,7 @@ pub fn resolve(
     natural: Option<DType>,
 ) -> Result<Layout> {
     let hints = name::hints(path);
-    let mut warnings = Vec::new();
+    let mut warnings = Warnings::default();
     let info = beside.info.as_ref();
     let xml = beside.xml.as_ref();
     let pick = |from_options: bool, f: &dyn Fn(&Info) -> bool, hint: bool| -> Option<String> {
@@ -140,13 +140,13 @@ pub fn resolve(
         }
     };
     if order_from == "assumed" && dtype.size() > 1 && natural.is_none() {
-        warnings.push("the byte order is not written anywhere: little-endian assumed".into());
+        warnings.push("the byte order is not written anywhere: little-endian assumed");
     }
     match bytes_of(shape, dtype.size()).and_then(|b| b.checked_add(skip)) {
         Some(need) if need == len => {}
         // The user named the start of the data, so bytes after it may belong to something else.
         Some(need) if need < len && options.skip.is_some() => {
-            warnings.push(format!("{} {NOT_READ}", len - need));
+            warnings.add(About::NotRead, format!("{} {NOT_READ}", len - need));
         }
         _ => return Err(misfit(path, len, skip, shape, Some(dtype), &shape_from, &hints)),
     }
@@ -155,10 +155,11 @@ pub fn resolve(
 }
 
 /// What is skipped may be slices instead of a header: where it is as long as one, it is told as bytes left out.
-fn slices_skipped(skip: u64, slice: Option<u64>) -> Option<String> {
+fn slices_skipped(skip: u64, slice: Option<u64>) -> Option<Warning> {
     let n = skip.checked_div(slice?).filter(|n| *n > 0)?;
     let what = if n == 1 { "1 slice".to_owned() } else { format!("{n} slices") };
-    Some(format!("--skip passes over {skip} bytes, as long as {what}: these as well as {NOT_READ}"))
+    let text = format!("--skip passes over {skip} bytes, as long as {what}: these as well as {NOT_READ}");
+    Some(Warning::new(About::NotRead, text))
 }
 
 fn unknown(path: &Path, len: u64) -> Error {
@@ -321,22 +322,24 @@ pub fn open(path: &Path, options: &OpenOptions, format: &'static str, natural: O
     let holes = allocated.map_or(0, |a| file.len().saturating_sub(a));
     let suspicious = if beside.info.is_some() || told { file.len() / 2 } else { 1 << 16 };
     if holes > suspicious {
-        warnings.push(format!(
+        let text = format!(
             "sparse file: {holes} of {} bytes are not on disk and read as zeros (an unfinished run, or a compressing file system)",
             file.len()
-        ));
+        );
+        warnings.add(About::Unfinished, text);
     }
     if natural.is_some() && beside.info.is_none() && !told {
         let mut last = [0u8; 4];
         let tail = file.len() >= 4 && file.read_exact_at(&mut last, file.len() - 4).is_ok() && last == [0, 0, 0, 0x20];
-        warnings.push(if tail {
+        let text = if tail {
             format!(
                 "{}.info is missing and the last value is PyHST2's placeholder (bytes 00 00 00 20): the reconstruction did not finish",
                 file_name(path)
             )
         } else {
             format!("{}.info is missing: PyHST2 writes it last, so the run may not have finished", file_name(path))
-        });
+        };
+        warnings.add(About::Unfinished, text);
     }
     Ok(Opened { format, content: Content::Volume(Volume { source: Arc::new(flat), meta }), facts, warnings })
 }

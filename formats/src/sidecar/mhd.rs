@@ -4,7 +4,7 @@ use super::{Described, MAX_HEADER, data_path, shape_of, sizes, spacing};
 use crate::io::ReadAt;
 use crate::model::{Facts, units};
 use crate::registry::*;
-use crate::{ByteOrder, DType, Error, Result};
+use crate::{ByteOrder, DType, Error, Result, Warnings};
 use std::path::Path;
 
 pub(super) fn probe(c: &Candidate) -> Option<Hit> {
@@ -63,7 +63,7 @@ fn describe(path: &Path, head: &[u8]) -> Result<Described> {
     let mut order = ByteOrder::NATIVE;
     let mut skip = Some(0);
     let mut facts = Facts::default();
-    let mut warnings = Vec::new();
+    let mut warnings = Warnings::default();
     let mut stated_order = false;
     let mut at = 0;
     while at < head.len() && data.is_none() {
@@ -126,7 +126,7 @@ fn describe(path: &Path, head: &[u8]) -> Result<Described> {
     let dtype = kind.ok_or_else(|| missing("ElementType"))?;
     let data = data.ok_or_else(|| missing("ElementDataFile"))?;
     if !stated_order && dtype.size() > 1 {
-        warnings.push("the header does not state the byte order: that of this machine assumed".into());
+        warnings.push("the header does not state the byte order: that of this machine assumed");
     }
     let data = match data.as_str() {
         "LOCAL" => {

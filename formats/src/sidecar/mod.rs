@@ -12,7 +12,7 @@ use crate::io::{NOT_READ, ReadAt};
 use crate::model::{Facts, Volume, VolumeMeta};
 use crate::raw::flat::Flat;
 use crate::registry::*;
-use crate::{ByteOrder, DType, Error, Result, Shape};
+use crate::{About, ByteOrder, DType, Error, Result, Shape, Warnings};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ struct Described {
     data: PathBuf,
     voxel_um: Option<[f64; 3]>,
     facts: Facts,
-    warnings: Vec<String>,
+    warnings: Warnings,
 }
 
 impl Described {
@@ -85,7 +85,7 @@ impl Described {
         let flat = Flat::over(file.clone(), shape, dtype, order, start, options.no_mmap)?;
         let end = start.saturating_add(need);
         if end < file.len() {
-            warnings.push(format!("{} {NOT_READ}", file.len() - end));
+            warnings.add(About::Trailing, format!("{} {NOT_READ}", file.len() - end));
         }
         facts.add("data_file", data.display().to_string());
         facts.add("data_offset", start);

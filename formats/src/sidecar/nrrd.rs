@@ -4,7 +4,7 @@ use super::{Described, MAX_HEADER, data_path, shape_of, sizes, spacing};
 use crate::io::ReadAt;
 use crate::model::{Facts, units};
 use crate::registry::*;
-use crate::{ByteOrder, DType, Error, Result};
+use crate::{ByteOrder, DType, Error, Result, Warnings};
 use std::path::Path;
 
 pub(super) fn probe(c: &Candidate) -> Option<Hit> {
@@ -149,7 +149,7 @@ fn describe(path: &Path, head: &[u8], len: u64) -> Result<Described> {
         None if dtype.size() == 1 => ByteOrder::NATIVE,
         None => return Err(missing("endian")),
     };
-    let mut warnings = Vec::new();
+    let mut warnings = Warnings::default();
     if unit.is_none() && !spacings.is_empty() {
         warnings.push("the unit of the spacings is not stated: millimetres assumed, as ITK and Slicer do".to_owned());
     }

@@ -9,7 +9,7 @@ use super::file::File;
 use super::page::Directory;
 use crate::model::units::length_to_um;
 use crate::model::{GreyScale, VolumeMeta};
-use crate::{Error, Result};
+use crate::{Error, Result, Warnings};
 use std::fmt::Write;
 
 /// The parsed ImageDescription of a first page.
@@ -113,7 +113,7 @@ pub(super) fn description(file: &File) -> Description {
 }
 
 /// Metadata of the volume: voxel size, grey scale, free text. What had to be assumed goes to `warnings`.
-pub(super) fn meta(file: &File, about: &Description, warnings: &mut Vec<String>) -> VolumeMeta {
+pub(super) fn meta(file: &File, about: &Description, warnings: &mut Warnings) -> VolumeMeta {
     let mut meta = VolumeMeta {
         grey: about.grey.clone(),
         value_unit: about.value_unit.clone(),
@@ -130,7 +130,7 @@ pub(super) fn meta(file: &File, about: &Description, warnings: &mut Vec<String>)
     if let Some([y, x]) = pixel {
         let z = z.or_else(|| about.spacing.map(|s| s * about.unit_um.unwrap_or(1.0)));
         if z.is_none() && (about.images.unwrap_or(1) > 1 || file.pages().len() > 1) {
-            warnings.push("no slice spacing in the file: taken equal to the pixel height".into());
+            warnings.push("no slice spacing in the file: taken equal to the pixel height");
         }
         meta.voxel_um = Some([z.unwrap_or(y), y, x]);
     }

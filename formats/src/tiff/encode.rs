@@ -215,7 +215,8 @@ impl Dir {
         self.tags.push((tag, if self.big { 16 } else { 4 }, n, bytes));
     }
 
-    /// The directory's bytes, values that do not fit behind it, padded to 8 bytes.
+    /// The directory's bytes, values that do not fit behind it, padded to 8 bytes where another follows: at the end of a file
+    /// padding would hide that its last byte was cut off.
     fn encode(&self, at: u64, next: bool) -> Result<Vec<u8>> {
         debug_assert!(self.tags.windows(2).all(|w| w[0].0 < w[1].0));
         let (count, entry, off) = if self.big { (8, 20, 8) } else { (2, 12, 4) };
@@ -242,7 +243,8 @@ impl Dir {
                 tail.extend(bytes);
             }
         }
-        let total = (end + tail.len()).next_multiple_of(8);
+        let total = end + tail.len();
+        let total = if next { total.next_multiple_of(8) } else { total };
         put(&mut out, if next { at + total as u64 } else { 0 }, off);
         out.extend(tail);
         out.resize(total, 0);

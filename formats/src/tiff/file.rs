@@ -13,6 +13,8 @@ pub struct File {
     pub(super) header: Header,
     pages: Vec<Directory>,
     broken: Option<Error>,
+    /// Page and tag whose values the end of the file cuts off.
+    cut: Option<(usize, u16)>,
 }
 
 impl File {
@@ -23,8 +25,9 @@ impl File {
     pub fn open(path: impl AsRef<Path>) -> Result<File> {
         let at = Arc::new(ReadAt::open(path)?);
         let header = Header::read(&at)?;
-        let mut pages = Vec::new();
+        let (mut pages, mut cut) = (Vec::new(), None);
         let broken = ifd::walk(&at, &header, |ifd| {
+            cut = cut.or(ifd.cut.map(|tag| (pages.len(), tag)));
             pages.push(Directory::new(&at, &header, &ifd)?);
             Ok(())
         })
@@ -34,7 +37,7 @@ impl File {
             None if pages.is_empty() => Err(Error::file(at.path(), "a TIFF file without pages")
                 .at(4)
                 .hint("the program that wrote it was interrupted, or it is still writing")),
-            broken => Ok(File { at, header, pages, broken }),
+            broken => Ok(File { at, header, pages, broken, cut }),
         }
     }
 
@@ -46,6 +49,11 @@ impl File {
     /// Why the chain of pages ended early, where it did.
     pub fn broken(&self) -> Option<&Error> {
         self.broken.as_ref()
+    }
+
+    /// The first page with a tag whose values the end of the file cuts off, and the tag.
+    pub(super) fn cut(&self) -> Option<(usize, u16)> {
+        self.cut
     }
 
     pub(super) fn take_broken(&mut self) -> Option<Error> {

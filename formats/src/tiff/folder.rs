@@ -6,10 +6,9 @@
 
 use super::SPEC;
 use super::file::File;
-use crate::io::NOT_READ;
 use crate::registry::{Content, OpenOptions, Opened};
 use crate::series::Series;
-use crate::{Error, FrameSource, Result, Volume};
+use crate::{About, Error, Fault, FrameSource, Result, Volume, Warning, Warnings};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -75,7 +74,7 @@ pub(super) fn groups(dir: &Path) -> Result<Vec<Group>> {
 ///
 /// # Errors
 /// Where there is none, or two of comparable length.
-pub(super) fn main_group(dir: &Path, warnings: &mut Vec<String>) -> Result<Group> {
+pub(super) fn main_group(dir: &Path, warnings: &mut Warnings) -> Result<Group> {
     let mut groups = groups(dir)?;
     if groups.is_empty() {
         return Err(Error::file(dir, "there are no TIFF files in this folder").hint("name the folder of the slices"));
@@ -101,7 +100,7 @@ fn name(path: &Path) -> String {
 
 impl Group {
     /// Checks the numbers: the same number twice is an error, gaps are warnings.
-    pub(super) fn check_numbers(&self, warnings: &mut Vec<String>) -> Result<()> {
+    pub(super) fn check_numbers(&self, warnings: &mut Warnings) -> Result<()> {
         if let Some(w) = self.files.windows(2).find(|w| w[0].0 == w[1].0) {
             return Err(Error::file(&w[1].1, "the same slice number twice")
                 .found(format!("{} and {}", name(&w[0].1), name(&w[1].1)))
@@ -125,13 +124,14 @@ impl Group {
             }
         }
         if missing > 0 {
-            warnings.push(format!(
+            let text = format!(
                 "{missing} number(s) missing between {} and {}: {}{}",
                 name(&self.files[0].1),
                 name(&self.files[self.files.len() - 1].1),
                 first.join(", "),
                 if first.len() == 5 { ", …" } else { "" }
-            ));
+            );
+            warnings.add(About::Numbering, text);
         }
         Ok(())
     }
@@ -142,9 +142,26 @@ impl Group {
     }
 }
 
+/// A file of a series that is not like `others`, of which `like` is one or all.
+fn unlike(path: &Path, others: &str, like: &dyn FrameSource) -> Error {
+    let one = crate::Shape { frames: 1, ..like.shape() };
+    Error::file(path, format!("this file differs from {others} of the series"))
+        .expected(format!("{one} {}", like.dtype().name()))
+        .hint("move it elsewhere if it does not belong to the series")
+}
+
 /// Opens files as a stack, one frame each. Files of a length of their own are looked into now; the others are
 /// compared with the first when they are read.
 pub(super) fn open_series(paths: Vec<PathBuf>) -> Result<Series> {
+    // A picture in colour among grey ones is not of them, and no reason to take the others for single pictures.
+    if let [first, second, .., last] = paths.as_slice()
+        && let Err(e) = super::open_stack(first, false)
+        && e.fault() == Fault::Unsupported
+        && let (Ok((a, _)), Ok((b, _))) = (super::open_stack(second, false), super::open_stack(last, false))
+        && (a.shape(), a.dtype()) == (b.shape(), b.dtype())
+    {
+        return Err(unlike(first, "the others", &a).source(e));
+    }
     let series = Series::open(paths, Box::new(|p| Ok(Arc::new(super::open_stack(p, false)?.0))))?;
     let one = crate::Shape { frames: 1, ..series.shape() };
     let len = |p: &Path| std::fs::metadata(p).map(|m| m.len()).map_err(|e| Error::io(p, "reading the size", e));
@@ -153,12 +170,14 @@ pub(super) fn open_series(paths: Vec<PathBuf>) -> Result<Series> {
         if len(path)? == first {
             continue;
         }
-        let source = super::open_stack(path, false)?.0;
+        let source = super::open_stack(path, false).map_err(|e| match e.fault() {
+            Fault::Unsupported => unlike(path, "the first", &series).source(e),
+            _ => e,
+        })?;
+        let source = source.0;
         if source.shape() != one || source.dtype() != series.dtype() {
-            return Err(Error::file(path, "this file differs from the first of the series")
-                .expected(format!("{one} {}", series.dtype().name()))
-                .found(format!("{} {}", source.shape(), source.dtype().name()))
-                .hint("move it elsewhere if it does not belong to the series"));
+            let found = format!("{} {}", source.shape(), source.dtype().name());
+            return Err(unlike(path, "the first", &series).found(found));
         }
     }
     Ok(series)
@@ -166,7 +185,7 @@ pub(super) fn open_series(paths: Vec<PathBuf>) -> Result<Series> {
 
 /// Opens a folder of slices as a volume. A single multi-page file in the folder is opened itself.
 pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Opened> {
-    let mut warnings = Vec::new();
+    let mut warnings = Warnings::default();
     let group = main_group(dir, &mut warnings)?;
     let first = group.files[0].1.clone();
     if group.files.len() == 1 {
@@ -175,6 +194,7 @@ pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Opened> {
         return Ok(opened);
     }
     group.check_numbers(&mut warnings)?;
+    let source = Arc::new(open_series(group.paths())?);
     let file = File::open(&first)?;
     let about = super::describe::description(&file);
     let meta = super::describe::meta(&file, &about, &mut warnings);
@@ -182,10 +202,9 @@ pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Opened> {
     facts.add("files", group.files.len());
     facts.add("first_file", name(&first));
     facts.add("last_file", name(&group.files[group.files.len() - 1].1));
-    let left_out = |w: &String| w.ends_with(NOT_READ);
+    let left_out = |w: &Warning| w.leaves_out();
     let of_first = super::open_stack(&first, false)?.1.into_iter().filter(left_out);
-    warnings.extend(of_first.map(|w| format!("{}: {w}", name(&first))));
-    let source = Arc::new(open_series(group.paths())?);
+    warnings.extend(of_first.map(|w| w.of(name(&first))));
     Ok(Opened { format: SPEC.name, content: Content::Volume(Volume { source, meta }), facts, warnings })
 }
 
@@ -209,7 +228,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let touch = |n: &str| std::fs::write(dir.path().join(n), b"").unwrap();
         ["x9.tif", "x10.tif", "x12.tif", "x2.tif", "dark.tif", "notes.txt"].iter().for_each(|n| touch(n));
-        let mut w = Vec::new();
+        let mut w = Warnings::default();
         let g = main_group(dir.path(), &mut w).unwrap();
         let names: Vec<String> = g.files.iter().map(|f| name(&f.1)).collect();
         assert_eq!(names, ["x2.tif", "x9.tif", "x10.tif", "x12.tif"]);

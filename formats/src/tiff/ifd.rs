@@ -12,6 +12,8 @@ use std::collections::HashSet;
 const MAX_TEXT: u64 = 16 << 20;
 /// More tags than any writer produces; a larger count is a damaged directory.
 const MAX_ENTRIES: u64 = 4096;
+/// Tags from here on are those of single programs (TIFF 6.0, section 8).
+const PRIVATE: u16 = 32768;
 
 /// Tag numbers used here (TIFF 6.0 part 1, Adobe supplements).
 #[allow(missing_docs)]
@@ -211,6 +213,9 @@ pub struct Ifd {
     pub entries: Vec<Entry>,
     /// Offset of the next directory, 0 = last.
     pub next: u64,
+    /// The first tag whose values the end of the file cuts off. Those of private tags that lie beyond it altogether were
+    /// never written by what wrote the file, or left behind by what rewrote it.
+    pub cut: Option<u16>,
 }
 
 impl Ifd {
@@ -247,6 +252,7 @@ impl Ifd {
             file.read_exact_at(&mut buf, at)?;
         }
         let mut entries = Vec::with_capacity(n as usize);
+        let mut cut = None;
         for i in 0..n {
             let pos = count_size + i * entry_size;
             let e = &buf[pos as usize..(pos + entry_size) as usize];
@@ -262,12 +268,14 @@ impl Ifd {
                 let mut raw = [0u8; 8];
                 raw[..off].copy_from_slice(value);
                 (entry.at, entry.inline) = (at + pos + 4 + off_size, Some(raw));
+            } else if entry.at.saturating_add(bytes) > file.len() && (entry.at < file.len() || tag < PRIVATE) {
+                cut = cut.or(Some(tag));
             }
             entries.push(entry);
         }
         // A file cut right behind the last tag lacks the link to the next directory.
         let next = buf.get(entries_end as usize..(entries_end + off_size) as usize).ok_or_else(beyond)?;
-        Ok(Ifd { at, entries, next: uint(o, next) })
+        Ok(Ifd { at, entries, next: uint(o, next), cut })
     }
 
     /// Finds a tag.

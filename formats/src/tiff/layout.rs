@@ -17,7 +17,7 @@ use crate::angle_list;
 use crate::io::read_small_text;
 use crate::model::{Angles, Facts, RefPosition, RefSet};
 use crate::registry::{Content, Opened};
-use crate::{Error, FrameSource, Result, Scan};
+use crate::{Error, FrameSource, Result, Scan, Warnings};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -80,14 +80,14 @@ impl Folders {
 }
 
 /// The group of one folder, numbers checked.
-fn series_of(dir: &Path, warnings: &mut Vec<String>) -> Result<Vec<PathBuf>> {
+fn series_of(dir: &Path, warnings: &mut Warnings) -> Result<Vec<PathBuf>> {
     let group = folder::main_group(dir, warnings)?;
     group.check_numbers(warnings)?;
     Ok(group.paths())
 }
 
 /// Opens a few frames: single-frame files, or one multi-page file.
-fn frames(paths: &[PathBuf], warnings: &mut Vec<String>) -> Result<Arc<dyn FrameSource>> {
+fn frames(paths: &[PathBuf], warnings: &mut Warnings) -> Result<Arc<dyn FrameSource>> {
     if let [one] = paths {
         let (stack, w) = super::open_stack(one, false)?;
         warnings.extend(w);
@@ -98,7 +98,7 @@ fn frames(paths: &[PathBuf], warnings: &mut Vec<String>) -> Result<Arc<dyn Frame
 
 /// Opens a scan laid out in folders.
 pub(super) fn open_folders(dir: &Path, found: &Folders) -> Result<Opened> {
-    let mut warnings = Vec::new();
+    let mut warnings = Warnings::default();
     let paths = series_of(&found.projections, &mut warnings)?;
     let mut files = paths.clone();
     let projections = frames(&paths, &mut warnings)?;
@@ -128,7 +128,7 @@ struct Parts {
 }
 
 /// Checks sizes, reads the pixel size of the first projection, and makes the scan.
-fn finish(dir: &Path, layout: &'static str, p: Parts, mut warnings: Vec<String>) -> Result<Opened> {
+fn finish(dir: &Path, layout: &'static str, p: Parts, mut warnings: Warnings) -> Result<Opened> {
     let size = |s: &dyn FrameSource| (s.shape().rows, s.shape().cols);
     let (rows, cols) = size(&*p.projections);
     for set in p.flats.iter().chain(&p.darks) {
@@ -149,7 +149,7 @@ fn finish(dir: &Path, layout: &'static str, p: Parts, mut warnings: Vec<String>)
     if let Some(first) = p.files.first() {
         let file = super::File::open(first)?;
         let about = describe::description(&file);
-        pixel_um = describe::meta(&file, &about, &mut Vec::new()).voxel_um.map(|[_, y, x]| [y, x]);
+        pixel_um = describe::meta(&file, &about, &mut Warnings::default()).voxel_um.map(|[_, y, x]| [y, x]);
         facts = super::facts(&file, &about);
     }
     let scan = Scan {
@@ -175,7 +175,7 @@ fn finish(dir: &Path, layout: &'static str, p: Parts, mut warnings: Vec<String>)
 }
 
 /// Angles from `angles.txt` or an IMAT log in one of the folders; otherwise assumed 0 to 180° (last one left out).
-fn find_angles(dirs: &[&Path], n: usize, files: &mut Vec<PathBuf>, warnings: &mut Vec<String>) -> Result<Angles> {
+fn find_angles(dirs: &[&Path], n: usize, files: &mut Vec<PathBuf>, warnings: &mut Warnings) -> Result<Angles> {
     for dir in dirs {
         let mut texts: Vec<PathBuf> = std::fs::read_dir(dir)
             .map_err(|e| Error::io(dir, "listing", e))?
@@ -197,9 +197,7 @@ fn find_angles(dirs: &[&Path], n: usize, files: &mut Vec<PathBuf>, warnings: &mu
             return Ok(angles);
         }
     }
-    warnings.push(
-        "no angles found: 0 to 180° assumed (last angle left out); put them into angles.txt, one per line".into(),
-    );
+    warnings.push("no angles found: 0 to 180° assumed (last angle left out); put them into angles.txt, one per line");
     Ok(assumed(n, 0.0, 180.0))
 }
 
@@ -272,11 +270,11 @@ impl Tomcat {
 /// Opens a TOMCAT scan: darks, flats, projections in the order of their numbers; a second set of flats after them
 /// where exactly so many files are left.
 pub(super) fn open_tomcat(dir: &Path, group: &Group, log: PathBuf, t: &Tomcat) -> Result<Opened> {
-    let mut warnings = Vec::new();
+    let mut warnings = Warnings::default();
     group.check_numbers(&mut warnings)?;
     if let Some(gap) = warnings.first() {
         return Err(Error::file(&log, "the order of darks, flats and projections needs every number")
-            .found(gap.clone())
+            .found(gap)
             .hint("copy the missing files"));
     }
     let mut paths = group.paths();
@@ -327,7 +325,7 @@ pub(super) fn open_tomcat(dir: &Path, group: &Group, log: PathBuf, t: &Tomcat) -
             origin: "Rot Y min and max position of the log".into(),
         },
         None => {
-            warnings.push("no angles in the log: 0 to 180° assumed".into());
+            warnings.push("no angles in the log: 0 to 180° assumed");
             assumed(n, 0.0, 180.0)
         }
     };

@@ -23,7 +23,7 @@ pub use page::{Directory, Page};
 use crate::io::ReadAt;
 use crate::model::{Facts, Volume};
 use crate::registry::*;
-use crate::{ByteOrder, Result};
+use crate::{ByteOrder, Result, Warnings};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -81,9 +81,9 @@ fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
 }
 
 /// Opens the grey stack of a file, with its warnings.
-fn open_stack(path: &Path, map: bool) -> Result<(stack::Stack, Vec<String>)> {
+fn open_stack(path: &Path, map: bool) -> Result<(stack::Stack, Warnings)> {
     let file = File::open(path)?;
-    let (about, mut warnings) = (describe::description(&file), Vec::new());
+    let (about, mut warnings) = (describe::description(&file), Warnings::default());
     let stack = stack::Stack::open(file, &about, map, &mut warnings)?;
     Ok((stack, warnings))
 }
@@ -91,7 +91,7 @@ fn open_stack(path: &Path, map: bool) -> Result<(stack::Stack, Vec<String>)> {
 /// Opens one file as a stack.
 fn open_file(path: &Path, options: &OpenOptions) -> Result<Opened> {
     let file = File::open(path)?;
-    let mut warnings = Vec::new();
+    let mut warnings = Warnings::default();
     let about = describe::description(&file);
     let meta = describe::meta(&file, &about, &mut warnings);
     let facts = facts(&file, &about);

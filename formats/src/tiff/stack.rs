@@ -9,7 +9,7 @@ use super::page::{Directory, plural};
 use crate::io::{NOT_READ, ReadAt};
 use crate::mmap::Map;
 use crate::source::{Access, FrameSource};
-use crate::{ByteOrder, DType, Error, Region, Result, Shape};
+use crate::{About, ByteOrder, DType, Error, Region, Result, Shape, Warnings};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -36,13 +36,17 @@ pub(super) struct Stack {
 
 impl Stack {
     /// Takes the pages equal to the first (size, type); oddities go to `warnings`.
-    pub(super) fn open(mut file: File, about: &Description, map: bool, warnings: &mut Vec<String>) -> Result<Stack> {
+    pub(super) fn open(mut file: File, about: &Description, map: bool, warnings: &mut Warnings) -> Result<Stack> {
         let (at, order) = (file.at.clone(), file.order());
         if let Some(e) = file.take_broken() {
             let n = file.pages().len();
             return Err(
                 e.hint(format!("the file is damaged or truncated; its first {n} page{} can be found", plural(n)))
             );
+        }
+        if let Some((page, tag)) = file.cut() {
+            let text = format!("truncated: the values of tag {tag} of page {page} reach beyond the end of the file");
+            warnings.add(About::Damaged, text);
         }
         let total = file.pages().len();
         let mut pages = file.into_pages();
@@ -57,20 +61,27 @@ impl Stack {
         }
         let dtype = first.check(&at)?;
         if let Some(odd) = pages.iter().find(|p| key(p) != key(&first)) {
-            warnings.push(format!(
+            let text = format!(
                 "{} of {total} pages differ from the first ({} × {}, {} bits), for example one of {} × {}, {} bits, and are left out: their {NOT_READ}",
                 pages.iter().filter(|p| key(p) != key(&first)).count(),
-                first.rows, first.cols, first.bits, odd.rows, odd.cols, odd.bits
-            ));
+                first.rows,
+                first.cols,
+                first.bits,
+                odd.rows,
+                odd.cols,
+                odd.bits
+            );
+            warnings.add(About::Unlike, text);
         }
         pages.retain(|p| key(p) == key(&first));
         let beneath = pages.iter().fold(0u64, |n, p| n.saturating_add(p.sub_ifds));
         if beneath > 0 {
             let with = pages.iter().filter(|p| p.sub_ifds > 0).count();
-            warnings.push(format!(
+            let text = format!(
                 "{beneath} further images (SubIFDs) hang on {with} of {} pages and are left out: their {NOT_READ}",
                 pages.len()
-            ));
+            );
+            warnings.add(About::NotRead, text);
         }
         if let Some(p) = pages.iter().find(|p| p.not_grey().is_some()) {
             return Err(Error::unsupported(at.path(), "grey and colour pages in one stack").at(p.at));
@@ -123,10 +134,11 @@ impl Stack {
             ));
         }
         if first.stk_planes > 1 {
-            warnings.push(format!(
+            let text = format!(
                 "a MetaMorph stack of {} planes: only the first is read; the others' {NOT_READ}",
                 first.stk_planes
-            ));
+            );
+            warnings.add(About::NotRead, text);
         }
         if first.orientation > 1 && first.orientation <= 8 {
             warnings

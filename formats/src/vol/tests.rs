@@ -69,7 +69,7 @@ fn writes_and_reads_back() {
         assert_eq!(v.meta.origin_1based, Some([3, 4, 5]));
         let s = v.meta.stats.unwrap();
         assert_eq!((s.min, s.max), (-7.0, 45.25));
-        assert_eq!(o.warnings, Vec::<String>::new());
+        assert!(o.warnings.is_empty(), "{:?}", o.warnings);
         assert_eq!(v.source.mapped(1..3).is_some(), !no_mmap);
     }
     // The other headers beside it.

@@ -11,6 +11,8 @@ use super::{Finding, Kind, Weight};
 
 /// Slices this far apart are tried against each other, all of them; farther ones where both are strangers.
 const REACH: usize = 8;
+/// … or at least this far apart.
+const APART: usize = 4;
 /// An exchange that makes the distances this many times less is sure.
 const SURE: f64 = 2.0;
 /// Less than this is never a reason …
@@ -154,6 +156,8 @@ struct Wanted {
     ratio: f64,
     gain: f64,
     jump: f64,
+    /// Found as two strangers.
+    strangers: bool,
 }
 
 /// Bounds for the ratios: for every distance of places, and for strangers.
@@ -178,18 +182,18 @@ impl Bounds {
     fn best(&self, row: &Row<'_>) -> Option<Wanted> {
         let n = row.len();
         let mut best: Option<Wanted> = None;
-        let mut look = |i: usize, j: usize, bound: f64| {
+        let mut look = |i: usize, j: usize, bound: f64, strangers: bool| {
             if let Some((ratio, gain)) = row.gain(i, j)
                 && ratio > bound
                 && best.is_none_or(|b| gain > b.gain)
             {
-                best = Some(Wanted { i, j, ratio, gain, jump: 0.0 });
+                best = Some(Wanted { i, j, ratio, gain, jump: 0.0, strangers });
             }
         };
         for (h, bound) in self.near.iter().enumerate().map(|(h, b)| (h + 1, *b)) {
             for i in 0..n - h {
                 let end = i == 0 || i + h + 1 == n;
-                look(i, i + h, if end { bound.max(LEAST_FAR) } else { bound });
+                look(i, i + h, if end { bound.max(LEAST_FAR) } else { bound }, false);
             }
         }
         let mut strangers: Vec<(f64, usize)> =
@@ -198,8 +202,9 @@ impl Bounds {
         strangers.truncate(MANY);
         for (k, &(_, a)) in strangers.iter().enumerate() {
             for &(_, b) in &strangers[k + 1..] {
-                if a.abs_diff(b) > self.near.len() {
-                    look(a.min(b), a.max(b), LEAST_FAR);
+                // Near ones too: the more slices lie between the two, the more of the ratios they were compared with are theirs.
+                if a.abs_diff(b) >= APART.min(self.near.len() + 1) {
+                    look(a.min(b), a.max(b), LEAST_FAR, true);
                 }
             }
         }
@@ -234,7 +239,12 @@ pub fn findings(slices: &[SliceFacts], twins: &[usize]) -> Vec<Finding> {
     let mut sorted = steps.clone();
     sorted.sort_by(f64::total_cmp);
     let step = STRANGER * sorted[sorted.len() / 2];
-    wanted.retain(|w| steps.iter().filter(|d| **d > step.max(w.jump * ALIKE)).count() <= ENDS);
+    let layered = |w: &Wanted| steps.iter().filter(|d| **d > step.max(w.jump * ALIKE)).count() > ENDS;
+    // Strangers whose exchange is not believed are strangers still.
+    for w in wanted.iter().rev().filter(|w| w.strangers && layered(w)) {
+        row.order.swap(w.i, w.j);
+    }
+    wanted.retain(|w| !layered(w));
     let strangers = strangers(&row);
     let mut out = moved(&row, &wanted);
     if strangers.len() * 20 > n.max(40) {

@@ -18,6 +18,13 @@ const CLEAR: f64 = 3.0;
 const ALIKE: f64 = 0.8;
 /// What is left of the contrast where the sample ends.
 const GONE: f64 = 0.2;
+/// Where the pictures of neighbours correlate by more than this …
+const LIKE: f64 = 0.5;
+/// … those on both sides of a jump do by as much, or nearly: what was there goes on at other levels. Where the sample ends
+/// they do not …
+const GOES_ON: f64 = 0.9;
+/// … if there is something to go on: this part of the usual contrast, on one side.
+const SOMETHING: f64 = 0.3;
 /// Fewer slices do not tell what is usual.
 const FEWEST: usize = 8;
 
@@ -36,6 +43,8 @@ struct Fit {
     mean: f64,
     /// Share of the points that change the way the mean does.
     alike: f64,
+    /// Correlation of the two pictures.
+    likeness: f64,
 }
 
 /// Points of the field in both pictures, rows of `cols` points. Those at its edge hold zeros from outside as well, which no
@@ -65,8 +74,10 @@ fn fit(a: &SliceFacts, b: &SliceFacts, cols: usize) -> Fit {
     let residual = (dd - beta * xd).max(0.0).sqrt();
     let contrast = xx.sqrt();
     let alike = points.iter().filter(|p| p.1 * md > 0.0).count() as f64 / n;
+    let kept = (1.0 + beta) * contrast;
     Fit {
         alike,
+        likeness: if kept == 0.0 { 0.0 } else { kept / kept.hypot(residual) },
         shift: md.abs().max(beta.abs() * contrast),
         residual,
         contrast,
@@ -95,6 +106,7 @@ pub fn findings(slices: &[SliceFacts], cols: usize, normal: &Normal) -> Vec<Find
     let contrast = median(fits.iter().map(|f| f.contrast).collect());
     let usual = median(fits.iter().map(|f| f.shift).collect()).max(1e-6 * contrast).max(f64::MIN_POSITIVE);
     let usual_mean = median(fits.iter().map(|f| f.mean.abs()).collect()).max(1e-6 * contrast).max(f64::MIN_POSITIVE);
+    let likeness = median(fits.iter().map(|f| f.likeness).collect());
     let by_line = |f: &Fit| f.shift > TIMES * usual && f.shift > CONTRAST * f.contrast && f.shift > CLEAR * f.residual;
     let by_mean =
         |f: &Fit| f.mean.abs() > TIMES * usual_mean && f.mean.abs() > CONTRAST * f.contrast && f.alike > ALIKE;
@@ -108,7 +120,10 @@ pub fn findings(slices: &[SliceFacts], cols: usize, normal: &Normal) -> Vec<Find
             let mean = || by_mean(f) && stays(&|w| w.mean * f.mean > 0.5 * f.mean * f.mean && w.alike > 0.8 * ALIKE);
             // Where the sample ends its picture goes, and comes where it begins: that is no change of levels.
             let gone = |f: &Fit| f.factor.abs() < GONE && f.contrast > CLEAR * f.residual;
-            (line || mean()) && !gone(f) && !gone(&fit(good[i + 1], good[i], cols))
+            let other = (f.factor * f.contrast).hypot(f.residual);
+            let nothing = f.contrast.max(other) < SOMETHING * contrast;
+            let goes_on = nothing || likeness < LIKE || f.likeness > GOES_ON * likeness;
+            (line || mean()) && goes_on && !gone(f) && !gone(&fit(good[i + 1], good[i], cols))
         })
         .collect();
     // Many jumps are how the levels of this stack are (projections of a beam that flickers).

@@ -8,7 +8,7 @@ use super::{container, files, levels, order, pass, scan, sideways, unread, unrea
 use std::collections::BTreeMap;
 use tomokit_formats::model::{Facts, VolumeMeta};
 use tomokit_formats::registry::{ALSO_THERE, COULD_BE_MEANT, open};
-use tomokit_formats::{Content, Fault, FrameSource, OpenOptions, Result};
+use tomokit_formats::{About, Content, Fault, FrameSource, OpenOptions, Result, Warning};
 
 /// Numbers of one slice that are kept to the end.
 #[derive(Clone, Debug)]
@@ -117,7 +117,7 @@ pub fn examine(item: &Item, job: &Job<'_>, report: &mut Report) -> Result<()> {
     }));
     let said = !report.findings.is_empty();
     let several = opened.facts.get(COULD_BE_MEANT).is_some();
-    let told = opened.warnings.iter().filter(|w| !(several && w.starts_with("several datasets")));
+    let told = opened.warnings.iter().filter(|w| !(several && w.about == About::Several));
     report.findings.extend(told.filter_map(|w| reader(w, said, files::headerless(item))));
     match opened.content {
         Content::Volume(v) => {
@@ -158,34 +158,22 @@ fn stacks(facts: &Facts, which: &str, item: &Item, job: &Job<'_>, report: &mut R
     Ok(())
 }
 
-/// A remark of the reader, weighed by what it says.
-fn reader(warning: &str, links_said: bool, headerless: bool) -> Option<Finding> {
-    let has = |words: &[&str]| words.iter().any(|w| warning.contains(w));
-    // Said by our own findings, with more detail.
-    if headerless && has(&["sparse file", ".info is missing"]) || links_said && warning.starts_with("missing: ") {
-        return None;
-    }
-    let (kind, weight) = if has(&["never written"]) {
-        (Kind::NeverWritten, Weight::Broken)
-    } else if has(&[
-        "cannot be read",
-        "truncated",
-        "cut off",
-        "ends too early",
-        "bytes are missing",
-        "brighter than the flat",
-    ]) {
-        (Kind::File, Weight::Broken)
-    } else if has(&["gap in the numbering", "number(s) missing", "occur twice"]) {
-        (Kind::Numbering, Weight::Broken)
-    } else if has(&["another length", "differ from the first"]) {
-        (Kind::File, Weight::Suspicious)
-    } else if has(&["aborted", "incomplete", "cannot be opened", "projections, the file holds", "without an angle"]) {
-        (Kind::Counts, Weight::Suspicious)
-    } else {
-        (Kind::Reader, Weight::Remark)
+/// A remark of the reader, weighed by what it is about.
+fn reader(warning: &Warning, links_said: bool, headerless: bool) -> Option<Finding> {
+    let (kind, weight) = match warning.about {
+        // Said by our own findings, with more detail.
+        About::Unfinished if headerless => return None,
+        About::Link if links_said => return None,
+        About::NeverWritten => (Kind::NeverWritten, Weight::Broken),
+        About::Damaged => (Kind::File, Weight::Broken),
+        About::Numbering => (Kind::Numbering, Weight::Broken),
+        About::Unlike | About::Trailing => (Kind::File, Weight::Suspicious),
+        About::Counts => (Kind::Counts, Weight::Suspicious),
+        About::Remark | About::NotRead | About::Unfinished | About::Link | About::Several => {
+            (Kind::Reader, Weight::Remark)
+        }
     };
-    Some(Finding::new(kind, weight, warning))
+    Some(Finding::new(kind, weight, warning.text.as_str()))
 }
 
 /// What is left after a pass over slices.

@@ -221,7 +221,7 @@ pub fn scan(path: &Path) -> Result<Sample> {
     let shape = scan.projections.shape();
     let references = scan.flats.iter().chain(&scan.darks).map(|r| r.source.shape().frames as u64).sum();
     let mut notes = vec![format!("{}: {}", path.display(), scan.layout)];
-    notes.extend(opened.warnings);
+    notes.extend(opened.warnings.texts());
     let diameter = match (extended_width(&scan), scan.rotation_axis_px) {
         (Some(Some(n)), _) => n as u64,
         (Some(None), _) => {

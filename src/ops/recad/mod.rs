@@ -56,10 +56,12 @@ use crate::quantise::{Depth, Field, NonFinite, Placement};
 use crate::stream::{Algorithm, Budget, Lanes, unpacking};
 use serde::Serialize;
 use std::path::PathBuf;
-use tomokit_formats::io::{NOT_READ, with_suffix};
+use tomokit_formats::io::with_suffix;
 use tomokit_formats::model::GreyScale;
 use tomokit_formats::registry::{FormatSpec, open_volume, writer_for};
-use tomokit_formats::{Content, CreateOptions, DType, Error, OpenOptions, Result, Shape, VolumeMeta, durable, png};
+use tomokit_formats::{
+    Content, CreateOptions, DType, Error, OpenOptions, Opened, Result, Shape, VolumeMeta, durable, png,
+};
 
 /// What exact zeros stand for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
@@ -257,7 +259,6 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         return Err(Error::caller("recad keeps slices and makes its own type: convert first to cut another way"));
     }
     let (volume, opened) = open_volume(&r.input, &r.open)?;
-    let mut warnings = opened.warnings;
     if matches!(opened.content, Content::Scan(_)) {
         return Err(Error::caller("this is a scan, not a volume")
             .path(&r.input)
@@ -293,7 +294,7 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         return Err(Error::caller(format!("the output cannot be verified: {} is never read back", writer.name)));
     }
     if r.remove_input {
-        refuse_removal(r, opened.format, &warnings)?;
+        refuse_removal(r, &opened)?;
     }
     let receipt = with_suffix(&output, RECEIPT);
     create.overwrite |= durable::was_killed(&output, &receipt);
@@ -312,6 +313,7 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         png::refuse_output(p, create.overwrite, &others)?;
     }
 
+    let (input_format, mut warnings) = (opened.format, opened.warnings.texts());
     // A scale that turns values around or to nothing is not followed.
     let input_scale = match scale_of(&r.input, &volume.meta, &*volume.source)? {
         Some(s) if s.slope > 0.0 && s.slope.is_finite() && s.offset.is_finite() => Some(s),
@@ -373,7 +375,7 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
     let meta = meta_of_view(&volume.meta, &r.view, source.first_input_slice);
     Ok(Plan {
         input: r.input.clone(),
-        input_format: opened.format,
+        input_format,
         input_dtype: dtype,
         output,
         output_format: writer.name,
@@ -411,18 +413,18 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
 }
 
 /// An input is removed only where all of it went into the output and the file holds nothing else.
-fn refuse_removal(r: &Request, format: &str, warnings: &[String]) -> Result<()> {
+fn refuse_removal(r: &Request, opened: &Opened) -> Result<()> {
     let refuse = |why: &str| Err(Error::caller(format!("the input is not removed: {why}")).path(&r.input));
     if r.view.roi.is_some() || r.view.slices.is_some() || r.view.bin > 1 || r.crop_circle {
         return refuse("only part of it goes into the output");
     }
-    if !matches!(format, "vol" | "raw" | "npy" | "tiff" | "edf") || !r.input.is_file() {
+    if !matches!(opened.format, "vol" | "raw" | "npy" | "tiff" | "edf") || !r.input.is_file() {
         return refuse("only single files of vol, raw, npy, TIFF or EDF hold nothing but the volume");
     }
     if r.input.is_symlink() {
         return refuse("this is a link to it: name the file itself");
     }
-    if let Some(rest) = warnings.iter().find(|w| w.ends_with(NOT_READ)) {
+    if let Some(rest) = opened.warnings.iter().find(|w| w.leaves_out()) {
         return refuse(rest);
     }
     if r.dither.is_some() {

@@ -43,7 +43,7 @@ pub struct Setup {
 /// What is no scan; rows, angles, axis, shifts or regions that do not fit it.
 pub fn setup(request: &Request, progress: &dyn Progress, cancel: &Cancel) -> Result<Setup> {
     let opened = open(&request.scan, &request.open)?;
-    let mut warnings = opened.warnings;
+    let mut warnings = opened.warnings.texts();
     let mut scan = match opened.content {
         Content::Scan(s) => *s,
         Content::Volume(_) => {

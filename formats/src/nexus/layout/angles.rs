@@ -1,11 +1,12 @@
 //! Rotation angles: units, plausibility, and what is odd about a list of them. Numbers only, no files.
 
+use crate::Warnings;
 use crate::model::units::angle_to_rad;
 use std::f64::consts::{PI, TAU};
 
 /// Values as radians. A `units` attribute decides; without one they are degrees, unless `by_range` and all lie within a
 /// turn in radians with steps too small for degrees. What was assumed is said.
-pub fn to_rad(values: &[f64], units: Option<&str>, by_range: bool, warnings: &mut Vec<String>) -> Vec<f64> {
+pub fn to_rad(values: &[f64], units: Option<&str>, by_range: bool, warnings: &mut Warnings) -> Vec<f64> {
     let known = units.and_then(angle_to_rad);
     if known.is_none()
         && let Some(u) = units.filter(|u| !u.trim().is_empty())
@@ -14,7 +15,7 @@ pub fn to_rad(values: &[f64], units: Option<&str>, by_range: bool, warnings: &mu
     }
     let radians_by_range = known.is_none() && by_range && looks_like_radians(values);
     if radians_by_range {
-        warnings.push("the angles have no unit and span half a turn or more in radians: taken as radians".into());
+        warnings.push("the angles have no unit and span half a turn or more in radians: taken as radians");
     }
     let factor = match known {
         Some(f) => f,
@@ -22,7 +23,7 @@ pub fn to_rad(values: &[f64], units: Option<&str>, by_range: bool, warnings: &mu
         None => PI / 180.0,
     };
     if known == Some(PI / 180.0) && values.len() > 9 && looks_like_radians(values) {
-        warnings.push("the angles are said to be degrees but would be a plain half or full turn in radians".into());
+        warnings.push("the angles are said to be degrees but would be a plain half or full turn in radians");
     }
     values.iter().map(|v| v * factor).collect()
 }
@@ -94,7 +95,7 @@ mod tests {
 
     #[test]
     fn units_first_then_range() {
-        let mut w = Vec::new();
+        let mut w = Warnings::default();
         let deg = even(100, 180.0);
         let rad = even(100, PI);
         assert_eq!(to_rad(&deg, Some("degree"), true, &mut w), to_rad(&deg, None, true, &mut w));
@@ -103,11 +104,11 @@ mod tests {
         assert_eq!(to_rad(&rad, None, true, &mut w), rad);
         assert_eq!(w.len(), 1);
         // Without leave to judge by range, degrees it is.
-        assert!((to_rad(&rad, None, false, &mut Vec::new())[99] - rad[99] * PI / 180.0).abs() < 1e-15);
+        assert!((to_rad(&rad, None, false, &mut Warnings::default())[99] - rad[99] * PI / 180.0).abs() < 1e-15);
         // A short scan in degrees is not taken for radians.
         let short = even(10, 4.0);
-        assert!(to_rad(&short, None, true, &mut Vec::new())[9] < 0.1);
-        let mut w = Vec::new();
+        assert!(to_rad(&short, None, true, &mut Warnings::default())[9] < 0.1);
+        let mut w = Warnings::default();
         to_rad(&rad, Some("deg"), false, &mut w);
         to_rad(&deg, Some("gon"), false, &mut w);
         assert_eq!(w.len(), 2, "{w:?}");

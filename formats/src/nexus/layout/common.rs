@@ -7,7 +7,7 @@ use crate::model::{Angles, Facts, FieldOfView, RefPosition, RefSet};
 use crate::nexus::{H5, LinkKind, ObjectKind};
 use crate::registry::{Content, OpenOptions, Opened};
 use crate::source::{FrameSource, Frames};
-use crate::{Error, Result, Scan};
+use crate::{About, Error, Result, Scan, Warnings};
 use std::sync::Arc;
 
 /// What a layout learns beside the scan itself.
@@ -16,18 +16,23 @@ pub struct Notes {
     /// Facts for people.
     pub facts: Facts,
     /// Oddities.
-    pub warnings: Vec<String>,
+    pub warnings: Warnings,
 }
 
 impl Notes {
     /// Notes that start with what was odd when the file was opened.
     pub fn of(h5: &H5) -> Notes {
-        Notes { facts: Facts::default(), warnings: h5.notes().to_vec() }
+        Notes { facts: Facts::default(), warnings: h5.notes().iter().map(String::as_str).collect() }
     }
 
     /// Adds an oddity.
     pub fn warn(&mut self, text: impl Into<String>) {
-        self.warnings.push(text.into());
+        self.warn_of(About::Remark, text);
+    }
+
+    /// Adds an oddity of this kind.
+    pub fn warn_of(&mut self, about: About, text: impl Into<String>) {
+        self.warnings.add(about, text);
     }
 }
 
@@ -218,9 +223,11 @@ pub fn fit_angles(scan: &mut Scan, notes: &mut Notes) -> Result<()> {
                 "{from} holds one angle more than there are projections ({have} and {n}): the last is left out"
             ));
         } else {
-            notes.warn(format!(
-                "{from} holds {have} angles for {n} projections: the first {n} are used; was the scan aborted?"
-            ));
+            let text = "are used; was the scan aborted?";
+            notes.warn_of(
+                About::Counts,
+                format!("{from} holds {have} angles for {n} projections: the first {n} {text}"),
+            );
         }
         scan.angles.rad.truncate(n);
     }
@@ -229,9 +236,10 @@ pub fn fit_angles(scan: &mut Scan, notes: &mut Notes) -> Result<()> {
             return Err(Error::file(scan.files.first().cloned().unwrap_or_default(), "there are no angles")
                 .hint("name the dataset of the angles with --angle-path"));
         }
-        notes.warn(format!(
-            "{from} holds {have} angles for {n} projections: the projections without an angle are left out"
-        ));
+        notes.warn_of(
+            About::Counts,
+            format!("{from} holds {have} angles for {n} projections: the projections without an angle are left out"),
+        );
         scan.projections = pick(&scan.projections, (0..have).collect());
         if let Some(c) = &mut scan.current {
             c.truncate(have);

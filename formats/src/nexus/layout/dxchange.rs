@@ -6,10 +6,10 @@
 
 use super::angles;
 use super::common::*;
-use crate::Result;
 use crate::model::{Angles, RefPosition, RefSet};
 use crate::nexus::H5;
 use crate::registry::{OpenOptions, Opened};
+use crate::{Result, Warnings};
 
 /// Opens the file where it is DXchange with more than plain data.
 pub fn open(h5: &H5, options: &OpenOptions) -> Option<Result<Opened>> {
@@ -96,7 +96,7 @@ fn taken_at(h5: &H5, path: &str, set: &RefSet, scan: &Angles, notes: &mut Notes)
         return None;
     }
     let unit = h5.attr_text(&theta, "units").or_else(|| h5.attr_text("/exchange/theta", "units"));
-    let rad = angles::to_rad(&h5.read_f64(&theta).ok()?, unit.as_deref(), false, &mut Vec::new());
+    let rad = angles::to_rad(&h5.read_f64(&theta).ok()?, unit.as_deref(), false, &mut Warnings::default());
     let n = scan.rad.len();
     let step = (scan.rad[n - 1] - scan.rad[0]) / (n - 1) as f64;
     let position = |a: f64| {

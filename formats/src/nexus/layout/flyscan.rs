@@ -12,7 +12,7 @@ use crate::model::{Angles, FieldOfView, RefSet};
 use crate::nexus::H5;
 use crate::par::Par;
 use crate::registry::{OpenOptions, Opened};
-use crate::{Error, Result, Scan};
+use crate::{About, Error, Result, Scan};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -220,7 +220,8 @@ fn image(h5: &H5, data: &str) -> Option<String> {
     })
 }
 
-/// The angles beside the images: as many as frames, or one more; axes called Rz first.
+/// The angles beside the images: as many as frames, or one more; axes called Rz first. Where there are none, a list that
+/// is a little short: its scan or its copy was cut.
 fn angle(h5: &H5, data: &str, image: &str) -> Option<String> {
     let n = shape_of(h5, image).and_then(|s| s.first().copied()).and_then(|n| usize::try_from(n).ok())?;
     let mut all: Vec<(usize, bool, String)> = datasets(h5, data)
@@ -228,8 +229,10 @@ fn angle(h5: &H5, data: &str, image: &str) -> Option<String> {
         .filter_map(|p| {
             let name = p.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
             let float = h5.dataset_info(&p).ok()?.dtype?.is_float();
-            let surplus = list_len(h5, &p)?.checked_sub(n)?;
-            (is_angle_name(&name) && float && surplus <= 1).then(|| (surplus, !name.contains("rz"), p.clone()))
+            let (have, n) = (list_len(h5, &p)?, n.max(1));
+            let off = if have >= n { have - n } else { n - have + 1 };
+            let near = have <= n + 1 && 2 * have > n;
+            (is_angle_name(&name) && float && near).then(|| (off, !name.contains("rz"), p.clone()))
         })
         .collect();
     all.sort();
@@ -245,7 +248,7 @@ fn read(h5: &H5, entry: &str, parts: &Parts, name: String, options: &OpenOptions
     let par = parts.par.as_ref().and_then(|p| match Par::read(p) {
         Ok(par) => Some(par),
         Err(e) => {
-            notes.warn(format!("the .par cannot be read: {e}"));
+            notes.warn_of(About::Damaged, format!("the .par cannot be read: {e}"));
             None
         }
     });
@@ -289,7 +292,8 @@ fn missing(parts: &Parts, notes: &mut Notes) {
         notes.warn("pre_ref.nxs is missing: flats from after the scan only");
     }
     if has(&parts.flats, false) && !has(&parts.flats, true) {
-        notes.warn("post_ref.nxs is missing: flats from before the scan only; was the scan aborted?");
+        let text = "post_ref.nxs is missing: flats from before the scan only; was the scan aborted?";
+        notes.warn_of(About::Counts, text);
     }
     if !parts.others.is_empty() {
         let names: Vec<_> = parts.others.iter().filter_map(|p| p.file_name()).map(|n| n.to_string_lossy()).collect();
@@ -391,7 +395,8 @@ fn apply(par: &Par, scan: &mut Scan, notes: &mut Notes) {
     let usual = if par.bytes().ends_with(b"\n") { &USUAL[..2] } else { &USUAL[..] };
     let absent: Vec<&str> = usual.iter().copied().filter(|key| par.value(key).is_none()).collect();
     if !absent.is_empty() {
-        notes.warn(format!("the .par says nothing of {}: is it empty or incomplete?", absent.join(", ")));
+        let text = format!("the .par says nothing of {}: is it empty or incomplete?", absent.join(", "));
+        notes.warn_of(About::Counts, text);
     }
     let mut get = |key| number(par, key, notes);
     let positive = |v: &f64| *v > 0.0;
@@ -410,7 +415,8 @@ fn apply(par: &Par, scan: &mut Scan, notes: &mut Notes) {
         _ => None,
     });
     if let Some(told) = images.filter(|told| *told != shape.frames as f64) {
-        notes.warn(format!("the .par says {told} projections, the file holds {}; was the scan aborted?", shape.frames));
+        let text = format!("the .par says {told} projections, the file holds {}; was the scan aborted?", shape.frames);
+        notes.warn_of(About::Counts, text);
     }
     for (key, told, have) in [("NUM_IMAGE_1", cols, shape.cols), ("NUM_IMAGE_2", rows, shape.rows)] {
         if let Some(told) = told.filter(|t| *t != have as f64) {

@@ -132,7 +132,7 @@ fn scan(
 
 fn unsure(h5: &H5, data: &str, angle: &str) -> Result<Opened> {
     let mut opened = Opened::volume("nexus", Volume { source: h5.stack(data)?, meta: VolumeMeta::default() });
-    opened.warnings = h5.notes().to_vec();
+    opened.warnings.extend(h5.notes().iter().map(String::as_str));
     opened.warnings.push(format!(
         "{angle} is as long as the second dimension of {data}: sinograms, perhaps, but nothing says so; read as a volume"
     ));

@@ -11,7 +11,7 @@ use crate::model::{Angles, FieldOfView, RefPosition, RefSet};
 use crate::nexus::H5;
 use crate::registry::{OpenOptions, Opened};
 use crate::source::FrameSource;
-use crate::{Error, Result};
+use crate::{About, Error, Result};
 use std::sync::Arc;
 
 /// Groups whose `definition` is NXtomo, in file order.
@@ -233,11 +233,12 @@ fn keyed_scan(h5: &H5, layout: &'static str, found: &Found, notes: &mut Notes) -
         }
     };
     if keys.len() != frames {
-        notes.warn(format!(
+        let text = format!(
             "the image key has {} entries for {frames} frames: {}; was the scan aborted?",
             keys.len(),
             if keys.len() > frames { "the surplus is ignored" } else { "frames without a key are left out" }
-        ));
+        );
+        notes.warn_of(About::Counts, text);
         keys.truncate(frames);
     }
     let control = match &found.control {

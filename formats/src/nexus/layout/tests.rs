@@ -6,7 +6,7 @@ use crate::nexus::h5out::H5Out;
 use crate::registry::Content;
 use crate::scan_out::tests::{all, frames, open, scan_of, spec, write};
 use crate::scan_out::{Part, RefSpec, ScanLayout, ScanWriteOptions, Storage};
-use crate::{DType, Error, Scan, Shape};
+use crate::{DType, Error, Scan, Shape, Warning, Warnings};
 use std::path::PathBuf;
 
 pub fn plain() -> OpenOptions {
@@ -34,13 +34,13 @@ fn firsts(source: &dyn crate::FrameSource) -> Vec<u16> {
     all(source).chunks_exact(n).map(|f| u16::from_ne_bytes([f[0], f[1]])).collect()
 }
 
-pub fn read(path: &Path) -> (Scan, Vec<String>) {
+pub fn read(path: &Path) -> (Scan, Warnings) {
     let o = open(path, &plain()).unwrap();
     let w = o.warnings.clone();
     (scan_of(o), w)
 }
 
-pub fn has(warnings: &[String], words: &str) -> bool {
+pub fn has(warnings: &[Warning], words: &str) -> bool {
     warnings.iter().any(|w| w.contains(words))
 }
 
