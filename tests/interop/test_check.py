@@ -127,13 +127,13 @@ def test_a_sample_that_ends_is_no_change_of_levels(tmp_path, edge, radius, tilt,
 
 
 def test_fibres_exchanged_a_few_slices_apart(tmp_path):
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(2)
     z, y, x = np.ogrid[:32, :128, :128]
     v = np.zeros((32, 128, 128))
     for _ in range(25):
-        (a, b), (u, w), r = rng.uniform(0, 128, 2), rng.normal(size=2) * 0.25, rng.uniform(2, 6)
+        (a, b), (u, w), r = rng.uniform(0, 128, 2), rng.normal(size=2) * 0.3, rng.uniform(2, 6)
         v = np.maximum(v, np.clip(r - np.hypot(y - a - u * z, x - b - w * z) + 0.5, 0, 1))
-    v = (1 + v + 0.03 * rng.normal(size=v.shape)).astype("f4")
+    v = (1 + v + 0.1 * rng.normal(size=v.shape)).astype("f4")
     assert said(write(tmp_path / "v.vol", v)) == ("good", [])
     missed = []
     for gap in range(4, 11):
@@ -141,7 +141,7 @@ def test_fibres_exchanged_a_few_slices_apart(tmp_path):
             w = v.copy()
             w[[a, a + gap]] = w[[a + gap, a]]
             texts = said(write(tmp_path / "v.vol", w))[1]
-            if not any(f"slices {a} and {a + gap} are exchanged" in t for t in texts):
+            if not any(f"slices {a} and {a + gap} " in t for t in texts):
                 missed.append((a, a + gap))
     assert not missed
 
