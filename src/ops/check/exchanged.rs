@@ -26,6 +26,10 @@ const STRANGER: f64 = 4.0;
 /// … and than slices around them are from each other: where a sample is its own mirror image, the neighbours of the middle
 /// are equal, and each is as far from it as slices are anywhere.
 const STEPS: f64 = 2.0;
+/// Places that tell what is usual around one: more than twice of what one exchange reaches …
+const AROUND: usize = 24;
+/// … and how much more than in the volume it must be to count.
+const OTHER: f64 = 1.5;
 /// Reduced pictures with fewer points scatter too much.
 const POINTS: usize = 64;
 /// Steps between neighbours, of this share of what an exchange would mend …
@@ -136,8 +140,7 @@ fn strange_ends(row: &Row<'_>) -> Vec<(usize, f64)> {
 /// not reach.
 fn usual(mut ratios: Vec<f64>, points: usize) -> f64 {
     ratios.sort_by(f64::total_cmp);
-    // Means over so many points scatter by this much, at least.
-    let least = 1.6 / (points as f64).sqrt();
+    let least = scatter(points);
     let (middle, spread) = match ratios.len() {
         0..4 => (0.0, least),
         n => {
@@ -146,6 +149,31 @@ fn usual(mut ratios: Vec<f64>, points: usize) -> f64 {
         }
     };
     (middle + BEYOND * spread).exp()
+}
+
+/// Means over so many points scatter by this much, at least, relative to themselves.
+fn scatter(points: usize) -> f64 {
+    1.6 / (points as f64).sqrt()
+}
+
+/// What is usual around each place, where it is something else than in most of the volume: above and below a sample there is
+/// nothing but noise, any two slices of which are exchanged without being missed. 0 elsewhere.
+fn usual_around(ratios: &[f64], points: usize) -> Vec<f64> {
+    let middle = |of: &[f64]| {
+        let mut of = of.to_vec();
+        of.sort_by(f64::total_cmp);
+        of[of.len() / 2]
+    };
+    if ratios.len() <= 2 * AROUND {
+        return vec![0.0; ratios.len()];
+    }
+    let whole = middle(ratios);
+    let around = |k: usize| {
+        let start = k.saturating_sub(AROUND / 2).min(ratios.len() - AROUND);
+        middle(&ratios[start..start + AROUND])
+    };
+    let bound = |m: f64| if m > OTHER * whole { m * (BEYOND * scatter(points)).exp() } else { 0.0 };
+    (0..ratios.len()).map(|k| bound(around(k))).collect()
 }
 
 /// Two places whose exchange is wanted: the ratio, the gain and the largest distance that goes.
@@ -163,6 +191,8 @@ struct Wanted {
 /// Bounds for the ratios: for every distance of places, and for strangers.
 struct Bounds {
     near: Vec<f64>,
+    /// … and by the place of the first, 0 where that is the same.
+    around: Vec<Vec<f64>>,
     stranger: f64,
 }
 
@@ -170,12 +200,18 @@ impl Bounds {
     fn of(row: &Row<'_>) -> Bounds {
         let (n, points) = (row.len(), row.slices[0].thumb.len());
         // In short stacks a pair that is exchanged is in most of the ratios of places far apart.
-        let near = (1..=REACH.min(n / 4)).map(|h| {
-            let ratios = (1..n - 1 - h).filter_map(|i| row.gain(i, i + h)).map(|(r, _)| r.max(f64::MIN_POSITIVE));
+        let lags = 1..=REACH.min(n / 4);
+        let ratio = |i: usize, h: usize| row.gain(i, i + h).map(|(r, _)| r.max(f64::MIN_POSITIVE));
+        let near = lags.clone().map(|h| {
+            let ratios = (1..n - 1 - h).filter_map(|i| ratio(i, h));
             usual(ratios.collect(), points).max(LEAST)
         });
+        let around = lags.map(|h| {
+            let ratios: Vec<f64> = (0..n - h).map(|i| ratio(i, h).unwrap_or(1.0)).collect();
+            usual_around(&ratios, points)
+        });
         let apart = (1..n - 1).map(|k| row.apart(k).0).filter(|r| r.is_finite());
-        Bounds { near: near.collect(), stranger: usual(apart.collect(), points).max(LEAST) }
+        Bounds { near: near.collect(), around: around.collect(), stranger: usual(apart.collect(), points).max(LEAST) }
     }
 
     /// The exchange that gains most, of those that stand out.
@@ -193,6 +229,7 @@ impl Bounds {
         for (h, bound) in self.near.iter().enumerate().map(|(h, b)| (h + 1, *b)) {
             for i in 0..n - h {
                 let end = i == 0 || i + h + 1 == n;
+                let bound = bound.max(self.around[h - 1][i]);
                 look(i, i + h, if end { bound.max(LEAST_FAR) } else { bound }, false);
             }
         }
@@ -308,4 +345,25 @@ fn moved(row: &Row<'_>, wanted: &[Wanted]) -> Vec<Finding> {
         out.extend(places.into_iter().map(|r| Finding::new(Kind::Swapped, weight, text.clone()).at(r)));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_above_a_sample_is_compared_with_itself() {
+        let smooth = |n: usize| std::iter::repeat_n(0.05, n);
+        let ratios: Vec<f64> = smooth(90).chain((0..40).map(|i| 1.0 + 0.1 * f64::from(i % 5 - 2))).collect();
+        let around = usual_around(&ratios, 256);
+        assert!(around[..78].iter().all(|b| *b == 0.0), "{around:?}");
+        // More than any of them by chance, less than what is sure.
+        assert!(around[102..].iter().all(|b| *b > 1.5 && *b < 3.0), "{around:?}");
+        // An exchange in the sample raises ratios beside it, and does not hide itself.
+        let mut one = vec![0.05; 130];
+        [40, 41, 42, 47, 48, 49].iter().for_each(|i| one[*i] = 3.0);
+        assert!(usual_around(&one, 256).iter().all(|b| *b == 0.0));
+        // Short stacks have no surroundings.
+        assert_eq!(usual_around(&ratios[80..120], 256), vec![0.0; 40]);
+    }
 }
