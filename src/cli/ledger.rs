@@ -231,10 +231,10 @@ impl Ledger {
             }
             _ => return Err(Error::caller("an export is a .csv or an .html file").path(target)),
         };
-        let rows = files.map_or(String::new(), |n| format!(": {n} files"));
+        let count = files.map_or(String::new(), |n| format!(": {n} files"));
         match context.json {
             true => output::json(&serde_json::json!({ "written": target.to_string_lossy(), "files": files }))?,
-            false if !context.quiet => output::print(&format!("{}{rows}\n", target.display()))?,
+            false if !context.quiet => output::print(&format!("{}{count}\n", target.display()))?,
             false => {}
         }
         Ok(Exit::Done)

@@ -221,7 +221,7 @@ fn image(h5: &H5, data: &str) -> Option<String> {
 }
 
 /// The angles beside the images: as many as frames, or one more; axes called Rz first. Where there are none, a list that
-/// is a little short: its scan or its copy was cut.
+/// is a tenth too short at most: its scan or its copy was cut. A shorter one is of something else.
 fn angle(h5: &H5, data: &str, image: &str) -> Option<String> {
     let n = shape_of(h5, image).and_then(|s| s.first().copied()).and_then(|n| usize::try_from(n).ok())?;
     let mut all: Vec<(usize, bool, String)> = datasets(h5, data)
@@ -231,7 +231,7 @@ fn angle(h5: &H5, data: &str, image: &str) -> Option<String> {
             let float = h5.dataset_info(&p).ok()?.dtype?.is_float();
             let (have, n) = (list_len(h5, &p)?, n.max(1));
             let off = if have >= n { have - n } else { n - have + 1 };
-            let near = have <= n + 1 && 2 * have > n;
+            let near = have <= n.saturating_add(1) && have >= n - n / 10;
             (is_angle_name(&name) && float && near).then(|| (off, !name.contains("rz"), p.clone()))
         })
         .collect();
