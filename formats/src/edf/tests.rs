@@ -1,6 +1,7 @@
 //! Whole files: every broken case met in the wild, truncation and corruption sweeps, round trips.
 
 use super::*;
+use crate::io::NOT_READ;
 use crate::{ByteOrder, CreateOptions, DType, Region, Shape};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -183,6 +184,7 @@ fn what_is_left_unread_is_said_as_callers_know_it() {
         ("plain", image(), false),
     ] {
         let o = open(&d.put("u.edf", &bytes), &OpenOptions::default()).unwrap();
+        assert_eq!(o.warnings.iter().any(|w| w.ends_with(NOT_READ)), told, "{what}: {:?}", o.warnings);
         assert_eq!(o.warnings.iter().any(|w| w.leaves_out()), told, "{what}: {:?}", o.warnings);
     }
 }

@@ -223,11 +223,8 @@ pub fn fit_angles(scan: &mut Scan, notes: &mut Notes) -> Result<()> {
                 "{from} holds one angle more than there are projections ({have} and {n}): the last is left out"
             ));
         } else {
-            let text = "are used; was the scan aborted?";
-            notes.warn_of(
-                About::Counts,
-                format!("{from} holds {have} angles for {n} projections: the first {n} {text}"),
-            );
+            let text = format!("{from} holds {have} angles for {n} projections: the first {n} are used");
+            notes.warn_of(About::Counts, text + "; was the scan aborted?");
         }
         scan.angles.rad.truncate(n);
     }
