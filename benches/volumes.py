@@ -2,8 +2,8 @@
 
     scripts/bench volumes [--slices 1024] [--repeat 3] [--only recad,peers,compare,convert,memory] [--dir FOLDER]
 
-Everything is made and measured in one run on files that are in the system's cache; every number is the best of the
-repeats, from the start of a program to its end, outputs brought to the disk. A floor is the same number of bytes moved by
+Everything is made and measured in one run on files that are in the system's cache, but for the rows that say cold; every number
+is the best of the repeats, from the start of a program to its end, outputs brought to the disk. A floor is the same number of bytes moved by
 plain reads and writes of 1 MiB and one sync at the end: by one thread, as cat and dd do it, and by one per core.
 """
 
@@ -78,6 +78,20 @@ def remove(path):
         shutil.rmtree(p) if p.is_dir() else p.unlink()
 
 
+def forget(*paths):
+    """Takes files out of the system's cache."""
+    for path in paths:
+        fd = os.open(path, os.O_RDONLY)
+        os.fsync(fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+
+
+def run_tomo(*args, code=0):
+    done = subprocess.run([TOMO, *map(str, args), "--quiet"], stdin=subprocess.DEVNULL)
+    assert done.returncode == code, f"tomo {args}: exit code {done.returncode}"
+
+
 class Bench:
     def __init__(self, options):
         self.o = options
@@ -96,11 +110,18 @@ class Bench:
         return min(times)
 
     def tomo(self, *args, output=None, code=0):
-        def work():
-            done = subprocess.run([TOMO, *map(str, args), "--quiet"], stdin=subprocess.DEVNULL)
-            assert done.returncode == code, f"tomo {args}: exit code {done.returncode}"
+        return self.best(lambda: run_tomo(*args, code=code), output)
 
-        return self.best(work, output)
+    def cold(self, files, *works):
+        """Seconds of the fastest of the repeats of each, one after the other in turn: the disk's rate changes by the minute."""
+        times = [[] for _ in works]
+        for _ in range(self.o.repeat):
+            for work, t in zip(works, times):
+                forget(*files)
+                began = time.perf_counter()
+                work()
+                t.append(time.perf_counter() - began)
+        return [min(t) for t in times]
 
     def row(self, what, seconds, against, their_seconds, target):
         ratio = their_seconds / seconds
@@ -228,6 +249,8 @@ def compare(b, vol, folder):
 
         b.row(f"compare, {what}", ours, "reading both, one thread", b.best(lambda: floor(1)), "0.8")
         b.row(f"compare, {what}", ours, f"reading both, {CORES} threads", b.best(lambda: floor(CORES)), "–")
+        ours, theirs = b.cold((one, two), lambda: run_tomo("compare", one, two), lambda: floor(1))
+        b.row(f"compare, {what}, cold", ours, "reading both, one thread", theirs, "0.8")
     for path in (eight, other, sixteen):
         remove(path)
     a = np.memmap(copy, "<f4", "r+")
