@@ -10,8 +10,8 @@ use super::{SPEC, facts_of, read::File};
 use crate::angle_list;
 use crate::model::{Angles, Facts, RefPosition, RefSet, Scan};
 use crate::registry::*;
-use crate::{About, Error, FrameSource, Region, Result, Warnings};
-use std::collections::BTreeMap;
+use crate::{About, Error, FrameSource, Region, Result, Warning, Warnings};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -198,6 +198,10 @@ pub fn open(c: &Candidate, _: &OpenOptions) -> Result<Opened> {
             None => {}
         }
     }
+    let sets: BTreeSet<u64> = medians.keys().chain(raws.keys()).copied().collect();
+    // Numbers that begin elsewhere may be counted from there or not.
+    let counted = tomo_n.filter(|_| first_number == 0 && step == 1).zip(whole("REF_ON"));
+    warnings.extend(counted.and_then(|(n, every)| gaps_of_flats(&sets, n, every)));
     let mut flats = Vec::new();
     let like = projections.as_ref();
     for (n, path) in &medians {
@@ -273,6 +277,20 @@ pub fn open(c: &Candidate, _: &OpenOptions) -> Result<Opened> {
         files: used,
     };
     Ok(Opened { format: SPEC.name, content: Content::Scan(Box::new(scan)), facts, warnings })
+}
+
+/// What is missing of the sets of flats taken every so many of `n` projections. After the last one that is there, perhaps none
+/// were taken; before it, they got lost.
+fn gaps_of_flats(there: &BTreeSet<u64>, n: usize, every: usize) -> Option<Warning> {
+    let last = *there.last()?;
+    let missing: Vec<u64> = (0..=n as u64).step_by(every).filter(|at| !there.contains(at)).collect();
+    let first = missing.first()?;
+    let about = if *first < last { About::Counts } else { About::Remark };
+    let few: Vec<String> = missing.iter().take(5).map(u64::to_string).collect();
+    let more = if missing.len() > few.len() { ", …" } else { "" };
+    let text =
+        format!("flats were taken every {every} projections (REF_ON), but there are none of {}{more}", few.join(", "));
+    Some(Warning::new(about, text))
 }
 
 /// One angle per projection from its file number, and the range in degrees.

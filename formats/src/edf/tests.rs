@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::io::NOT_READ;
+use crate::warning::About;
 use crate::{ByteOrder, CreateOptions, DType, Region, Shape};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -672,6 +673,24 @@ fn scan_folder() {
     assert_eq!(refs(&s.flats), [(0.0, true, 1), (2.0, false, 3), (4.0, true, 1)]);
     assert_eq!(refs(&s.darks), [(0.0, true, 1), (4.0, false, 1)]);
     assert_eq!(s.files.len(), 4 + 2 + 3 + 2 + 1);
+
+    // Flats every two projections: all three sets are there, then one is not.
+    let info = std::fs::read_to_string(dir.join("tooth.info")).unwrap() + "REF_ON=    2\n";
+    std::fs::write(dir.join("tooth.info"), info).unwrap();
+    let told = || {
+        let o = crate::registry::open(&dir, &OpenOptions::default()).unwrap();
+        o.warnings
+            .iter()
+            .find(|w| w.contains("REF_ON"))
+            .map(|w| (w.about, w.text.split("none of ").last().unwrap().into()))
+    };
+    assert_eq!(told(), None);
+    let raw: [&str; 3] = ["ref0000_0002.edf", "ref0001_0002.edf", "ref0002_0002.edf"];
+    for (lost, about, number) in [(&["refHST0004.edf"][..], About::Remark, "4"), (&raw, About::Counts, "2")] {
+        lost.iter().for_each(|f| std::fs::rename(dir.join(f), dir.join(format!("{f}.lost"))).unwrap());
+        assert_eq!(told(), Some((about, String::from(number))));
+        lost.iter().for_each(|f| std::fs::rename(dir.join(format!("{f}.lost")), dir.join(f)).unwrap());
+    }
 
     // Without .info the angles are assumed, and a dark that outshines the flat is told.
     std::fs::remove_file(dir.join("tooth.info")).unwrap();

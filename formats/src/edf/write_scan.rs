@@ -103,11 +103,12 @@ impl Folder {
             key("PixelSize", h.to_string());
         }
         key("TOMO_N", s.shape.frames.to_string());
-        let interval = match flats {
-            [a, b, ..] => b - a,
-            _ => s.shape.frames,
-        };
-        key("REF_ON", interval.to_string());
+        // Only where it tells of the flats that are there, and of no others.
+        if let [0, every, ..] = *flats
+            && (0..=s.shape.frames).step_by(every.max(1)).eq(flats.iter().copied())
+        {
+            key("REF_ON", every.to_string());
+        }
         key("REF_N", s.flats.first().map_or(0, |r| r.frames).to_string());
         key("DARK_N", s.darks.iter().map(|r| r.frames).sum::<usize>().to_string());
         key("ScanRange", (s.step_deg() * s.shape.frames as f64).to_string());
