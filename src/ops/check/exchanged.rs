@@ -200,18 +200,17 @@ impl Bounds {
     fn of(row: &Row<'_>) -> Bounds {
         let (n, points) = (row.len(), row.slices[0].thumb.len());
         // In short stacks a pair that is exchanged is in most of the ratios of places far apart.
-        let lags = 1..=REACH.min(n / 4);
-        let ratio = |i: usize, h: usize| row.gain(i, i + h).map(|(r, _)| r.max(f64::MIN_POSITIVE));
-        let near = lags.clone().map(|h| {
-            let ratios = (1..n - 1 - h).filter_map(|i| ratio(i, h));
-            usual(ratios.collect(), points).max(LEAST)
+        let bounds = (1..=REACH.min(n / 4)).map(|h| {
+            let ratio = |i: usize| row.gain(i, i + h).map(|(r, _)| r.max(f64::MIN_POSITIVE));
+            let ratios: Vec<Option<f64>> = (0..n - h).map(ratio).collect();
+            // At the ends there are fewer distances to compare.
+            let inner = ratios[1..n - 1 - h].iter().flatten().copied().collect();
+            let all: Vec<f64> = ratios.iter().map(|r| r.unwrap_or(1.0)).collect();
+            (usual(inner, points).max(LEAST), usual_around(&all, points))
         });
-        let around = lags.map(|h| {
-            let ratios: Vec<f64> = (0..n - h).map(|i| ratio(i, h).unwrap_or(1.0)).collect();
-            usual_around(&ratios, points)
-        });
+        let (near, around) = bounds.unzip();
         let apart = (1..n - 1).map(|k| row.apart(k).0).filter(|r| r.is_finite());
-        Bounds { near: near.collect(), around: around.collect(), stranger: usual(apart.collect(), points).max(LEAST) }
+        Bounds { near, around, stranger: usual(apart.collect(), points).max(LEAST) }
     }
 
     /// The exchange that gains most, of those that stand out.
