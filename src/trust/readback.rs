@@ -151,7 +151,8 @@ impl ReadBack {
 
     fn try_direct(root: &Root) -> Result<bool> {
         let name = Name::parse(format!(".read-back-test{PART}").as_bytes()).map_err(Error::caller)?;
-        let data: Vec<u8> = (0..100_000u32).map(|i| (i ^ (i >> 8) ^ std::process::id()) as u8).collect();
+        let own = std::process::id();
+        let data: Vec<u8> = (0..100_000u32).map(|i| (i ^ (i >> 8) ^ own) as u8).collect();
         let file = root.create_part(&name)?;
         let shown = root.shown(&name);
         let failed = |e| Error::io(&shown, "writing a test file", e);
