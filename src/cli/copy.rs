@@ -291,7 +291,8 @@ impl Tool for Copy {
             false => {}
         }
         list(&done.failed);
-        Ok(exit_of(&done.failed).merge(if nothing_chosen { Exit::No } else { Exit::Done }))
+        let safe = done.targets.iter().all(|t| t.safe_to_unplug);
+        Ok(exit_of(&done.failed).merge(if nothing_chosen { Exit::No } else { Exit::Done }).merge(unsafe_exit(safe)))
     }
 }
 
@@ -315,6 +316,11 @@ fn exit_of(failed: &[Failed]) -> Exit {
         _ if failed.iter().all(Failed::is_an_answer) => Exit::No,
         _ => Exit::CouldNot,
     }
+}
+
+/// A disk that must not be unplugged yet is never the good end.
+fn unsafe_exit(safe: bool) -> Exit {
+    if safe { Exit::Done } else { Exit::CouldNot }
 }
 
 impl Copy {
@@ -401,7 +407,7 @@ impl Copy {
             false => {}
         }
         list(&done.failed);
-        Ok(exit_of(&done.failed))
+        Ok(exit_of(&done.failed).merge(unsafe_exit(done.safe_to_unplug || !done.finalised)))
     }
 
     /// Enters what the targets' records say into the user's ledger. The proof is on the disks: a ledger that cannot be

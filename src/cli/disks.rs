@@ -93,7 +93,7 @@ fn one(d: &Found) -> String {
         t += &format!("  ledger  {} files of {} scans, {}", l.files, l.scans, human::bytes(l.file_bytes));
         t += &match (l.verified_since, l.unverified) {
             (Some(v), 0) => format!(", all verified since {} UTC\n", ledger::when(v)),
-            (_, n) => format!(", {n} never verified\n"),
+            (_, n) => format!(", {n} not verified\n"),
         };
     }
     for w in &d.warnings {

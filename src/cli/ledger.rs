@@ -127,7 +127,7 @@ impl Ledger {
             t += &format!("  {} files of {} scans, {}; ", d.files, d.scans, human::both(d.file_bytes));
             t += &match (d.verified_since, d.unverified) {
                 (Some(v), 0) => format!("all verified since {} UTC", when(v)),
-                (_, n) => format!("{n} never verified"),
+                (_, n) => format!("{n} not verified"),
             };
             let seen = when(d.last_seen);
             t += &format!("; seen last {seen} UTC at {}, {} free then\n", d.place, human::bytes(d.available));
@@ -263,7 +263,7 @@ fn list(ledger: &Open, search: &Search, context: &Context) -> Result<u64> {
 }
 
 fn line(f: &File) -> String {
-    let verified = f.verified.map_or("never verified".into(), |v| format!("verified {} UTC", when(v)));
+    let verified = f.verified.map_or("not verified".into(), |v| format!("verified {} UTC", when(v)));
     let level = f.level.as_ref().map_or(String::new(), |l| format!(" ({l})"));
     let name = human::on_one_line(&f.path);
     let copies = match f.copies {

@@ -1,12 +1,47 @@
 //! A destination folder as a bag (BagIt 1.0, RFC 8493): payload below `data/`, a manifest, and the tag files.
 
-use crate::trust::{Digest, Name};
-use std::io::Write;
+use crate::trust::{Digest, Files, Name};
+use std::collections::HashMap;
+use std::io::{BufReader, Write};
 use std::path::Path;
+use tomokit_formats::io::open_plain;
 use tomokit_formats::{Error, Result, durable};
 
 /// Folder of the payload.
 pub const PAYLOAD: &str = "data";
+
+/// What makes a folder a bag, and what it tells of itself and of its payload.
+const TAGS: [&str; 3] = ["bagit.txt", "bag-info.txt", "manifest-sha256.txt"];
+
+/// The sums of these.
+const TAG_SUMS: &str = "tagmanifest-sha256.txt";
+
+/// True where a copy to this folder made a bag of it. Tag files that were copied like any other are somebody's own.
+pub fn is_ours(folder: &Path, recorded: &Files) -> bool {
+    let told = folder.join(TAGS[0]).is_file() || folder.join(TAG_SUMS).is_file();
+    told && !TAGS.iter().any(|t| Name::parse(t.as_bytes()).is_ok_and(|t| recorded.has(&t)))
+}
+
+/// What is wrong with the tag files of a bag.
+pub fn faults(folder: &Path) -> Vec<String> {
+    let mut wanted = HashMap::new();
+    let list = open_plain(&folder.join(TAG_SUMS));
+    let read = list.and_then(|f| {
+        super::sums::read(BufReader::new(f), |_, line| {
+            wanted.extend(line.ok().map(|(sum, name)| (name.to_string(), sum)));
+            true
+        })
+    });
+    if let Err(e) = read {
+        return vec![format!("{TAG_SUMS} of the bag cannot be read: {e}")];
+    }
+    let fault = |name: &&str| match (wanted.get(*name), std::fs::read(folder.join(name))) {
+        (_, Err(e)) => Some(format!("{name} of the bag cannot be read: {e}")),
+        (Some(sum), Ok(content)) if *sum == Digest::of(&content) => None,
+        _ => Some(format!("{name} of the bag is not what {TAG_SUMS} says")),
+    };
+    TAGS.iter().filter_map(fault).collect()
+}
 
 /// Writes the tag files for these payload files (name with `data/`, size, sum), replacing those of an earlier run.
 ///
@@ -29,14 +64,13 @@ pub fn write(folder: &Path, files: impl Iterator<Item = (Name, u64, Digest)>) ->
         env!("CARGO_PKG_VERSION"),
     );
     let declaration = "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n";
-    let tags: [(&str, &[u8]); 3] =
-        [("bagit.txt", declaration.as_bytes()), ("bag-info.txt", info.as_bytes()), ("manifest-sha256.txt", &manifest)];
+    let contents: [&[u8]; 3] = [declaration.as_bytes(), info.as_bytes(), &manifest];
     let mut tagmanifest = String::new();
-    for (name, content) in tags {
+    for (name, content) in TAGS.into_iter().zip(contents) {
         durable::write_small(&folder.join(name), content, true)?;
         tagmanifest += &format!("{}  {name}\n", Digest::of(content));
     }
-    durable::write_small(&folder.join("tagmanifest-sha256.txt"), tagmanifest.as_bytes(), true).map(drop)
+    durable::write_small(&folder.join(TAG_SUMS), tagmanifest.as_bytes(), true).map(drop)
 }
 
 /// Line ends cannot stand in a manifest; `%` is left alone, as the programs that read bags do.

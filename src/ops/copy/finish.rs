@@ -2,7 +2,7 @@
 
 use super::ReadBackWhen;
 use super::outcome::TargetDone;
-use super::plan::{Plan, TargetPlan, Todo};
+use super::plan::{Plan, TargetPlan};
 use super::reading::open_source;
 use super::target::{Stop, Target};
 use crate::stream::Progress;
@@ -20,7 +20,15 @@ const TAIL: u64 = 4 << 20;
 pub(super) const HASHDEEP: &str = "hashdeep.txt";
 
 /// Ends a target; never fails: what goes wrong means "not safe", and is said.
-pub(super) fn finish(mut target: Target, own: &TargetPlan, plan: &Plan, progress: &dyn Progress) -> TargetDone {
+///
+/// `missing`: files that it was to get and did not.
+pub(super) fn finish(
+    mut target: Target,
+    own: &TargetPlan,
+    plan: &Plan,
+    missing: u64,
+    progress: &dyn Progress,
+) -> TargetDone {
     let gone = matches!(target.stopped(), Some(Stop::Gone(_)));
     let c = &target.counters;
     let mut done = TargetDone {
@@ -49,14 +57,14 @@ pub(super) fn finish(mut target: Target, own: &TargetPlan, plan: &Plan, progress
     }
     // Of a million files the record is large, and read anew.
     target.state = JournalState::default();
-    match end(&target, own, plan, &mut done) {
+    match end(&target, own, plan, missing, &mut done) {
         Ok(()) => done.safe_to_unplug = true,
         Err(e) => progress.note(&format!("{}: NOT safe to unplug: {}", own.path.display(), one_line(&e))),
     }
     done
 }
 
-fn end(target: &Target, own: &TargetPlan, plan: &Plan, done: &mut TargetDone) -> Result<()> {
+fn end(target: &Target, own: &TargetPlan, plan: &Plan, missing: u64, done: &mut TargetDone) -> Result<()> {
     target.journal().sync_all()?;
     let state = journal::read_record(target.root.path(), |_| {})?.unwrap_or_default();
     target.journal().tidy(&target.root, &state)?;
@@ -82,25 +90,14 @@ fn end(target: &Target, own: &TargetPlan, plan: &Plan, done: &mut TargetDone) ->
         files: done.recorded_files,
         bytes: state.bytes(),
         verified: done.recorded_verified,
-        missing: missing(own, plan, &state),
+        // What a full disk does not have goes to the next.
+        missing: if state.sealed.is_some() { 0 } else { missing },
         level,
     })?;
     journal.sync_all()?;
     drop(journal);
     target.root.sync_folder(None)?;
     target.root.sync_volume().map(drop)
-}
-
-/// Files that this target was to get and does not have; what a full one does not have goes to the next.
-fn missing(own: &TargetPlan, plan: &Plan, state: &JournalState) -> u64 {
-    let lacks = |(i, todo): (usize, &Todo)| {
-        let wanted = matches!(todo, Todo::Copy | Todo::Verify | Todo::Rename | Todo::Adopt);
-        wanted && state.files.get(&own.dest(&plan.gathered, i as u32)).is_none()
-    };
-    match state.sealed {
-        Some(_) => 0,
-        None => own.todo.iter().enumerate().filter(|t| lacks(*t)).count() as u64,
-    }
 }
 
 /// Reads the end of the last file again and compares it with the source's; and the record's, which was written last.
@@ -121,8 +118,8 @@ fn tail(target: &Target, plan: &Plan) -> Result<Level> {
     let from = stat.size.saturating_sub(TAIL);
     let there = target.root.open_read(&name, false)?;
     forget_cached(&there);
-    let here = open_source(plan, item, None)
-        .map_err(|e| Error::io(plan.gathered.path(&plan.gathered.items[item as usize]), "opening", e))?;
+    // A source that changed or went away since is no witness; its file was read back as a whole.
+    let Ok(here) = open_source(plan, item, None) else { return Ok(level) };
     let same_source = here.metadata().is_ok_and(|m| m.len() == stat.size);
     let read = |f: &std::fs::File| -> std::io::Result<Vec<u8>> {
         let mut b = vec![0; (stat.size - from) as usize];
@@ -137,7 +134,6 @@ fn tail(target: &Target, plan: &Plan) -> Result<Level> {
         Ok(b)
     };
     let a = read(&there).map_err(|e| Error::io(target.root.shown(&name), "reading back", e))?;
-    // A source that changed since is no witness; its file was read back as a whole.
     if same_source && read(&here).is_ok_and(|b| Digest::of(&a) != Digest::of(&b)) {
         let source = plan.gathered.path(&plan.gathered.items[item as usize]);
         let same_time = std::fs::metadata(source)

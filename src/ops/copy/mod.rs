@@ -15,7 +15,7 @@
 //! | `partial` | going on in the middle of a file |
 //! | `commit` | sync, record, final name, in batches |
 //! | `readback` | the second stage: what is on the disk |
-//! | `onway` | volumes made smaller on the way |
+//! | `onway`, `standing` | volumes made smaller on the way |
 //! | `follow`, `ready` | while the experiment runs: files as they are finished |
 //! | `run`, `jobs` | passes, retries, full disks, "safe to unplug" |
 //! | `outcome` | what became of it |
@@ -46,6 +46,7 @@ mod ready;
 mod room;
 mod run;
 mod spelling;
+mod standing;
 mod suits;
 mod target;
 mod writing;

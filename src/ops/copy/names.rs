@@ -60,7 +60,8 @@ pub(super) fn names(r: &Request, g: &Gathered, t: &mut TargetPlan, say: &mut imp
             }
         }
         // What a volume becomes on the way takes its place as well.
-        let output = r.on_the_way.as_ref().filter(|h| h.takes(&name)).and_then(|h| h.output(&name).ok());
+        let how = r.on_the_way.as_ref().filter(|_| g.volumes.contains(&i));
+        let output = how.and_then(|h| h.output(&name).ok());
         if output.is_some_and(|o| taken.unique(&o, &o, key).is_some()) {
             made.add(plain.to_string());
             t.todo[i as usize] = Todo::Refused;

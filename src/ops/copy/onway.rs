@@ -1,18 +1,23 @@
 //! Volumes made smaller on the way: the float stays at the source, 8 or 16 bits go to the disk, with the receipt that leads
 //! back. What arrives is recorded and read back like any copy; the receipt holds the sum of the voxels that were read.
 
+use super::gather::Gathered;
 use super::outcome::{Failed, Kind};
-use super::plan::{Plan, TargetPlan, Todo};
+use super::plan::{Cases, Finding, Plan, TargetPlan, Todo, Verdict};
+use super::standing::{Recorded, Source, Standing, is_ours, read_back, receipt_of, standing};
 use super::target::Target;
 use super::{ReadBackWhen, Request, made};
-use crate::ops::recad::{self, LimitsChoice, RECEIPT};
+use crate::ops::recad::{self, LimitsChoice};
 use crate::ops::view::ViewSpec;
 use crate::quantise::{Depth, NonFinite};
 use crate::stream::{Cancel, Progress};
+use crate::trust::journal::Event;
 use crate::trust::root::nanos;
-use crate::trust::{JournalState, Name, Root, one_line};
+use crate::trust::{Name, now, one_line};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use tomokit_formats::registry::open_volume;
 use tomokit_formats::{CreateOptions, DType, Error, OpenOptions, Result, Shape};
 use walkdir::WalkDir;
 
@@ -28,10 +33,31 @@ pub struct OnTheWay {
 }
 
 impl OnTheWay {
-    /// True for files that are converted instead of copied.
-    pub(super) fn takes(&self, name: &Name) -> bool {
-        let bytes = name.bytes();
-        bytes.len() > 4 && bytes[bytes.len() - 4..].eq_ignore_ascii_case(b".vol")
+    /// The files that are converted instead of copied: volumes whose values become smaller. Those of which nothing tells
+    /// that they are, are copied as they are; `findings` says so.
+    pub(super) fn volumes(&self, g: &Gathered, findings: &mut Vec<Finding>) -> HashSet<u32> {
+        let mut unknown = Cases::default();
+        let mut volumes = HashSet::new();
+        for (i, item) in g.items.iter().enumerate() {
+            let path = g.path(item);
+            if !path.extension().is_some_and(|e| e.eq_ignore_ascii_case("vol")) {
+                continue;
+            }
+            match open_volume(&path, &OpenOptions::default()) {
+                Ok((volume, _)) => {
+                    if volume.source.dtype().size() > self.depth.dtype().size() {
+                        volumes.insert(i as u32);
+                    }
+                }
+                Err(e) => unknown.add(one_line(&e)),
+            }
+        }
+        let text = "cannot be read as volumes: copied as they are, not made smaller";
+        let mut say = |verdict, text, c: Cases| {
+            findings.push(Finding { verdict, target: None, text, count: c.count, examples: c.examples });
+        };
+        unknown.tell(Verdict::Warn, text, &mut say);
+        volumes
     }
 
     /// Name of what is made of `x.vol`: `x.raw`, or the folder `x_8bit`.
@@ -54,20 +80,6 @@ impl OnTheWay {
     fn made_by(&self) -> String {
         format!("recad to {}", self.depth.dtype().name())
     }
-
-    /// The result is on the target, recorded, and made of this very version of the source.
-    pub(super) fn is_done(&self, root: &Root, dest: &Name, state: &JournalState, size: u64, modified_ns: i64) -> bool {
-        let Ok(output) = self.output(dest) else { return false };
-        let receipt = output.suffixed(RECEIPT);
-        let recorded = state.files.get(&receipt).is_some_and(|f| f.verified.is_some() && !f.bad);
-        let text = || std::fs::read(root.path().join(receipt.path())).ok();
-        let made_of = |text: Vec<u8>| -> Option<bool> {
-            let v: serde_json::Value = serde_json::from_slice(&text).ok()?;
-            let modified = crate::trust::rfc3339(modified_ns.div_euclid(1_000_000_000));
-            Some(v["input"]["bytes"].as_u64()? == size && v["input"]["modified"].as_str()? == modified)
-        };
-        recorded && text().and_then(made_of).unwrap_or(false)
-    }
 }
 
 /// Converts what the plan says: each volume is read for one target, the others get what became of it there.
@@ -80,6 +92,7 @@ pub(super) fn run(
     failed: &mut Vec<Failed>,
 ) -> Result<()> {
     let Some(how) = &plan.request.on_the_way else { return Ok(()) };
+    let recorded: Vec<Recorded<'_>> = targets.iter().map(|t| Recorded::new(&t.state)).collect();
     for (i, item) in plan.gathered.items.iter().enumerate() {
         let input = plan.gathered.path(item);
         let mut made: Option<(usize, Vec<Name>)> = None;
@@ -91,12 +104,23 @@ pub(super) fn run(
             cancel.check()?;
             let own = &plan.targets[t];
             let dest = own.dest(&plan.gathered, i as u32);
+            let source = Source { size: item.size, modified_ns: item.modified_ns };
             // The same names there: else a receipt would speak of files that are called otherwise.
             let there = made.as_ref().filter(|(from, _)| plan.targets[*from].dest(&plan.gathered, i as u32) == dest);
-            let done = match there {
-                Some((from, names)) => again(how, plan, (&targets[*from], target), names, &dest, &input, cancel),
-                None => one(how, &plan.request, own, target, &dest, &input, progress, cancel)
-                    .map(|names| drop(made.replace((t, names)))),
+            let done = match is_there(how, plan, (target, &recorded[t]), &dest, source, cancel) {
+                Ok(Standing::Done) => Ok(()),
+                Ok(Standing::Changed) if !plan.request.overwrite => {
+                    let path = input.display().to_string();
+                    let why = "what was made of it was changed there since (--overwrite makes it again)".into();
+                    failed.push(Failed { path, target: own.path.clone(), kind: Kind::Differs, why });
+                    continue;
+                }
+                Err(e) => Err(e),
+                Ok(_) => match there {
+                    Some((from, names)) => again(how, plan, (&targets[*from], target), names, &dest, &input, cancel),
+                    None => one(how, &plan.request, own, target, &dest, &input, progress, cancel)
+                        .map(|names| drop(made.replace((t, names)))),
+                },
             };
             match done {
                 Ok(()) => s.store(Todo::Done as u8, Relaxed),
@@ -119,6 +143,29 @@ pub(super) fn run(
     Ok(())
 }
 
+/// How what an earlier run made of the volume stands there; never `Unread`, because that is then read.
+fn is_there(
+    how: &OnTheWay,
+    plan: &Plan,
+    (target, recorded): (&Target, &Recorded<'_>),
+    dest: &Name,
+    source: Source,
+    cancel: &Cancel,
+) -> Result<Standing> {
+    let read = plan.request.read_back != ReadBackWhen::No;
+    match standing(how, &target.root, &how.output(dest)?, recorded, source, read)? {
+        Standing::Unread(names) => read_back(target, &names, cancel),
+        known => Ok(known),
+    }
+}
+
+/// Notes that what the receipt completes is about to be made: should this run be killed, the next knows it as its own.
+fn begin(target: &Target, receipt: &Name) -> Result<()> {
+    let mut journal = target.journal();
+    journal.push(&Event::Making { t: now(), path: receipt.clone() })?;
+    journal.sync()
+}
+
 /// What became of a volume on one target, copied to another; the receipt tells of the place it lies at now.
 fn again(
     how: &OnTheWay,
@@ -130,9 +177,12 @@ fn again(
     cancel: &Cancel,
 ) -> Result<()> {
     to.root.still_there()?;
-    let receipt = how.output(dest)?.suffixed(RECEIPT);
+    let output = how.output(dest)?;
+    let receipt = receipt_of(&output);
+    let ours = is_ours(to, &output, input);
+    begin(to, &receipt)?;
     for name in names {
-        if !to.state.files.has(name) && to.root.stat(name)?.is_some() && !plan.request.overwrite {
+        if !ours && !to.state.files.has(name) && to.root.stat(name)?.is_some() && !plan.request.overwrite {
             return Err(Error::caller("already there, and not this program's")
                 .path(to.root.shown(name))
                 .hint("--overwrite replaces it"));
@@ -192,7 +242,7 @@ fn one(
     let output = how.output(dest)?;
     root.make_parents(&output)?;
     // Ours from an earlier run may be replaced; anything else only when asked.
-    let ours = target.state.files.has(&output.suffixed(RECEIPT));
+    let ours = is_ours(target, &output, input);
     let empty = CreateOptions::new(Shape::new(0, 0, 0), DType::F32);
     let plan = recad::plan(
         &recad::Request {
@@ -218,6 +268,7 @@ fn one(
         request.budget,
     )?;
     plan.warnings.iter().for_each(|w| progress.note(&format!("{}: {w}", input.display())));
+    begin(target, &receipt_of(&output))?;
     let done = recad::execute(&plan, progress, cancel)?;
     root.still_there()?;
     let mut files = Vec::new();

@@ -164,7 +164,8 @@ pub struct Plan {
     pub bytes: u64,
     /// Of them holes that are kept.
     pub holes: u64,
-    /// Bytes read from the sources: each file once, however many targets.
+    /// Bytes read from the sources, however many targets: each file once, volumes that are made smaller once more for
+    /// their limits and once more against what was written.
     pub bytes_read: u64,
     /// Memory for blocks.
     pub memory_bytes: u64,
@@ -172,6 +173,9 @@ pub struct Plan {
     pub targets: Vec<TargetPlan>,
     /// Remarks, the worst first.
     pub findings: Vec<Finding>,
+    /// Of them what is copied as it is.
+    #[serde(skip)]
+    pub(super) bytes_copied: u64,
     #[serde(skip)]
     pub(super) gathered: Gathered,
     #[serde(skip)]
@@ -275,8 +279,11 @@ fn refuse_within<'a>(path: &Path, others: impl Iterator<Item = &'a PathBuf>) -> 
 }
 
 /// The plan of files that were gathered already.
-pub(super) fn plan_of(r: &Request, gathered: Gathered, cancel: &Cancel) -> Result<Plan> {
+pub(super) fn plan_of(r: &Request, mut gathered: Gathered, cancel: &Cancel) -> Result<Plan> {
     let mut findings = Vec::new();
+    if let Some(how) = &r.on_the_way {
+        gathered.volumes = how.volumes(&gathered, &mut findings);
+    }
     remarks_on_sources(&gathered, &mut findings);
     let mut targets: Vec<TargetPlan> = Vec::new();
     let mut ids: Vec<((u64, u64), PathBuf)> = Vec::new();
@@ -310,12 +317,20 @@ pub(super) fn plan_of(r: &Request, gathered: Gathered, cancel: &Cancel) -> Resul
     findings.sort_by_key(|f| std::cmp::Reverse(f.verdict));
     let items = &gathered.items;
     let wanted = |i: usize| targets.iter().any(|t| matches!(t.todo[i], Todo::Copy | Todo::Adopt));
+    // For the limits, for the greys, and against what was written.
+    let passes = if r.read_back == super::ReadBackWhen::No { 2 } else { 3 };
+    let converted = |i: usize| targets.iter().any(|t| t.todo[i] == Todo::Convert);
+    let sum = |of: &dyn Fn(usize) -> bool| -> u64 {
+        items.iter().enumerate().filter(|(i, _)| of(*i)).map(|(_, item)| item.size).sum()
+    };
+    let bytes_copied = sum(&wanted);
     Ok(Plan {
         verdict: findings.iter().map(|f| f.verdict).max().unwrap_or(Verdict::Go),
         files: items.len() as u64,
         bytes: items.iter().map(|i| i.size).sum(),
         holes: items.iter().map(|i| i.size - i.allocated).filter(|h| *h >= BLOCK as u64).sum(),
-        bytes_read: items.iter().enumerate().filter(|(i, _)| wanted(*i)).map(|(_, i)| i.size).sum(),
+        bytes_read: bytes_copied + passes * sum(&converted),
+        bytes_copied,
         memory_bytes: (blocks(r) * BLOCK + r.targets.len() * (20 << 20)) as u64,
         targets,
         findings,

@@ -86,6 +86,11 @@ pub(super) fn read_file(ctx: &Ctx<'_>, item: u32, live: &[usize], out: &mut Fan<
         if fresh::of_file(&file).map_err(failed("looking at the source"))? != (size, modified_ns) {
             return Err((Kind::Changed, Error::file(&path, "the source changed while it was being read")));
         }
+        // Programs that write a new file and give it the name of the old one leave the file that is open as it was. One
+        // that was moved away was read as a whole.
+        if fresh::of_path(&path).is_ok_and(|now| now != (size, modified_ns)) {
+            return Err((Kind::Changed, Error::file(&path, "the source was replaced while it was being read")));
+        }
         let _ = out.hash.send(HashMsg::End);
         // A change within the clock's last tick leaves size and time as they were: such files are read twice.
         let fresh = now_ns().saturating_sub(modified_ns) < 2_000_000_000;

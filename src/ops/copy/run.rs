@@ -39,7 +39,7 @@ pub fn execute(mut plan: Plan, progress: &dyn Progress, cancel: &Cancel) -> Resu
     let mut recopied: HashSet<(u32, usize)> = HashSet::new();
     let mut wait = Duration::from_millis(500);
 
-    progress.begin("copying", plan.bytes_read);
+    progress.begin("copying", plan.bytes_copied);
     let mut status = statuses(&plan);
     rename_whole(&plan, &targets, &status)?;
     make_folders(&plan, &targets);
@@ -145,7 +145,8 @@ pub fn execute(mut plan: Plan, progress: &dyn Progress, cancel: &Cancel) -> Resu
     left_out(&plan, &targets, &status, &mut failed);
     let current = plan.targets.iter().map(|t| t.path.clone()).collect();
     for (t, target) in targets.into_iter().enumerate() {
-        finished.push(finish::finish(target, &plan.targets[t], &plan, progress));
+        let missing = missing(&plan, &plan.targets[t], &failed);
+        finished.push(finish::finish(target, &plan.targets[t], &plan, missing, progress));
     }
     for e in plan.unreadable() {
         failed.push(Failed {
@@ -163,6 +164,13 @@ pub fn execute(mut plan: Plan, progress: &dyn Progress, cancel: &Cancel) -> Resu
         current,
         spares: spares.collect(),
     })
+}
+
+/// What a target was to get and does not have. A file that was found damaged is there, and recorded as such.
+fn missing(plan: &Plan, own: &TargetPlan, failed: &[Failed]) -> u64 {
+    let lost = |f: &&Failed| f.target == own.path && !matches!(f.kind, Kind::Mismatch | Kind::Unread);
+    let refused = own.todo.iter().filter(|t| **t == Todo::Refused).count();
+    (failed.iter().filter(lost).count() + refused + plan.unreadable().len()) as u64
 }
 
 /// Files whose target had stopped before they came up.
@@ -220,7 +228,7 @@ fn seal(target: Target, own: &TargetPlan, plan: &Plan, progress: &dyn Progress) 
         log::warn!("{}", one_line(&e));
     }
     drop(journal);
-    finish::finish(target, own, plan, progress)
+    finish::finish(target, own, plan, 0, progress)
 }
 
 /// A disk that an earlier run filled and sealed stays as it is while there is a further one: what does not fit is there

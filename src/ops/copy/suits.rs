@@ -7,6 +7,7 @@ use super::names::names;
 use super::plan::{Cases, Finding, Probe, TargetPlan, Todo, Verdict};
 use super::room::room;
 use super::spelling::Spelling;
+use super::standing::{Recorded, Source, Standing, standing};
 use super::{Request, Sparse};
 use crate::disk::{self, Driver, FileSystem, Volume};
 use crate::ops::rates;
@@ -90,6 +91,18 @@ pub(super) fn target(
         let text = "there is a list of sums (SHA256SUMS) that this program did not make: copy into a new folder";
         say(Verdict::Refuse, text.into(), Cases::default());
     }
+    let own = |n: &Name| matches!(n.parts().next(), Some(p) if p == bag::PAYLOAD.as_bytes() || p == checker::FOLDER.as_bytes());
+    let is_bag = bag::is_ours(path, &state.files);
+    if is_bag && !r.bag {
+        say(
+            Verdict::Refuse,
+            "this folder is a bag: give --bag again, or copy into another folder".into(),
+            Cases::default(),
+        );
+    } else if r.bag && !is_bag && state.files.iter().any(|(n, _)| !own(&state.files.name(n))) {
+        let text = "copies lie here that are in no bag: leave out --bag, or copy into a folder of its own";
+        say(Verdict::Refuse, text.into(), Cases::default());
+    }
     if r.hashdeep && !r.overwrite && foreign_hashdeep(&path.join(HASHDEEP)) {
         let text = format!("there is a {HASHDEEP} that this program did not make (--overwrite replaces it)");
         say(Verdict::Refuse, text, Cases::default());
@@ -128,6 +141,7 @@ pub(super) fn target(
     let mut there = Folders::default();
     let (mut spelling, mut spelled) = (Spelling::new(root.path()), Cases::default());
     let may_differ = rules.windows && !fresh;
+    let mut recorded = None;
     for (i, item) in g.items.iter().enumerate() {
         if i % 4096 == 0 {
             cancel.check()?;
@@ -141,19 +155,36 @@ pub(super) fn target(
             t.todo[i] = Todo::Refused;
             continue;
         }
-        if let Some(how) = r.on_the_way.as_ref().filter(|h| h.takes(&dest)) {
-            if how.is_done(root, &dest, &state, item.size, item.modified_ns) {
-                t.todo[i] = Todo::Done;
+        if let Some(how) = r.on_the_way.as_ref().filter(|_| g.volumes.contains(&(i as u32))) {
+            let output = how.output(&dest)?;
+            let recorded = recorded.get_or_insert_with(|| Recorded::new(&state));
+            let source = Source { size: item.size, modified_ns: item.modified_ns };
+            let read_back = r.read_back != super::ReadBackWhen::No;
+            t.todo[i] = match standing(how, root, &output, recorded, source, read_back)? {
+                Standing::Done => Todo::Done,
+                Standing::Changed if !r.overwrite => {
+                    changed.add(output.to_string());
+                    Todo::Refused
+                }
+                Standing::Make if may_differ && spelling.differs(&output) => {
+                    spelled.add(dest.to_string());
+                    Todo::Refused
+                }
+                Standing::Unread(_) => {
+                    t.verify_files += 1;
+                    t.verify_bytes += how.bytes(item.size);
+                    Todo::Convert
+                }
+                Standing::Make | Standing::Changed => {
+                    t.convert_files += 1;
+                    t.convert_bytes += how.bytes(item.size);
+                    t.needed_bytes += how.bytes(item.size).next_multiple_of(cluster) + (1 << 20);
+                    Todo::Convert
+                }
+            };
+            if t.todo[i] == Todo::Done {
                 t.done_files += 1;
                 t.done_bytes += item.size;
-            } else if how.output(&dest).is_ok_and(|made| may_differ && spelling.differs(&made)) {
-                spelled.add(dest.to_string());
-                t.todo[i] = Todo::Refused;
-            } else {
-                t.todo[i] = Todo::Convert;
-                t.convert_files += 1;
-                t.convert_bytes += how.bytes(item.size);
-                t.needed_bytes += how.bytes(item.size).next_multiple_of(cluster) + (1 << 20);
             }
             continue;
         }

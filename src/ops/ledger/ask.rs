@@ -31,7 +31,7 @@ pub struct Disk {
     pub file_bytes: u64,
     /// Scans they belong to.
     pub scans: u64,
-    /// Files never verified.
+    /// Files never verified, or found damaged since.
     pub unverified: u64,
     /// The oldest verification; `None` where nothing was ever verified.
     pub verified_since: Option<i64>,
@@ -99,6 +99,10 @@ const NAME: &str = "coalesce(d.label, d.serial, d.place)";
 const COPIES: &str = "(SELECT count(DISTINCT o.disk) FROM copies o WHERE o.sha256 = c.sha256 AND o.bytes = c.bytes \
     AND o.verified IS NOT NULL)";
 
+/// What the file of row `c` is called where it was copied from: its own name where the disk cannot hold that.
+const AT_SOURCE: &str = "replace(CAST(c.source AS TEXT), rtrim(CAST(c.source AS TEXT), \
+    replace(CAST(c.source AS TEXT), '/', '')), '')";
+
 fn disk(r: &Row<'_>) -> rusqlite::Result<Disk> {
     Ok(Disk {
         serial: r.get(0)?,
@@ -127,7 +131,7 @@ fn text(r: &Row<'_>, column: usize) -> rusqlite::Result<String> {
 /// What to look for among files.
 #[derive(Clone, Debug, Default)]
 pub struct Search {
-    /// Part of a name or of a scan's name; with `*`, `?` or `[…]` a pattern for the whole name or its last part. Letters
+    /// Part of a name, of that at the source, or of a scan's name; with `*`, `?` or `[…]` a pattern for the whole name or its last part. Letters
     /// count as equal in either case unless they are a pattern.
     pub pattern: Option<String>,
     /// Only contents with fewer verified copies than this.
@@ -213,8 +217,10 @@ impl Ledger {
         let sql = format!(
             "SELECT {NAME}, d.serial, c.path, c.bytes, c.sha256, c.scan, c.source, c.copied, c.verified, c.level, \
              {COPIES} AS n FROM copies c JOIN disks d ON d.id = c.disk WHERE \
-             (?1 IS NULL OR CAST(c.path AS TEXT) GLOB ?1 OR CAST(c.path AS TEXT) GLOB '*/' || ?1 OR c.scan GLOB ?1) AND \
-             (?2 IS NULL OR CAST(c.path AS TEXT) LIKE ?2 ESCAPE '\\' OR c.scan LIKE ?2 ESCAPE '\\') AND \
+             (?1 IS NULL OR CAST(c.path AS TEXT) GLOB ?1 OR CAST(c.path AS TEXT) GLOB '*/' || ?1 OR c.scan GLOB ?1 \
+             OR {AT_SOURCE} GLOB ?1) AND \
+             (?2 IS NULL OR CAST(c.path AS TEXT) LIKE ?2 ESCAPE '\\' OR c.scan LIKE ?2 ESCAPE '\\' \
+             OR {AT_SOURCE} LIKE ?2 ESCAPE '\\') AND \
              (?3 IS NULL OR n < ?3) AND (?4 IS NULL OR substr(CAST(c.source AS BLOB), 1, length(?4)) = ?4) \
              ORDER BY d.id, c.path"
         );

@@ -55,6 +55,7 @@ pub struct Limits {
     /// Becomes the highest grey.
     pub high: f64,
     /// Where they come from, in words.
+    #[serde(default)]
     pub found: String,
 }
 
@@ -82,12 +83,25 @@ fn words(choice: &LimitsChoice, other: String) -> String {
 fn read_recorded(path: &Path) -> Result<Limits> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, "reading the limits", e))?;
     let r: Recorded = serde_json::from_slice(&bytes).map_err(|e| {
-        Error::file(path, "no grey limits in this file").expected("JSON with \"limits\": {\"low\", \"high\"}").source(e)
+        Error::file(path, "no grey limits in this file")
+            .expected("JSON with \"limits\": {\"low\", \"high\"}")
+            .source(e)
+            .hint(
+                "a receipt, or a lock file that an earlier run made; of a damaged lock, make a new one from a receipt",
+            )
     })?;
     if !(r.limits.low.is_finite() && r.limits.high.is_finite()) {
         return Err(Error::file(path, "the grey limits in this file are no numbers"));
     }
     Ok(r.limits)
+}
+
+/// The limits that a lock file holds.
+///
+/// # Errors
+/// `System` where there is none, `File` where it holds none.
+pub fn locked(path: &Path) -> Result<(f64, f64)> {
+    read_recorded(path).map(|l| (l.low, l.high))
 }
 
 /// Limits that need no look at the voxels.
@@ -105,6 +119,12 @@ pub(super) fn known(
                 .path(lock)
                 .found(format!("{} to {}", l.low, l.high))
                 .hint("leave out --low and --high, or leave out --lock"));
+        }
+        if !matches!(choice.from, LimitsFrom::Percentile(..)) {
+            return Err(Error::caller("the limits of this experiment are locked: no others are looked for")
+                .path(lock)
+                .found(format!("{} to {}", l.low, l.high))
+                .hint("leave out --limits and --limits-from, or leave out --lock"));
         }
         return Ok(Some(Limits { found: format!("locked by {}", lock.display()), ..l }));
     }

@@ -44,7 +44,7 @@ mod receipt;
 mod run;
 mod verify;
 
-pub use limits::{Limits, LimitsChoice, LimitsFrom, Tails};
+pub use limits::{Limits, LimitsChoice, LimitsFrom, Tails, locked};
 pub use receipt::{RECEIPT, scale_of};
 pub use run::{Counts, Done, InputHash, Survey, execute};
 

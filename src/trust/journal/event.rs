@@ -116,6 +116,14 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// Files are about to be made here, the last of which is this one; until it is recorded, what lies under their names
+    /// is of a run that did not come to its end.
+    Making {
+        /// When.
+        t: i64,
+        /// Which.
+        path: Name,
+    },
     /// This disk is full; the copy went on elsewhere.
     Sealed {
         /// When.

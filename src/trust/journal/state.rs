@@ -3,7 +3,7 @@
 use super::{Event, JOURNAL};
 use crate::trust::files::{FileState, Files};
 use crate::trust::{Midstate, Name};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use tomokit_formats::error::OnPath;
@@ -31,6 +31,8 @@ pub struct JournalState {
     pub files: Files,
     /// Unfinished files.
     pub parts: HashMap<Name, PartState>,
+    /// Files that a run was about to make, and that are not recorded.
+    pub making: HashSet<Name>,
     /// Number of the last session.
     pub sessions: u64,
     /// Marks of the mounts the sessions wrote through, by session number.
@@ -74,6 +76,7 @@ impl JournalState {
                 // Room was made, and the disk takes files again.
                 self.sealed = None;
                 self.parts.remove(&f.path);
+                self.making.remove(&f.path);
                 let state = FileState {
                     size: f.size,
                     modified_ns: f.modified_ns,
@@ -98,6 +101,7 @@ impl JournalState {
                 self.files.remove(&path);
                 self.parts.remove(&path);
             }
+            Event::Making { path, .. } => drop(self.making.insert(path)),
             Event::Sealed { why, .. } => self.sealed = Some(why),
             Event::SafeToUnplug { missing, .. } => (self.is_open, self.missing) = (false, missing),
             Event::Unknown => {}

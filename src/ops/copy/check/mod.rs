@@ -9,7 +9,7 @@ use crate::disk;
 use crate::stream::{Cancel, Progress};
 use crate::trust::journal::{self, Event, JOURNAL};
 use crate::trust::readback::{ReadBack, mount_mark};
-use crate::trust::{Digest, FileState, Files, Journal, Level, Name, Root, now, one_line, sums};
+use crate::trust::{Digest, FileState, Files, Journal, Level, Name, Root, bag, now, one_line, sums};
 pub use damage::Damage;
 pub(super) use damage::locate;
 use serde::Serialize;
@@ -180,6 +180,9 @@ pub fn check(r: &CheckRequest, progress: &dyn Progress, cancel: &Cancel) -> Resu
             report.recorded = true;
             let mut files = state.files;
             lists::compare_lists(&r.folder, &files, &mut report)?;
+            if bag::is_ours(&r.folder, &files) {
+                report.refused_lines.extend(bag::faults(&r.folder));
+            }
             for name in [sums::SHA256SUMS, JOURNAL] {
                 files.remove(&Name::parse(name.as_bytes()).map_err(Error::caller)?);
             }

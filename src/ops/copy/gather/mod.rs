@@ -7,6 +7,7 @@ use crate::trust::root::nanos;
 use crate::trust::{Name, NameList, journal, root, sums};
 use patterns::Patterns;
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use tomokit_formats::{Error, Result};
@@ -97,6 +98,8 @@ pub struct Gathered {
     pub special: (u64, Vec<PathBuf>),
     /// What could not be looked at.
     pub unreadable: Vec<Error>,
+    /// Files that are made smaller on the way, by number; the plan finds them.
+    pub(super) volumes: HashSet<u32>,
 }
 
 impl Gathered {
