@@ -17,7 +17,8 @@ pub struct Compare {
     /// What is held against it, in any format
     #[arg(value_name = "B")]
     b: PathBuf,
-    /// Largest difference that is still good [default: half a grey step where a grey scale is in play, else 0]
+    /// Largest difference that is still good [default: half a grey step where a grey scale is in play, a
+    /// whole one where it was dithered, else 0]
     #[arg(long, value_name = "VALUE", value_parser = tolerance)]
     tolerance: Option<f64>,
     /// Compare the numbers in the files, without turning grey values into physical ones
@@ -106,13 +107,16 @@ fn text(r: &Report) -> String {
     let mut t = format!("{verdict} the tolerance of {}{unit}\n", human::number(r.tolerance));
     t += &format!("  voxels   {}, {} differ, {} beyond the tolerance\n", r.voxels, r.differing, r.beyond);
     if r.beyond_scale > 0 {
-        t += &format!("           {} beyond the ends of a grey scale agree as far as it can tell\n", r.beyond_scale);
+        t += &format!(
+            "           {} beyond the ends of a grey scale agree as far as it can tell, and count as equal below\n",
+            r.beyond_scale
+        );
     }
     if r.not_finite_same + r.not_finite_differing > 0 {
         let (same, differ) = (r.not_finite_same, r.not_finite_differing);
         t += &format!("           not finite: {same} the same, {differ} differ\n");
     }
-    t += &format!("  largest  {}, mean {}, RMS {}\n", number(r.max), number(r.mean), number(r.rms));
+    t += &format!("  largest  {}, mean {} (second less first), RMS {}\n", number(r.max), number(r.mean), number(r.rms));
     if let Some(h) = &r.histogram {
         let [low, median, high] = [h.p01, h.median, h.p99].map(human::number);
         t +=

@@ -291,7 +291,7 @@ impl Tool for Copy {
             false => {}
         }
         list(&done.failed);
-        let safe = done.targets.iter().all(|t| t.safe_to_unplug);
+        let safe = done.targets.iter().all(|t| t.safe_to_unplug || t.full);
         Ok(exit_of(&done.failed).merge(if nothing_chosen { Exit::No } else { Exit::Done }).merge(unsafe_exit(safe)))
     }
 }
@@ -318,7 +318,7 @@ fn exit_of(failed: &[Failed]) -> Exit {
     }
 }
 
-/// A disk that must not be unplugged yet is never the good end.
+/// A disk that must not be unplugged yet is never the good end; of a full one it is said, and that it is sealed.
 fn unsafe_exit(safe: bool) -> Exit {
     if safe { Exit::Done } else { Exit::CouldNot }
 }
@@ -407,7 +407,7 @@ impl Copy {
             false => {}
         }
         list(&done.failed);
-        Ok(exit_of(&done.failed).merge(unsafe_exit(done.safe_to_unplug || !done.finalised)))
+        Ok(exit_of(&done.failed).merge(unsafe_exit(done.safe_to_unplug || !done.finalised || !done.sealed.is_empty())))
     }
 
     /// Enters what the targets' records say into the user's ledger. The proof is on the disks: a ledger that cannot be

@@ -87,9 +87,10 @@ struct LimitArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Rules")]
 struct RuleArgs {
-    /// Exact zeros: outside (no data: not in the percentiles; grey 0 at the ends of rows), values
-    #[arg(long, value_enum, default_value_t = ZerosArg::Outside, conflicts_with = "undo")]
-    zeros: ZerosArg,
+    /// Exact zeros: outside (no data: not in the percentiles; grey 0 at the ends of rows), values [default: outside;
+    /// of signed whole numbers: values]
+    #[arg(long, value_enum, conflicts_with = "undo")]
+    zeros: Option<ZerosArg>,
     /// NaN and infinities: lowest (grey 0), clip (+inf becomes the highest grey), refuse
     #[arg(long, value_enum, default_value_t = NanArg::Lowest, conflicts_with = "undo")]
     nan: NanArg,
@@ -307,10 +308,10 @@ impl Recad {
                 NanArg::Clip => NonFinite::Clip,
                 NanArg::Refuse => NonFinite::Refuse,
             },
-            zeros: match self.rules.zeros {
+            zeros: self.rules.zeros.map(|z| match z {
                 ZerosArg::Outside => Zeros::Outside,
                 ZerosArg::Values => Zeros::Values,
-            },
+            }),
             within: match l.within {
                 WithinArg::Auto => Within::Auto,
                 WithinArg::Circle => Within::Circle,

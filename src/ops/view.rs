@@ -2,7 +2,7 @@
 //! [`FrameSource`] over another, so a conversion is one copy from a view to a sink, whatever was asked.
 //!
 //! Order: region of interest (in the coordinates of the input), then the axis, then slices along that axis, then
-//! binning, then type.
+//! physical values, then binning, then type.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -125,10 +125,10 @@ pub struct ViewSpec {
     pub axis: Axis,
     /// Then keep these slices.
     pub slices: Option<SliceRange>,
-    /// Then average cubes of this edge (1 = no).
-    pub bin: usize,
     /// Then turn grey values back into physical ones, as float32.
     pub physical: Option<GreyScale>,
+    /// Then average cubes of this edge (1 = no).
+    pub bin: usize,
     /// Then widen to this type.
     pub dtype: Option<DType>,
 }
@@ -168,6 +168,11 @@ pub fn view(source: Arc<dyn FrameSource>, spec: &ViewSpec) -> Result<View> {
             s = Arc::new(Frames { inner: s, pick });
         }
     }
+    // Before binning: the mean of greys would be rounded to a grey.
+    if let Some(scale) = &spec.physical {
+        s = Arc::new(Physical { inner: s, scale: scale.clone() });
+        scratch += in_size / DType::F32.size() as f64;
+    }
     let n = spec.bin.max(1);
     if n > 1 {
         let shape = s.shape();
@@ -176,10 +181,6 @@ pub fn view(source: Arc<dyn FrameSource>, spec: &ViewSpec) -> Result<View> {
         }
         s = Arc::new(Bin { inner: s, n });
         scratch = (scratch + 1.0) * (n * n * n) as f64;
-    }
-    if let Some(scale) = &spec.physical {
-        s = Arc::new(Physical { inner: s, scale: scale.clone() });
-        scratch += in_size / DType::F32.size() as f64;
     }
     if let Some(to) = spec.dtype.filter(|d| *d != s.dtype()) {
         if !s.dtype().is_lossless_into(to) {

@@ -355,3 +355,59 @@ def test_a_limit_of_file_sizes_is_an_error(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, preexec_fn=limit, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith("error: "), (done.returncode, done.stderr)
     assert [p.name for p in tmp_path.iterdir()] == ["v.npy"]
+
+
+def test_a_dithered_volume_is_within_a_whole_step(tmp_path):
+    v = np.random.default_rng(5).normal(size=(4, 30, 40)).astype("<f4")
+    np.save(tmp_path / "v.npy", v)
+    tomo("recad", tmp_path / "v.npy", "-o", tmp_path / "d.raw", "--dither", "7", "--low", "-6", "--high", "6")
+    out = json.loads(tomo("compare", tmp_path / "v.npy", tmp_path / "d.raw", "--json").stdout)
+    step = 12 / 255
+    assert step / 2 < out["max"] <= step and out["tolerance"] == pytest.approx(step, rel=1e-3)
+    tomo("recad", tmp_path / "v.npy", "-o", tmp_path / "r.raw", "--low", "-6", "--high", "6")
+    out = json.loads(tomo("compare", tmp_path / "v.npy", tmp_path / "r.raw", "--json").stdout)
+    assert out["max"] <= out["tolerance"] == pytest.approx(step / 2, rel=1e-3)
+
+
+def test_the_way_back_bins_values_not_greys(tmp_path):
+    v = np.random.default_rng(6).normal(size=(6, 8, 10)).astype("<f4")
+    np.save(tmp_path / "v.npy", v)
+    tomo("recad", tmp_path / "v.npy", "-o", tmp_path / "g.raw", "--zeros", "values", "--low", "-3", "--high", "3")
+    tomo("recad", tmp_path / "g.raw", "--undo", "--bin", "2", "-o", tmp_path / "b.npy")
+    g = np.fromfile(tmp_path / "g.raw", "u1").reshape(v.shape)
+    floats = (g * (6 / 255) - 3).astype("f4").astype("f8")
+    want = floats.reshape(3, 2, 4, 2, 5, 2).mean(axis=(1, 3, 5))
+    assert np.abs(np.load(tmp_path / "b.npy") - want).max() < 1e-6
+
+
+def test_zero_is_a_value_among_signed_whole_numbers(tmp_path):
+    v = np.random.default_rng(7).integers(-20, 21, size=(3, 20, 30), dtype="<i2")
+    v[:, :, 0] = 0
+    np.save(tmp_path / "v.npy", v)
+    step = 40 / 255
+    tomo("recad", tmp_path / "v.npy", "-o", tmp_path / "g.raw", "--low", "-20", "--high", "20", "--remove-input")
+    back = np.fromfile(tmp_path / "g.raw", "u1").reshape(v.shape) * step - 20
+    assert np.abs(back - v).max() <= step / 2 * (1 + 1e-9)
+    np.save(tmp_path / "v.npy", v)
+    tomo("recad", tmp_path / "v.npy", "-o", tmp_path / "o.raw", "--low", "-20", "--high", "20", "--zeros", "outside")
+    assert (np.fromfile(tmp_path / "o.raw", "u1").reshape(v.shape)[:, :, 0] == 0).all()
+
+
+def test_the_unit_of_a_reconstruction_is_in_the_receipt(tmp_path):
+    np.ones((4, 8, 8), "<f4").cumsum(axis=2, dtype="<f4").tofile(tmp_path / "v.vol")
+    (tmp_path / "v.vol.info").write_text("NUM_X = 8\nNUM_Y = 8\nNUM_Z = 4\n")
+    (tmp_path / "v.vol.recon.json").write_text('{"value_unit": "1/cm"}')
+    tomo("recad", tmp_path / "v.vol", "-o", tmp_path / "v.raw")
+    assert json.loads((tmp_path / "v.raw.recad.json").read_text())["scale"]["unit"] == "1/cm"
+
+
+def test_locked_limits_and_others(tmp_path):
+    v = np.random.default_rng(8).normal(size=(4, 8, 8)).astype("<f4")
+    np.save(tmp_path / "v.npy", v)
+    lock = tmp_path / "lock.json"
+    lock.write_text('{"limits": {"low": -2, "high": 3}}')
+    how = [tmp_path / "v.npy", "-o", tmp_path / "v.raw", "--lock", lock]
+    refused("recad", *how, "--limits-from", lock)
+    tomo("recad", *how)
+    limits = json.loads((tmp_path / "v.raw.recad.json").read_text())["limits"]
+    assert (limits["low"], limits["high"]) == (-2, 3)

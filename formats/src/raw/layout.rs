@@ -270,6 +270,13 @@ pub fn probe(c: &Candidate, extensions: &[&str], natural: Option<DType>) -> Opti
     }
 }
 
+/// Unit that the record of the reconstruction beside a volume tells (`x.vol.recon.json`): its sidecars have no place for it.
+fn recorded_unit(path: &Path) -> Option<String> {
+    let text = crate::io::read_small_text(&crate::io::with_suffix(path, ".recon.json"), MAX_TEXT).ok()?;
+    let record: serde_json::Value = serde_json::from_str(&text).ok()?;
+    record["value_unit"].as_str().map(str::to_owned)
+}
+
 /// Opens a headerless file; `format` is the row's name.
 pub fn open(path: &Path, options: &OpenOptions, format: &'static str, natural: Option<DType>) -> Result<Opened> {
     let file = Arc::new(ReadAt::open(path)?);
@@ -289,7 +296,7 @@ pub fn open(path: &Path, options: &OpenOptions, format: &'static str, natural: O
     let meta = VolumeMeta {
         voxel_um: infos().find_map(Info::voxel),
         origin_1based: origin,
-        value_unit: grey.as_ref().map(|g| g.unit.clone()).filter(|u| !u.is_empty()),
+        value_unit: grey.as_ref().map(|g| g.unit.clone()).or_else(|| recorded_unit(path)).filter(|u| !u.is_empty()),
         grey,
         stats: infos().find_map(Info::volume_stats),
         description: None,

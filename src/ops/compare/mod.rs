@@ -7,7 +7,7 @@
 
 mod pass;
 
-use crate::ops::recad::scale_of;
+use crate::ops::recad::{rounding_of, scale_of};
 use crate::ops::view::{View, ViewSpec, view};
 use crate::quantise::{Pair, follow};
 use crate::stream::{Budget, Cancel, Lanes, Progress, unpacking};
@@ -34,7 +34,8 @@ pub struct Request {
     pub view: ViewSpec,
     /// Compare the numbers in the files, without grey scales.
     pub as_stored: bool,
-    /// Largest difference that is still good; by default half a grey step where a scale is in play, else 0.
+    /// Largest difference that is still good; by default half a grey step where a scale is in play (a whole one where it was
+    /// dithered), else 0.
     pub tolerance: Option<f64>,
     /// Picture of the slice with the largest difference.
     pub plot: Option<PathBuf>,
@@ -124,7 +125,7 @@ pub struct Report {
     pub not_finite_same: u64,
     /// Voxels that are no finite number in at least one, and differ.
     pub not_finite_differing: u64,
-    /// Voxels beyond an end of a grey scale, agreeing as far as it can tell.
+    /// Voxels beyond an end of a grey scale, agreeing as far as it can tell: in all that follows they differ by 0.
     pub beyond_scale: u64,
     /// Largest absolute difference.
     pub max: Option<f64>,
@@ -178,12 +179,12 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
     if r.plot.is_some() {
         budget.refuse_picture(shape_a).map_err(|e| e.path(&r.a))?;
     }
-    let half = |s: &Side| s.scale.as_ref().map_or(0.0, |g| g.slope.abs() / 2.0);
+    let rounded = |s: &Side| s.scale.as_ref().map_or(0.0, |g| g.slope.abs() * rounding_of(&s.path));
     for s in [&a, &b] {
         budget.refuse_unit(&*s.view.source).map_err(|e| e.path(&s.path))?;
     }
-    // Half a step, and what rounding to float32 adds to it.
-    let tolerance = r.tolerance.unwrap_or((half(&a) + half(&b)) * (1.0 + 1e-4));
+    // Half a step (dithered: a whole one), and what rounding to float32 adds to it.
+    let tolerance = r.tolerance.unwrap_or((rounded(&a) + rounded(&b)) * (1.0 + 1e-4));
     // Every thread holds a block of both, cut from a larger one or not.
     let per_slice = |l: Lanes| {
         let of = |s: &Side| (shape_a.frame_len() * s.dtype.size()) as f64 * (1.0 + s.view.scratch_per_byte);

@@ -255,7 +255,7 @@ fn one(
             depth: how.depth,
             limits: LimitsChoice { lock: how.lock.clone(), ..LimitsChoice::default() },
             non_finite: NonFinite::Lowest,
-            zeros: recad::Zeros::default(),
+            zeros: None,
             within: recad::Within::default(),
             crop_circle: false,
             dither: None,

@@ -119,7 +119,7 @@ pub fn now(r: &Request, progress: &dyn Progress, cancel: &Cancel) -> Result<Now>
         notes,
     };
     let mut scans: BTreeMap<String, ScanNow> = BTreeMap::new();
-    let mut first = here;
+    let mut first_today = here;
     progress.begin("looking", 0);
     ledger::walk(&folder, cancel, |path, bytes, mtime_ns| {
         let copies = match &book {
@@ -143,16 +143,15 @@ pub fn now(r: &Request, progress: &dyn Progress, cancel: &Cancel) -> Result<Now>
         let written = mtime_ns as f64 / 1e9;
         if here - written < TODAY_HOURS * 3600.0 {
             n.today_bytes += bytes;
+            first_today = first_today.min(written);
         }
-        first = first.min(written);
         Ok(())
     })?;
     progress.end();
     n.scans = scans.into_values().collect();
     if n.today_bytes > 0 {
-        // Nights and pauses are part of a day, the time before an experiment is not. The first files say little: a quarter
-        // of an hour at least.
-        n.today_hours = ((here - first) / 3600.0).clamp(0.25, TODAY_HOURS);
+        // The first files of a day say little: a quarter of an hour at least.
+        n.today_hours = ((here - first_today) / 3600.0).clamp(0.25, TODAY_HOURS);
         n.per_day = n.today_bytes as f64 / n.today_hours * 24.0;
     }
     n.copy_hours = r.rates.iter().map(|rate| n.waiting_bytes as f64 / rate / 3600.0).collect();

@@ -339,3 +339,19 @@ fn names_that_are_not_kept_are_forgotten_however_many() {
     let left = l.disks().unwrap();
     assert_eq!((left[0].files, left[1].files), (2501, 3));
 }
+
+#[test]
+fn files_are_found_by_the_name_they_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("l.sqlite");
+    let mut l = Ledger::open_or_create(&path).unwrap();
+    let disk = l.disk(&volume(Some("1234-5678"), "E:\\")).unwrap();
+    let source = Some("/data/exp/s3/we:ird?.txt".into());
+    l.record(disk, &[Copy { source, ..copy(b"s3/we_ird_~1f.txt", "5", Some(1)) }, copy(b"s3/other", "6", None)])
+        .unwrap();
+    let names = |p: &str| found(&l, &pattern(p)).into_iter().map(|f| f.1).collect::<Vec<_>>();
+    for p in ["we:ird", "we:ird*", "WE_IRD", "*~1f.txt"] {
+        assert_eq!(names(p), ["s3/we_ird_~1f.txt"], "{p}");
+    }
+    assert!(names("data").is_empty(), "folders of the source say nothing");
+}

@@ -45,7 +45,7 @@ mod run;
 mod verify;
 
 pub use limits::{Limits, LimitsChoice, LimitsFrom, Tails, locked};
-pub use receipt::{RECEIPT, scale_of};
+pub use receipt::{RECEIPT, rounding_of, scale_of};
 pub use run::{Counts, Done, InputHash, Survey, execute};
 
 use crate::ops::convert::{self, amplification, meta_of_view};
@@ -108,8 +108,8 @@ pub struct Request {
     pub limits: LimitsChoice,
     /// What becomes of NaN and infinities.
     pub non_finite: NonFinite,
-    /// What exact zeros stand for.
-    pub zeros: Zeros,
+    /// What exact zeros stand for; by default no data, but values where whole numbers may be negative: 0 is one of them.
+    pub zeros: Option<Zeros>,
     /// Where percentiles look.
     pub within: Within,
     /// Also set the voxels outside the inscribed circle to grey 0.
@@ -143,7 +143,7 @@ impl Request {
             depth: Depth::Eight,
             limits: LimitsChoice::default(),
             non_finite: NonFinite::Lowest,
-            zeros: Zeros::Outside,
+            zeros: None,
             within: Within::Auto,
             crop_circle: false,
             dither: None,
@@ -384,7 +384,10 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         depth: r.depth,
         limits,
         view: r.view.clone(),
-        zeros: r.zeros,
+        zeros: r.zeros.unwrap_or(match dtype {
+            DType::I8 | DType::I16 | DType::I32 | DType::I64 => Zeros::Values,
+            _ => Zeros::Outside,
+        }),
         circle,
         crop_circle: r.crop_circle,
         non_finite: r.non_finite,

@@ -32,6 +32,14 @@ fn own_scale(path: &Path, meta: &VolumeMeta) -> Result<Option<GreyScale>> {
     }
 }
 
+/// How far a grey value may lie from the value it was made of, in grey steps: half of one, or a whole one where the receipt
+/// tells of dithering.
+pub fn rounding_of(path: &Path) -> f64 {
+    let receipt = std::fs::read(with_suffix(path, RECEIPT)).ok();
+    let value: Option<Value> = receipt.and_then(|b| serde_json::from_slice(&b).ok());
+    if value.is_some_and(|v| v["dither_seed"].is_number()) { 1.0 } else { 0.5 }
+}
+
 /// The grey scale of a volume: its receipt's, else the file's own.
 ///
 /// # Errors
