@@ -193,3 +193,12 @@ def test_a_flyscan_with_fewer_angles_than_images(tmp_path, lost):
         f[names[0]] = angles
     verdict, texts = said(tmp_path / "s")
     assert verdict == "suspicious" and f"{120 - lost} angles for 120 projections" in texts[0], texts
+
+
+@pytest.mark.parametrize("bytes_lost, found", [(0, False), (4096, True), (16384, True)])
+def test_a_sector_of_one_value(tmp_path, bytes_lost, found):
+    v = np.random.default_rng(12).normal(size=(30, 100, 90)).astype("<f4")
+    v[17].reshape(-1)[3000 : 3000 + bytes_lost // 4] = 1.5
+    np.save(tmp_path / "v.npy", v)
+    done = run("check", tmp_path / "v.npy")
+    assert ("a block of one value in slice 17" in done.stdout) == found and done.returncode == int(found), done.stdout

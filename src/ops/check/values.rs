@@ -106,9 +106,10 @@ fn equal_blocks(slices: &[SliceFacts], normal: &Normal, dtype: DType) -> Vec<Fin
     spread.sort_by(f64::total_cmp);
     let mad = spread[spread.len() / 2];
     let size = slices[0].voxels as f64;
-    // 4 KiB of floats at least; for integers, whose greys repeat, a hundredth of the slice and far beyond the others.
+    // 4 KiB of floats at least, whose last one in each row has no neighbour; for integers, whose greys repeat, a hundredth
+    // of the slice and far beyond the others.
     let limit = if dtype.is_float() {
-        median + 1024f64.max(20.0 * mad)
+        median + 960f64.max(20.0 * mad)
     } else {
         median + (0.02 * size).max(20.0 * mad).max(1024.0)
     };
