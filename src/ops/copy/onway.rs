@@ -92,6 +92,9 @@ pub(super) fn run(
     failed: &mut Vec<Failed>,
 ) -> Result<()> {
     let Some(how) = &plan.request.on_the_way else { return Ok(()) };
+    if !status.iter().flatten().any(|s| s.load(Relaxed) == Todo::Convert as u8) {
+        return Ok(());
+    }
     let recorded: Vec<Recorded<'_>> = targets.iter().map(|t| Recorded::new(&t.state)).collect();
     for (i, item) in plan.gathered.items.iter().enumerate() {
         let input = plan.gathered.path(item);

@@ -6,7 +6,7 @@ use super::target::Target;
 use crate::ops::recad::{self, RECEIPT};
 use crate::stream::Cancel;
 use crate::trust::journal::Event;
-use crate::trust::{JournalState, Name, Root, now};
+use crate::trust::{JournalState, Name, Root, fresh, now};
 use serde_json::Value;
 use std::path::Path;
 use tomokit_formats::Result;
@@ -61,16 +61,20 @@ fn read_receipt(root: &Root, receipt: &Name) -> Option<Value> {
     serde_json::from_reader(root.open_read(receipt, false).ok()?).ok()
 }
 
-/// The receipt says that it is of this version, and made with the grey scale that is asked for.
-fn accords(how: &OnTheWay, receipt: &Value, source: Source) -> bool {
+/// The receipt says that it is of this version.
+fn is_of(receipt: &Value, source: Source) -> bool {
     let modified = crate::trust::rfc3339(source.modified_ns.div_euclid(1_000_000_000));
     let input = &receipt["input"];
-    let same_source = input["bytes"].as_u64() == Some(source.size) && input["modified"].as_str() == Some(&modified);
-    let Some(lock) = &how.lock else { return same_source };
+    input["bytes"].as_u64() == Some(source.size) && input["modified"].as_str() == Some(&modified)
+}
+
+/// The receipt says that it is of this version, and made with the grey scale that is asked for.
+fn accords(how: &OnTheWay, receipt: &Value, source: Source) -> bool {
+    let Some(lock) = &how.lock else { return is_of(receipt, source) };
     // A scale that is yet to be decided is not the one it has.
     let Ok((low, high)) = recad::locked(lock) else { return false };
     let same = |is: &Value, wanted: f64| is.as_f64().is_some_and(|v| (v - wanted).abs() <= 1e-12 * wanted.abs());
-    same_source && same(&receipt["limits"]["low"], low) && same(&receipt["limits"]["high"], high)
+    is_of(receipt, source) && same(&receipt["limits"]["low"], low) && same(&receipt["limits"]["high"], high)
 }
 
 /// Looks at names, sizes, times and the receipt; reads nothing else.
@@ -135,10 +139,14 @@ pub(super) fn read_back(target: &Target, names: &[Name], cancel: &Cancel) -> Res
 /// and did not come to its end.
 pub(super) fn is_ours(target: &Target, output: &Name, input: &Path) -> bool {
     let receipt = receipt_of(output);
+    let tells_of_input = |r: &Value| {
+        let now = fresh::of_path(input);
+        r["input"]["path"].as_str() == Some(&*input.to_string_lossy())
+            || now.is_ok_and(|(size, modified_ns)| is_of(r, Source { size, modified_ns }))
+    };
     let of_input = || match target.root.stat(&receipt) {
         Ok(None) => true,
-        _ => read_receipt(&target.root, &receipt)
-            .is_some_and(|r| r["input"]["path"].as_str() == Some(&*input.to_string_lossy())),
+        _ => read_receipt(&target.root, &receipt).as_ref().is_some_and(tells_of_input),
     };
     target.state.files.has(&receipt) || (target.state.making.contains(&receipt) && of_input())
 }
