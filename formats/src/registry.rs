@@ -115,6 +115,9 @@ pub struct OpenOptions {
     pub format: Option<String>,
     /// Never map files into memory.
     pub no_mmap: bool,
+    /// Open a series of which some files are damaged or unlike the others: reading these fails, and tells of each.
+    #[serde(skip)]
+    pub lenient: bool,
     /// Bytes a reader may keep for caches (decoded chunks); 0 = a small default.
     #[serde(skip)]
     pub cache_bytes: usize,

@@ -19,6 +19,8 @@ const KEEP_OPEN: usize = 200;
 pub struct Series {
     paths: Vec<PathBuf>,
     opener: FrameOpener,
+    /// The file that says how all of them are.
+    model: usize,
     shape: Shape,
     dtype: DType,
     access: Access,
@@ -39,7 +41,12 @@ impl Series {
     /// `Caller` for an empty list; `File` naming the first missing file and how many are missing; whatever the opener
     /// says about the first file, and `Unsupported` where it holds more than one frame.
     pub fn open(paths: Vec<PathBuf>, opener: FrameOpener) -> Result<Series> {
-        let Some(first) = paths.first() else {
+        Series::open_like(0, paths, opener)
+    }
+
+    /// The same, with a file in the first one's place: others may be damaged or unlike it, which reading them tells.
+    pub fn open_like(model: usize, paths: Vec<PathBuf>, opener: FrameOpener) -> Result<Series> {
+        let Some(first) = paths.get(model) else {
             return Err(Error::caller("a series of no files"));
         };
         let missing: Vec<&PathBuf> = paths.iter().filter(|p| !p.is_file()).collect();
@@ -61,13 +68,20 @@ impl Series {
         shape.len().map_err(|e| e.or_path(first))?;
         let kept: Vec<OnceLock<_>> = (0..paths.len().min(KEEP_OPEN)).map(|_| OnceLock::new()).collect();
         let (dtype, access) = (source.dtype(), source.access());
-        let _ = kept[0].set(source);
-        Ok(Series { paths, opener, shape, dtype, access, kept })
+        if let Some(k) = kept.get(model) {
+            let _ = k.set(source);
+        }
+        Ok(Series { paths, opener, model, shape, dtype, access, kept })
     }
 
     /// The files, in order.
     pub fn paths(&self) -> &[PathBuf] {
         &self.paths
+    }
+
+    /// The file that the others must be like: the first one, where nothing else was said.
+    pub fn model(&self) -> &Path {
+        &self.paths[self.model]
     }
 
     /// Opens every file once and compares it with the first: slow on long series, for checks before long runs.
@@ -83,10 +97,11 @@ impl Series {
         let source = (self.opener)(path).map_err(|e| e.or_path(path))?;
         let want = Shape { frames: 1, ..self.shape };
         if source.shape() != want || source.dtype() != self.dtype {
-            return Err(Error::file(path, "this file differs from the first of the series")
+            let which = if self.model == 0 { "the first" } else { "others" };
+            return Err(Error::file(path, format!("this file differs from {which} of the series"))
                 .expected(format!("{want} {}", self.dtype.name()))
                 .found(format!("{} {}", source.shape(), source.dtype().name()))
-                .hint(format!("the first is {}", self.paths[0].display())));
+                .hint(format!("compared with {}", self.paths[self.model].display())));
         }
         if let Some(k) = self.kept.get(i) {
             let _ = k.set(source.clone());

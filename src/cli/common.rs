@@ -82,6 +82,7 @@ impl InputArgs {
             flip_rows: self.flip_rows,
             format: self.format.clone(),
             no_mmap: self.no_mmap,
+            lenient: false,
             cache_bytes: budget.share(0.1),
         }
     }

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -202,3 +203,43 @@ def test_a_sector_of_one_value(tmp_path, bytes_lost, found):
     np.save(tmp_path / "v.npy", v)
     done = run("check", tmp_path / "v.npy")
     assert ("a block of one value in slice 17" in done.stdout) == found and done.returncode == int(found), done.stdout
+
+
+def test_one_that_is_not_there_keeps_nobody_from_the_others(tmp_path):
+    np.save(tmp_path / "v.npy", np.random.default_rng(13).normal(size=(8, 70, 70)).astype("<f4"))
+    (tmp_path / "empty").mkdir()
+    done = run("check", tmp_path / "nofile.vol", tmp_path / "empty", tmp_path / "v.npy", "--json")
+    items = json.loads(done.stdout)["items"]
+    assert done.returncode == 2 and [i["verdict"] for i in items] == ["broken", "suspicious", "good"], items
+    assert items[0]["findings"] and items[2]["looked_at"] == 8
+
+
+def test_every_bad_file_of_a_series_is_named_and_the_others_are_looked_at(tmp_path):
+    rng = np.random.default_rng(14)
+    for z in range(20):
+        v = rng.normal(size=(100, 90)).astype("<f4")
+        if z == 15:
+            v[20:40] = np.nan
+        tifffile.imwrite(tmp_path / f"s_{z:04}.tif", v[: 50 if z == 12 else None])
+    name = "s_{:04}.tif".format
+    for z, length in ((0, 0), (7, 5000), (9, 100)):
+        (tmp_path / name(z)).write_bytes((tmp_path / name(z)).read_bytes()[:length])
+    shutil.copy(tmp_path / name(3), tmp_path / "s_3.tif")
+    done = run("check", tmp_path, "--json")
+    (item,) = json.loads(done.stdout)["items"]
+    found = {Path(f["file"]).name for f in item["findings"] if f.get("file")}
+    assert found == {name(0), "s_3.tif", name(7), name(9), name(12)}, item
+    texts = " ".join(f["text"] for f in item["findings"])
+    assert "number twice" in texts and "1800 NaN in slice 16" in texts and item["verdict"] == "broken" and done.returncode == 1
+    # Samples do not show every file: the first bad one is told as ever.
+    assert name(0) in run("check", tmp_path, "--quick").stdout or "number twice" in run("check", tmp_path, "--quick").stdout
+
+
+def test_a_damaged_projection_of_a_tiff_scan(tmp_path, whole):
+    tomo("convert", whole, tmp_path / "scan", "--to", "tiff-scan")
+    files = sorted((tmp_path / "scan").rglob("*.tif*"))
+    shots = [f for f in files if f.parent == max((f.parent for f in files), key=lambda d: len(list(d.iterdir())))]
+    for n in (30, 50):
+        shots[n].write_bytes(shots[n].read_bytes()[:-100])
+    verdict, texts = said(tmp_path / "scan")
+    assert verdict == "broken" and all(any(f"slice {n} cannot be read" in t for t in texts) for n in (30, 50)), texts

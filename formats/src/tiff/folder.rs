@@ -7,7 +7,7 @@
 use super::SPEC;
 use super::file::File;
 use crate::registry::{Content, OpenOptions, Opened};
-use crate::series::Series;
+use crate::series::{FrameOpener, Series};
 use crate::{About, Error, Fault, FrameSource, Result, Volume, Warning, Warnings};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -100,11 +100,15 @@ fn name(path: &Path) -> String {
 
 impl Group {
     /// Checks the numbers: the same number twice is an error, gaps are warnings.
-    pub(super) fn check_numbers(&self, warnings: &mut Warnings) -> Result<()> {
-        if let Some(w) = self.files.windows(2).find(|w| w[0].0 == w[1].0) {
-            return Err(Error::file(&w[1].1, "the same slice number twice")
-                .found(format!("{} and {}", name(&w[0].1), name(&w[1].1)))
-                .hint("remove one of the two"));
+    pub(super) fn check_numbers(&self, lenient: bool, warnings: &mut Warnings) -> Result<()> {
+        for w in self.files.windows(2).filter(|w| w[0].0 == w[1].0) {
+            let both = format!("{} and {}", name(&w[0].1), name(&w[1].1));
+            if !lenient {
+                return Err(Error::file(&w[1].1, "the same slice number twice")
+                    .found(both)
+                    .hint("remove one of the two"));
+            }
+            warnings.add(About::Numbering, format!("the same slice number twice: {both}"));
         }
         let runs = self.files.first().map_or(0, |f| f.0.len());
         let varying: Vec<usize> =
@@ -142,17 +146,30 @@ impl Group {
     }
 }
 
-/// A file of a series that is not like `others`, of which `like` is one or all.
-fn unlike(path: &Path, others: &str, like: &dyn FrameSource) -> Error {
-    let one = crate::Shape { frames: 1, ..like.shape() };
+/// What the frames of a source are like.
+fn kind(source: &dyn FrameSource) -> String {
+    format!("{} {}", crate::Shape { frames: 1, ..source.shape() }, source.dtype().name())
+}
+
+/// A file of a series that is not like `others`, which are of this kind.
+fn unlike(path: &Path, others: &str, kind: String) -> Error {
     Error::file(path, format!("this file differs from {others} of the series"))
-        .expected(format!("{one} {}", like.dtype().name()))
+        .expected(kind)
         .hint("move it elsewhere if it does not belong to the series")
 }
 
 /// Opens files as a stack, one frame each. Files of a length of their own are looked into now; the others are
-/// compared with the first when they are read.
-pub(super) fn open_series(paths: Vec<PathBuf>) -> Result<Series> {
+/// compared with the first when they are read. With `lenient` none is: see [`OpenOptions::lenient`].
+pub(super) fn open_series(paths: Vec<PathBuf>, lenient: bool) -> Result<Series> {
+    if lenient {
+        let (model, kind) = usual(&paths);
+        let opener: FrameOpener = Box::new(move |p| match super::open_stack(p, false) {
+            Ok((stack, _)) => Ok(Arc::new(stack)),
+            Err(e) if e.fault() == Fault::Unsupported => Err(unlike(p, "others", kind.clone()).source(e)),
+            Err(e) => Err(e),
+        });
+        return Series::open_like(model, paths, opener);
+    }
     // A picture in colour among grey ones is not of them, and no reason to take the others for single pictures.
     if let [first, second, .., last] = paths.as_slice()
         && let Err(e) = super::open_stack(first, false)
@@ -160,7 +177,7 @@ pub(super) fn open_series(paths: Vec<PathBuf>) -> Result<Series> {
         && let (Ok((a, _)), Ok((b, _))) = (super::open_stack(second, false), super::open_stack(last, false))
         && (a.shape(), a.dtype()) == (b.shape(), b.dtype())
     {
-        return Err(unlike(first, "the others", &a).source(e));
+        return Err(unlike(first, "the others", kind(&a)).source(e));
     }
     let series = Series::open(paths, Box::new(|p| Ok(Arc::new(super::open_stack(p, false)?.0))))?;
     let one = crate::Shape { frames: 1, ..series.shape() };
@@ -171,16 +188,30 @@ pub(super) fn open_series(paths: Vec<PathBuf>) -> Result<Series> {
             continue;
         }
         let source = super::open_stack(path, false).map_err(|e| match e.fault() {
-            Fault::Unsupported => unlike(path, "the first", &series).source(e),
+            Fault::Unsupported => unlike(path, "the first", kind(&series)).source(e),
             _ => e,
         })?;
         let source = source.0;
         if source.shape() != one || source.dtype() != series.dtype() {
             let found = format!("{} {}", source.shape(), source.dtype().name());
-            return Err(unlike(path, "the first", &series).found(found));
+            return Err(unlike(path, "the first", kind(&series)).found(found));
         }
     }
     Ok(series)
+}
+
+/// The first of the files that are like most others, and what these are like. The first of all where none can be opened.
+fn usual(paths: &[PathBuf]) -> (usize, String) {
+    let mut kinds: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for (i, path) in paths.iter().enumerate() {
+        if let Ok((source, _)) = super::open_stack(path, false)
+            && source.shape().frames == 1
+        {
+            kinds.entry(kind(&source)).or_insert((i, 0)).1 += 1;
+        }
+    }
+    let most = kinds.into_iter().max_by_key(|(_, (first, n))| (*n, std::cmp::Reverse(*first)));
+    most.map_or_else(Default::default, |(kind, (first, _))| (first, kind))
 }
 
 /// Opens a folder of slices as a volume. A single multi-page file in the folder is opened itself.
@@ -193,14 +224,15 @@ pub(super) fn open(dir: &Path, options: &OpenOptions) -> Result<Opened> {
         opened.warnings.extend(warnings);
         return Ok(opened);
     }
-    group.check_numbers(&mut warnings)?;
-    let source = Arc::new(open_series(group.paths())?);
+    group.check_numbers(options.lenient, &mut warnings)?;
+    let source = Arc::new(open_series(group.paths(), options.lenient)?);
+    let first = source.model().to_owned();
     let file = File::open(&first)?;
     let about = super::describe::description(&file);
     let meta = super::describe::meta(&file, &about, &mut warnings);
     let mut facts = super::facts(&file, &about);
     facts.add("files", group.files.len());
-    facts.add("first_file", name(&first));
+    facts.add("first_file", name(&group.files[0].1));
     facts.add("last_file", name(&group.files[group.files.len() - 1].1));
     let left_out = |w: &Warning| w.leaves_out();
     let of_first = super::open_stack(&first, false)?.1.into_iter().filter(left_out);
@@ -233,10 +265,10 @@ mod tests {
         let names: Vec<String> = g.files.iter().map(|f| name(&f.1)).collect();
         assert_eq!(names, ["x2.tif", "x9.tif", "x10.tif", "x12.tif"]);
         assert!(w.len() == 1 && w[0].contains("dark.tif"), "{w:?}");
-        g.check_numbers(&mut w).unwrap();
+        g.check_numbers(false, &mut w).unwrap();
         assert!(w[1].contains("7 number(s)") && w[1].contains("3 to 8, 11"), "{w:?}");
         touch("x0010.tif");
-        let e = main_group(dir.path(), &mut w).unwrap().check_numbers(&mut w).unwrap_err().to_string();
+        let e = main_group(dir.path(), &mut w).unwrap().check_numbers(false, &mut w).unwrap_err().to_string();
         assert!(e.contains("x10.tif") && e.contains("x0010.tif"), "{e}");
         ["y1.tif", "y2.tif", "y3.tif"].iter().for_each(|n| touch(n));
         let e = main_group(dir.path(), &mut w).unwrap_err().to_string();

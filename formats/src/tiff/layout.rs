@@ -80,32 +80,32 @@ impl Folders {
 }
 
 /// The group of one folder, numbers checked.
-fn series_of(dir: &Path, warnings: &mut Warnings) -> Result<Vec<PathBuf>> {
+fn series_of(dir: &Path, lenient: bool, warnings: &mut Warnings) -> Result<Vec<PathBuf>> {
     let group = folder::main_group(dir, warnings)?;
-    group.check_numbers(warnings)?;
+    group.check_numbers(lenient, warnings)?;
     Ok(group.paths())
 }
 
 /// Opens a few frames: single-frame files, or one multi-page file.
-fn frames(paths: &[PathBuf], warnings: &mut Warnings) -> Result<Arc<dyn FrameSource>> {
+fn frames(paths: &[PathBuf], lenient: bool, warnings: &mut Warnings) -> Result<Arc<dyn FrameSource>> {
     if let [one] = paths {
         let (stack, w) = super::open_stack(one, false)?;
         warnings.extend(w);
         return Ok(Arc::new(stack));
     }
-    Ok(Arc::new(folder::open_series(paths.to_vec())?))
+    Ok(Arc::new(folder::open_series(paths.to_vec(), lenient)?))
 }
 
 /// Opens a scan laid out in folders.
-pub(super) fn open_folders(dir: &Path, found: &Folders) -> Result<Opened> {
+pub(super) fn open_folders(dir: &Path, found: &Folders, lenient: bool) -> Result<Opened> {
     let mut warnings = Warnings::default();
-    let paths = series_of(&found.projections, &mut warnings)?;
+    let paths = series_of(&found.projections, lenient, &mut warnings)?;
     let mut files = paths.clone();
-    let projections = frames(&paths, &mut warnings)?;
+    let projections = frames(&paths, lenient, &mut warnings)?;
     let n = projections.shape().frames;
     let mut reference = |path: &Path, position: f64, files: &mut Vec<PathBuf>| -> Result<RefSet> {
-        let paths = series_of(path, &mut warnings)?;
-        let source = frames(&paths, &mut warnings)?;
+        let paths = series_of(path, lenient, &mut warnings)?;
+        let source = frames(&paths, lenient, &mut warnings)?;
         files.extend(paths);
         Ok(RefSet { source, position: RefPosition(position), averaged: false, origin: path.display().to_string() })
     };
@@ -269,9 +269,9 @@ impl Tomcat {
 
 /// Opens a TOMCAT scan: darks, flats, projections in the order of their numbers; a second set of flats after them
 /// where exactly so many files are left.
-pub(super) fn open_tomcat(dir: &Path, group: &Group, log: PathBuf, t: &Tomcat) -> Result<Opened> {
+pub(super) fn open_tomcat(dir: &Path, group: &Group, log: PathBuf, t: &Tomcat, lenient: bool) -> Result<Opened> {
     let mut warnings = Warnings::default();
-    group.check_numbers(&mut warnings)?;
+    group.check_numbers(lenient, &mut warnings)?;
     if let Some(gap) = warnings.first() {
         return Err(Error::file(&log, "the order of darks, flats and projections needs every number")
             .found(gap)
@@ -305,7 +305,7 @@ pub(super) fn open_tomcat(dir: &Path, group: &Group, log: PathBuf, t: &Tomcat) -
         if paths.is_empty() {
             return Ok(Vec::new());
         }
-        let source = frames(paths, &mut warnings)?;
+        let source = frames(paths, lenient, &mut warnings)?;
         Ok(vec![RefSet {
             source,
             position: RefPosition(position),
@@ -316,7 +316,7 @@ pub(super) fn open_tomcat(dir: &Path, group: &Group, log: PathBuf, t: &Tomcat) -
     let darks = sets(&paths, 0.0, "darks")?;
     let mut flats = sets(&flats_before, 0.0, "flats")?;
     flats.extend(sets(&last[..after], t.projections as f64, "flats after")?);
-    let projections = frames(&shots, &mut warnings)?;
+    let projections = frames(&shots, lenient, &mut warnings)?;
     let n = t.projections;
     let angles = match t.range_deg {
         // TOMCAT includes both ends: 0.000 to 180.000 with 1501 projections.

@@ -70,12 +70,12 @@ fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
         return open_file(path, options);
     }
     if let Some(found) = layout::Folders::find(path) {
-        return layout::open_folders(path, &found);
+        return layout::open_folders(path, &found, options.lenient);
     }
     if let Some(group) = folder::groups(path)?.first()
         && let Some((log, tomcat)) = layout::Tomcat::find(path, group)?
     {
-        return layout::open_tomcat(path, group, log, &tomcat);
+        return layout::open_tomcat(path, group, log, &tomcat, options.lenient);
     }
     folder::open(path, options)
 }

@@ -261,17 +261,24 @@ impl Report {
 /// Finds the items.
 ///
 /// # Errors
-/// A path that is not there; a folder with nothing to look at.
+/// A path that is not there and a folder with nothing to look at, where it is the only one named.
 pub fn plan(request: &Request, budget: Budget, cancel: &Cancel) -> Result<Plan> {
     let (mut items, mut left_out) = (Vec::new(), Vec::new());
     for path in &request.paths {
-        let found = walk::walk(path, &request.open, cancel)?;
-        left_out.extend(found.left_out);
-        if found.items.is_empty() {
-            return Err(Error::unsupported(path, "no volume, series or scan in this folder")
-                .hint("name a file, or insist on a format with --format"));
+        let found = walk::walk(path, &request.open, cancel).and_then(|found| match found.items.is_empty() {
+            true => Err(Error::unsupported(path, "no volume, series or scan in this folder")
+                .hint("name a file, or insist on a format with --format")),
+            false => Ok(found),
+        });
+        match found {
+            Ok(found) => {
+                left_out.extend(found.left_out);
+                items.extend(found.items);
+            }
+            // Among several, one that is not there keeps nobody from the others: opening it tells why.
+            Err(e) if request.paths.len() > 1 && e.fault() != Fault::Interrupted => items.push(Item::named(path)),
+            Err(e) => return Err(e),
         }
-        items.extend(found.items);
     }
     let bytes = items.iter().map(|i| i.bytes).sum();
     Ok(Plan { items, left_out, quick: request.quick, bytes, open: request.open.clone(), budget })
@@ -360,6 +367,10 @@ struct Job<'a> {
 /// An item that cannot be opened. What a walk met by chance and is no stack that we read says nothing against it.
 fn unread(e: &Error, item: &Item) -> Finding {
     let f = unreadable(e, &item.path);
+    // Named by the user, and no file and no folder of a format we know.
+    if item.named && item.format.is_none() && !item.path.is_file() {
+        return Finding { kind: Kind::NotLookedAt, ..f };
+    }
     // Nothing at all is in no format, but under such a name something was meant to be. The same where the name is that of a
     // format that says by itself what it is: what it says is gone.
     if e.fault() == Fault::Unsupported && !item.named && item.bytes > 0 && !lost_its_head(&item.path) {

@@ -92,7 +92,12 @@ pub fn examine(item: &Item, job: &Job<'_>, report: &mut Report) -> Result<()> {
         (options.dataset, options.image_path, options.angle_path, options.flip_rows) = (None, None, None, false);
     }
     let (links, opens) = container::findings(item, &options);
-    let opened = match open(&item.path, &options) {
+    // In a folder, which files are damaged and how the others are is told by looking at each. Samples would not tell.
+    let opened = match item.path.is_dir() && !job.plan.quick {
+        true => walk::open_folder(&item.path, &options),
+        false => open(&item.path, &options),
+    };
+    let opened = match opened {
         Ok(o) => o,
         Err(e) => {
             if files::headerless(item) && options.shape.is_none() {

@@ -37,6 +37,13 @@ pub struct Item {
     pub named: bool,
 }
 
+impl Item {
+    /// What the user named and no look found anything at.
+    pub(super) fn named(path: &Path) -> Item {
+        Item { path: path.to_owned(), kind: ItemKind::File, format: None, bytes: 0, named: true }
+    }
+}
+
 /// Extensions of files that hold stacks. Others are looked at only when named by the user.
 const STACKS: [&str; 12] = ["vol", "raw", "edf", "edf.gz", "edf.bz2", "tif", "tiff", "h5", "hdf5", "nxs", "npy", "hdf"];
 /// Headers whose data lie in another file: looked at only where they are named, or stand for themselves.
@@ -90,11 +97,23 @@ struct Claim {
     folders: HashSet<PathBuf>,
 }
 
+/// A folder whose files belong together, also where some of them are damaged: reading these fails then.
+///
+/// # Errors
+/// As for a folder in which all is well.
+pub(super) fn open_folder(path: &Path, options: &OpenOptions) -> Result<Opened> {
+    registry::open(path, options).or_else(|e| match e.fault() {
+        // They do not belong together.
+        Fault::Unsupported => Err(e),
+        _ => registry::open(path, &OpenOptions { lenient: true, ..options.clone() }).map_err(|_| e),
+    })
+}
+
 impl Claim {
     fn of(c: &Candidate) -> Option<Claim> {
         let format = registry::claims(c).into_iter().find(|h| h.1.confidence > Confidence::Name)?.0.name;
         let mut claim = Claim { format, files: None, folders: HashSet::new() };
-        match registry::open(&c.path, &OpenOptions::default()) {
+        match open_folder(&c.path, &OpenOptions::default()) {
             // A folder of many pictures that do not belong together is no series: each is looked at for itself.
             Err(e) if e.fault() == Fault::Unsupported => return None,
             Err(_) => {}
