@@ -322,8 +322,14 @@ impl<const DROP: u32> FineHistogram<DROP> {
         let (min, max) = self.extent()?;
         let rank = (p / 100.0).clamp(0.0, 1.0) * (n.checked_sub(1)?) as f64;
         let (k, share) = (rank.floor(), rank.fract());
-        let a = self.ranked(k as u64)?;
-        let b = if share > 0.0 { self.ranked(k as u64 + 1)? } else { a };
+        // The first and the last value are known exactly.
+        let at = |k: u64| match k {
+            0 => Some(min),
+            k if k + 1 == n => Some(max),
+            k => self.ranked(k),
+        };
+        let a = at(k as u64)?;
+        let b = if share > 0.0 { at(k as u64 + 1)? } else { a };
         Some((a + (b - a) * share).clamp(min, max))
     }
 
@@ -351,17 +357,26 @@ impl<const DROP: u32> FineHistogram<DROP> {
             && self.bins().all(|(a, b, _)| (if a < 0.0 { b } else { a }).fract() == 0.0)
     }
 
+    /// Where a bin stands, a number in it: the outermost bins reach beyond the values in them.
+    fn middle(&self, a: f64, b: f64) -> f64 {
+        let (min, max) = self.extent().unwrap_or((a, b));
+        ((a + b) / 2.0).clamp(min, max)
+    }
+
+    /// Values that [`Self::rebin`] leaves out below `low`.
+    pub fn below(&self, low: f64) -> u64 {
+        self.bins().filter(|(a, b, _)| self.middle(*a, *b) < low).map(|b| b.2).sum()
+    }
+
     /// `n` equal bins over `low..high` for a record or a plot; values outside are left out.
     pub fn rebin(&self, low: f64, high: f64, n: usize) -> Vec<u64> {
         let mut out = vec![0u64; n];
         if n == 0 || high.partial_cmp(&low) != Some(std::cmp::Ordering::Greater) {
             return out;
         }
-        let Some((min, max)) = self.extent() else { return out };
         let scale = n as f64 / (high - low);
         for (a, b, c) in self.bins() {
-            // The outermost bins reach beyond the values in them.
-            let middle = ((a + b) / 2.0).clamp(min, max);
+            let middle = self.middle(a, b);
             if middle >= low && middle <= high {
                 out[(((middle - low) * scale) as usize).min(n - 1)] += c;
             }

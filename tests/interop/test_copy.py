@@ -630,3 +630,12 @@ def test_another_spelling_of_what_is_there_is_refused(tmp_path, kind):
         tomo("copy", "--verify", disk.mount)
     finally:
         disk.down()
+
+
+def test_a_source_that_is_a_link_and_one_that_is_no_file(tree, tmp_path):
+    (tmp_path / "link").symlink_to(tree)
+    assert "warn" not in tomo("copy", tmp_path / "link", tmp_path / "disk", "--dry-run").stdout
+    tomo("copy", tmp_path / "link", tmp_path / "disk")
+    same_trees(tree, tmp_path / "disk" / "link")
+    os.mkfifo(tmp_path / "pipe")
+    assert "neither a file nor a folder" in refused("copy", tmp_path / "pipe", tmp_path / "disk")

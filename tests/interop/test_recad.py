@@ -411,3 +411,26 @@ def test_locked_limits_and_others(tmp_path):
     tomo("recad", *how)
     limits = json.loads((tmp_path / "v.raw.recad.json").read_text())["limits"]
     assert (limits["low"], limits["high"]) == (-2, 3)
+
+
+def test_the_whole_range_clips_nothing_and_the_histogram_is_whole(tmp_path):
+    v = np.random.default_rng(9).normal(size=(5, 40, 40)).astype("<f4")
+    np.save(tmp_path / "v.npy", v)
+    tomo("recad", tmp_path / "v.npy", "-o", tmp_path / "v.raw", "--percentile", "0,100", "--within", "all")
+    assert limits_of(tmp_path / "v.raw") == (v.min(), v.max())
+    r = receipt(tmp_path / "v.raw")
+    assert r["clipped_low_percent"] == r["clipped_high_percent"] == 0
+    h = r["histogram"]["before"]
+    assert sum(h["counts"]) + h["below"] + h["above"] == h["voxels"] == v.size
+    # 0.01 % at each end are one or two voxels here.
+    assert h["below"] == np.sum(v < h["low"]) == 1 and h["above"] == np.sum(v > h["high"]) == 1
+
+
+@pytest.mark.parametrize("header", ["v.raw.mhd", "v.raw.nhdr"])
+def test_the_receipt_is_found_from_an_attached_header(tmp_path, header):
+    v = np.random.default_rng(10).normal(size=(4, 30, 40)).astype("<f4")
+    np.save(tmp_path / "v.npy", v)
+    tomo("recad", tmp_path / "v.npy", "-o", tmp_path / "v.raw", "--low", "-6", "--high", "6")
+    (tmp_path / header).stat()
+    out = json.loads(tomo("compare", tmp_path / "v.npy", tmp_path / header, "--json").stdout)
+    assert out["max"] <= out["tolerance"] == pytest.approx(6 / 255, rel=1e-3)

@@ -252,7 +252,7 @@ fn one(
             input: input.to_owned(),
             output: own.path.join(output.path()),
             open: OpenOptions::default(),
-            view: ViewSpec::default(),
+            view: ViewSpec { bin: 1, ..ViewSpec::default() },
             to: Some(if how.tiff { "tiff" } else { "raw" }.into()),
             create: CreateOptions { overwrite: ours || request.overwrite, ..empty },
             depth: how.depth,

@@ -7,8 +7,13 @@ use crate::disk;
 use crate::trust::{JournalState, Root, journal};
 use tomokit_formats::Result;
 
-fn gb(n: u64) -> String {
-    format!("{:.2} GB", n as f64 / 1e9)
+fn sized(n: u64) -> String {
+    let (unit, name) = match n {
+        0..1_000_000 => (1e3, "kB"),
+        1_000_000..1_000_000_000 => (1e6, "MB"),
+        _ => (1e9, "GB"),
+    };
+    format!("{:.2} {name}", n as f64 / unit)
 }
 
 /// Without room a copy is refused, unless what does not fit goes elsewhere or comes later.
@@ -55,21 +60,21 @@ pub(super) fn room(
             lacking(r),
             format!(
                 "not enough room: {} needed in whole clusters, {} free; {spares}",
-                gb(t.needed_bytes),
-                gb(available)
+                sized(t.needed_bytes),
+                sized(available)
             ),
             Cases::default(),
         );
     } else if t.needed_bytes > available / 100 * 97 {
         say(
             Verdict::Warn,
-            format!("will be nearly full: {} needed, {} free", gb(t.needed_bytes), gb(available)),
+            format!("will be nearly full: {} needed, {} free", sized(t.needed_bytes), sized(available)),
             Cases::default(),
         );
     }
     let waste = t.needed_bytes.saturating_sub(t.copy_bytes);
     if waste > t.copy_bytes / 5 && waste > 100 << 20 {
-        let text = format!("{} are lost to clusters of {} KiB: many small files", gb(waste), v.cluster >> 10);
+        let text = format!("{} are lost to clusters of {} KiB: many small files", sized(waste), v.cluster >> 10);
         say(Verdict::Warn, text, Cases::default());
     }
 }
@@ -99,7 +104,7 @@ pub(super) fn together(
         if on_it.len() > 1 && needed > room && on_it.iter().all(|t| t.lacks() == 0) {
             let names: Vec<String> = on_it.iter().map(|t| t.path.display().to_string()).collect();
             let names = names.join(" and ");
-            say(lacking(r), format!("{names} are on one volume: {} needed, {} free", gb(needed), gb(room)));
+            say(lacking(r), format!("{names} are on one volume: {} needed, {} free", sized(needed), sized(room)));
         }
     }
     let mut lacks: u64 = targets.iter().map(|t| t.0.lacks()).sum();
@@ -126,8 +131,8 @@ pub(super) fn together(
         let text = format!(
             "not enough room on all disks together: {} are left for further ones, which have {} free; \
              name more of them with --then, or copy the rest with the same command and another disk",
-            gb(lacks),
-            gb(room)
+            sized(lacks),
+            sized(room)
         );
         say(Verdict::Warn, text);
     }

@@ -112,7 +112,7 @@ pub fn execute(mut plan: Plan, progress: &dyn Progress, cancel: &Cancel) -> Resu
         if again.is_empty() {
             break;
         }
-        progress.note(&format!("{} files failed and are tried again", again.len()));
+        progress.note(&format!("files not right yet, and tried again: {}", again.len()));
         pause(wait, cancel)?;
         wait = (wait * 2).min(Duration::from_secs(30));
         (jobs, verify) = (Vec::new(), Vec::new());

@@ -244,11 +244,13 @@ pub(super) fn target(
         &mut say,
     );
     changed.tell(Verdict::Refuse, "changed on the target since they were copied (--overwrite replaces them)", &mut say);
-    touched.tell(
-        Verdict::Warn,
-        "of another time than they were copied with: read, and left as they are where they hold something else (--overwrite replaces them)",
-        &mut say,
-    );
+    let text = match r.overwrite {
+        true => "of another time than they were copied with: read, and replaced where they hold something else",
+        false => {
+            "of another time than they were copied with: read, and left as they are where they hold something else (--overwrite replaces them)"
+        }
+    };
+    touched.tell(Verdict::Warn, text, &mut say);
     newer.tell(Verdict::Warn, "changed at the source since they were copied: will be copied again", &mut say);
     room(r, &mut t, &state, &mut say);
     verification(r, &mut t, root, &mut say)?;

@@ -14,6 +14,14 @@ pub const RECEIPT: &str = ".recad.json";
 /// Bins of the histograms in the receipt.
 const BINS: usize = 512;
 
+/// The receipt that speaks of `path`: beside it, or beside the data where `path` is a header attached to them
+/// (`x.raw.mhd` and `x.raw.nhdr` to `x.raw`).
+fn receipt_of(path: &Path) -> PathBuf {
+    let beside = with_suffix(path, RECEIPT);
+    let attached = path.extension().is_some_and(|e| ["mhd", "nhdr"].iter().any(|a| e.eq_ignore_ascii_case(a)));
+    if attached && !beside.exists() { with_suffix(&path.with_extension(""), RECEIPT) } else { beside }
+}
+
 /// Every grey of 16 bits has a value, and a value of its own.
 fn tells_greys_apart(s: &GreyScale) -> bool {
     s.slope.is_normal() && s.offset.is_finite() && (s.slope * 65535.0 + s.offset).is_finite()
@@ -35,7 +43,7 @@ fn own_scale(path: &Path, meta: &VolumeMeta) -> Result<Option<GreyScale>> {
 /// How far a grey value may lie from the value it was made of, in grey steps: half of one, or a whole one where the receipt
 /// tells of dithering.
 pub fn rounding_of(path: &Path) -> f64 {
-    let receipt = std::fs::read(with_suffix(path, RECEIPT)).ok();
+    let receipt = std::fs::read(receipt_of(path)).ok();
     let value: Option<Value> = receipt.and_then(|b| serde_json::from_slice(&b).ok());
     if value.is_some_and(|v| v["dither_seed"].is_number()) { 1.0 } else { 0.5 }
 }
@@ -45,7 +53,7 @@ pub fn rounding_of(path: &Path) -> f64 {
 /// # Errors
 /// `File` where a receipt is damaged or contradicts the file it stands beside.
 pub fn scale_of(path: &Path, meta: &VolumeMeta, source: &dyn FrameSource) -> Result<Option<GreyScale>> {
-    let receipt = with_suffix(path, RECEIPT);
+    let receipt = receipt_of(path);
     let bytes = match std::fs::read(&receipt) {
         Ok(b) => b,
         Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
@@ -120,11 +128,13 @@ pub(super) fn text(plan: &Plan, d: &Done, files: &[PathBuf]) -> Result<Vec<u8>> 
         let (low, high) = (h.percentile(0.01)?, h.percentile(99.99)?);
         let (low, high) = if low < high { (low, high) } else { (low - 0.5, high + 0.5) };
         let (min, max) = h.extent()?;
+        let (counts, below) = (h.rebin(low, high, BINS), h.below(low));
         Some(json!({
             "voxels": h.values(), "min": plan.physical(min), "max": plan.physical(max), "zeros": h.zeros(), "nan": h.nan(),
             "infinite": h.infinite(), "outside_circle": s.outside_circle,
             "left_out": s.outside_circle + h.nan() + h.infinite() + if plan.zeros == Zeros::Outside { h.zeros() } else { 0 },
-            "low": plan.physical(low), "high": plan.physical(high), "counts": h.rebin(low, high, BINS),
+            "low": plan.physical(low), "high": plan.physical(high), "counts": counts, "below": below,
+            "above": h.values() - below - counts.iter().sum::<u64>(),
         }))
     });
     let after: Vec<u64> = c.greys.chunks(c.greys.len() / 256).map(|b| b.iter().sum()).collect();

@@ -202,6 +202,9 @@ pub fn gather(given: &[PathBuf], select: &Select, targets: &[PathBuf]) -> Result
                 return Err(Error::caller("a list of names is relative to a folder").path(path));
             }
             (None, true) => walk(&mut g, index, select, &patterns),
+            (None, false) if !meta.is_file() => {
+                return Err(Error::caller("this is neither a file nor a folder: it cannot be copied").path(path));
+            }
             (None, false) => {
                 let below = Name::of(Path::new(path.file_name().unwrap_or_default()))
                     .map_err(|why| Error::caller(why).path(path))?;

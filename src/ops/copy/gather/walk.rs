@@ -48,7 +48,8 @@ pub(super) fn walk(g: &mut Gathered, index: u32, select: &Select, patterns: &Pat
         close(g, &mut open, entry.depth());
         let below = entry.path().strip_prefix(&dir).unwrap_or(entry.path());
         let kind = entry.file_type();
-        if kind.is_dir() {
+        // The source itself may be a link to a folder: it was named.
+        if kind.is_dir() || entry.depth() == 0 {
             if entry.depth() > 0 && patterns.exclude.is_match(below) {
                 entries.skip_current_dir();
                 continue;
