@@ -43,7 +43,7 @@ pub struct Check {
 struct RepairArgs {
     /// Reconstruct the broken slices of --volume from this scan, with the parameters recorded beside the volume
     /// (x.vol.recon.json), or from a PyHST2 .par
-    #[arg(long, value_name = "SCAN", requires = "volume", conflicts_with = "plot")]
+    #[arg(long, value_name = "SCAN", requires = "volume", conflicts_with_all = ["plot", "quick", "all"])]
     repair: Option<PathBuf>,
     /// The volume to mend
     #[arg(long, value_name = "VOLUME", requires = "repair")]

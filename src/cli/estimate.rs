@@ -63,7 +63,7 @@ struct ScanArgs {
     /// orca-flash (2048 x 2048), orca-lightning (4608 x 2592), dhyana (2048 x 2048), dimax (2000 x 2000); 16 bits
     #[arg(long, value_name = "NAME")]
     camera: Option<String>,
-    /// Part of the sensor that is read, columns x rows
+    /// Part of the sensor that is read, columns x rows, in pixels of the sensor (before binning)
     #[arg(long, value_name = "XxZ", value_parser = |s: &str| parse_size(s).map(|_| s.to_owned()))]
     roi: Option<String>,
     /// Average squares of this many pixels
@@ -84,7 +84,7 @@ struct ScanArgs {
     /// Extended field (half acquisition): twice as wide, four times the data unless --projections tells less
     #[arg(long)]
     extended: bool,
-    /// Columns an extended field sees twice: the exact width instead of twice
+    /// Columns an extended field sees twice, as binned: the exact width instead of twice; means --extended
     #[arg(long, value_name = "PX")]
     overlap: Option<u64>,
     /// Width of the volume, where it is known
