@@ -106,6 +106,7 @@ impl Convert {
                 },
                 slices: self.slices,
                 bin: self.bin,
+                fractions: false,
                 physical: None,
                 dtype: self.to_type,
             },

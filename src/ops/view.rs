@@ -129,6 +129,10 @@ pub struct ViewSpec {
     pub physical: Option<GreyScale>,
     /// Then average cubes of this edge (1 = no).
     pub bin: usize,
+    /// Means of whole numbers and of 16-bit floats stay fractions, in a float type that holds their values, instead of being
+    /// rounded to the type they came in.
+    #[serde(skip)]
+    pub fractions: bool,
     /// Then widen to this type.
     pub dtype: Option<DType>,
 }
@@ -179,8 +183,13 @@ pub fn view(source: Arc<dyn FrameSource>, spec: &ViewSpec) -> Result<View> {
         if shape.frames < n || shape.rows < n || shape.cols < n {
             return Err(Error::caller(format!("binning by {n} leaves nothing of {shape}")));
         }
-        s = Arc::new(Bin { inner: s, n });
-        scratch = (scratch + 1.0) * (n * n * n) as f64;
+        let to = match s.dtype() {
+            kept if !spec.fractions => kept,
+            DType::U32 | DType::I32 | DType::U64 | DType::I64 | DType::F64 => DType::F64,
+            _ => DType::F32,
+        };
+        scratch = (scratch + 1.0) * (n * n * n) as f64 * s.dtype().size() as f64 / to.size() as f64;
+        s = Arc::new(Bin { inner: s, n, to });
     }
     if let Some(to) = spec.dtype.filter(|d| *d != s.dtype()) {
         if !s.dtype().is_lossless_into(to) {
@@ -298,10 +307,12 @@ impl FrameSource for Reslice {
     }
 }
 
-/// Means of n × n × n cubes. What does not fill a cube at the far edges is left out. Integers are rounded half to even.
+/// Means of n × n × n cubes. What does not fill a cube at the far edges is left out. Integers, where they are to remain some,
+/// are rounded half to even.
 struct Bin {
     inner: Arc<dyn FrameSource>,
     n: usize,
+    to: DType,
 }
 
 impl FrameSource for Bin {
@@ -310,7 +321,7 @@ impl FrameSource for Bin {
         Shape::new(s.frames / self.n, s.rows / self.n, s.cols / self.n)
     }
     fn dtype(&self) -> DType {
-        self.inner.dtype()
+        self.to
     }
     fn access(&self) -> Access {
         let a = self.inner.access();
@@ -318,8 +329,8 @@ impl FrameSource for Bin {
         Access { unit: Shape::new(div(a.unit.frames), div(a.unit.rows), div(a.unit.cols)), ..a }
     }
     fn read(&self, r: &Region, out: &mut [u8]) -> Result<()> {
-        let dtype = self.dtype();
-        r.check(self.shape(), dtype.size(), out.len())?;
+        let dtype = self.inner.dtype();
+        r.check(self.shape(), self.to.size(), out.len())?;
         if r.values() == 0 {
             return Ok(());
         }
@@ -328,16 +339,16 @@ impl FrameSource for Bin {
         let inner = Region { frames: times(&r.frames), rows: times(&r.rows), cols: times(&r.cols) };
         let mut block = vec![0u8; inner.values() * dtype.size()];
         self.inner.read(&inner, &mut block)?;
-        with_dtype!(dtype, T => bin_block::<T>(&block, inner.shape(), n, dtype, out));
+        with_dtype!(dtype, T => bin_block::<T>(&block, inner.shape(), n, self.to, out));
         Ok(())
     }
 }
 
-fn bin_block<T: Voxel>(block: &[u8], have: Shape, n: usize, dtype: DType, out: &mut [u8]) {
+fn bin_block<T: Voxel>(block: &[u8], have: Shape, n: usize, to: DType, out: &mut [u8]) {
     let size = size_of::<T>();
     let cols = have.cols / n;
     let rows = have.rows / n;
-    out.par_chunks_exact_mut(cols * size).enumerate().for_each(|(line, dst)| {
+    out.par_chunks_exact_mut(cols * to.size()).enumerate().for_each(|(line, dst)| {
         let (f, r) = (line / rows * n, line % rows * n);
         let mut sums = vec![0f64; cols];
         for df in 0..n {
@@ -347,8 +358,8 @@ fn bin_block<T: Voxel>(block: &[u8], have: Shape, n: usize, dtype: DType, out: &
             }
         }
         let scale = 1.0 / (n * n * n) as f64;
-        for (c, sum) in dst.chunks_exact_mut(size).zip(sums) {
-            put(dtype, sum * scale, c);
+        for (c, sum) in dst.chunks_exact_mut(to.size()).zip(sums) {
+            put(to, sum * scale, c);
         }
     });
 }

@@ -434,3 +434,14 @@ def test_the_receipt_is_found_from_an_attached_header(tmp_path, header):
     (tmp_path / header).stat()
     out = json.loads(tomo("compare", tmp_path / "v.npy", tmp_path / header, "--json").stdout)
     assert out["max"] <= out["tolerance"] == pytest.approx(6 / 255, rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["<u2", "<i2", "<i4", "<f2"])
+def test_means_of_whole_numbers_are_rounded_once(tmp_path, dtype):
+    v = np.random.default_rng(11).integers(1, 1000, size=(6, 40, 42)).astype(dtype)
+    np.save(tmp_path / "v.npy", v)
+    tomo("recad", tmp_path / "v.npy", "-o", tmp_path / "b.raw", "--bin", "2", "--low", "0", "--high", "700", "--verify")
+    means = v.astype("f8").reshape(3, 2, 20, 2, 21, 2).mean((1, 3, 5))
+    found = np.fromfile(tmp_path / "b.raw", "u1").reshape(means.shape)
+    assert np.array_equal(found, greys(means, 0, 700))
+    assert receipt(tmp_path / "b.raw")["input"]["dtype"] == np.dtype(dtype).name

@@ -166,6 +166,9 @@ pub struct Plan {
     pub input_format: &'static str,
     /// Type of its values.
     pub input_dtype: DType,
+    /// Type in which they are looked at: the same, unless means of them are fractions.
+    #[serde(skip)]
+    dtype: DType,
     /// What is written.
     #[serde(serialize_with = "tomokit_formats::shown::lossy")]
     pub output: PathBuf,
@@ -265,16 +268,18 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
             .hint("reconstruct it first: tomo recon"));
     }
     let whole = volume.source.shape();
-    let source = view(volume.source.clone(), &r.view)?;
+    // Rounded once, to greys.
+    let source = view(volume.source.clone(), &ViewSpec { fractions: true, ..r.view.clone() })?;
     let (shape, dtype) = (source.source.shape(), source.source.dtype());
+    let input_dtype = volume.source.dtype();
     let values = shape.len()?;
     if values == 0 {
         return Err(Error::file(&r.input, "there is nothing in this stack").found(shape));
     }
-    if dtype.size() <= r.depth.dtype().size() {
+    if input_dtype.size() <= r.depth.dtype().size() {
         return Err(Error::caller(format!(
             "{} values do not become smaller as {}",
-            dtype.name(),
+            input_dtype.name(),
             r.depth.dtype().name()
         ))
         .path(&r.input)
@@ -376,7 +381,8 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
     Ok(Plan {
         input: r.input.clone(),
         input_format,
-        input_dtype: dtype,
+        input_dtype,
+        dtype,
         output,
         output_format: writer.name,
         receipt,
@@ -384,7 +390,7 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         depth: r.depth,
         limits,
         view: r.view.clone(),
-        zeros: r.zeros.unwrap_or(match dtype {
+        zeros: r.zeros.unwrap_or(match input_dtype {
             DType::I8 | DType::I16 | DType::I32 | DType::I64 => Zeros::Values,
             _ => Zeros::Outside,
         }),
@@ -393,7 +399,7 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
         non_finite: r.non_finite,
         dither: r.dither,
         passes,
-        bytes_read: (values as f64 * dtype.size() as f64 * amplification * passes as f64) as u64,
+        bytes_read: (values as f64 * input_dtype.size() as f64 * amplification * passes as f64) as u64,
         bytes_written: values * r.depth.dtype().size() as u64,
         block_slices,
         memory_bytes: (per_slice * block_slices as f64) as u64,

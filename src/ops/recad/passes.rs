@@ -34,7 +34,7 @@ impl Digest {
         match plan.hash {
             None => Digest::Off,
             Some(Algorithm::Blake3) => {
-                let total = (plan.shape.frames * plan.shape.frame_len() * plan.input_dtype.size()) as u64;
+                let total = (plan.shape.frames * plan.shape.frame_len() * plan.dtype.size()) as u64;
                 Digest::Tree(Mutex::new(Tree::new(total)), total)
             }
             Some(a) => Digest::Chain(Mutex::new(Hasher::new(a))),
@@ -111,7 +111,7 @@ fn timings(plan: &Plan, blocks: &Blocks<'_>, t: Timings) -> Timings {
 }
 
 pub(super) fn survey(plan: &Plan, digest: &Digest, progress: &dyn Progress, cancel: &Cancel) -> Result<Survey> {
-    let (shape, dtype) = (plan.shape, plan.input_dtype);
+    let (shape, dtype) = (plan.shape, plan.dtype);
     let row_bytes = shape.cols * dtype.size();
     let slice_bytes = shape.rows * row_bytes;
     progress.begin("looking for limits", (shape.frames * slice_bytes) as u64);
@@ -246,7 +246,7 @@ type Tables<'a> = (Table<'a>, Table<'a>, Table<'a>, Table<'a>);
 /// The columns of a row that are converted; the others stay grey 0.
 pub(super) fn converted(plan: &Plan, row: usize, bytes: &[u8]) -> Range<usize> {
     let mut keep = match plan.zeros {
-        Zeros::Outside => with_dtype!(plan.input_dtype, T => between_zeros::<T>(bytes)),
+        Zeros::Outside => with_dtype!(plan.dtype, T => between_zeros::<T>(bytes)),
         Zeros::Values => 0..plan.shape.cols,
     };
     if plan.crop_circle {
@@ -269,7 +269,7 @@ fn touch(tile: &[u8]) {
 /// Converts rows from `line` of the whole volume on.
 fn convert(plan: &Plan, map: &GreyMap, line: usize, src: &[u8], dst: &mut [u8], acc: &mut Acc) {
     let shape = plan.shape;
-    let (in_size, out_size) = (plan.input_dtype.size(), plan.depth.dtype().size());
+    let (in_size, out_size) = (plan.dtype.size(), plan.depth.dtype().size());
     let rows = dst.chunks_exact_mut(shape.cols * out_size).zip(src.chunks_exact(shape.cols * in_size));
     for (line, (dst, src)) in (line..).zip(rows) {
         let keep = converted(plan, line % shape.rows, src);
@@ -279,7 +279,7 @@ fn convert(plan: &Plan, map: &GreyMap, line: usize, src: &[u8], dst: &mut [u8], 
         dst[keep.end * out_size..].fill(0);
         let greys = &mut dst[keep.start * out_size..keep.end * out_size];
         let values = &src[keep.start * in_size..keep.end * in_size];
-        acc.tally = acc.tally.merge(map.convert(plan.input_dtype, values, greys, plan.dither.map(|s| (s, index))));
+        acc.tally = acc.tally.merge(map.convert(plan.dtype, values, greys, plan.dither.map(|s| (s, index))));
         acc.count(plan.depth, greys);
     }
 }
@@ -292,7 +292,7 @@ pub(super) fn write(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<(Counts, Timings)> {
-    let (shape, dtype) = (plan.shape, plan.input_dtype);
+    let (shape, dtype) = (plan.shape, plan.dtype);
     let in_row = shape.cols * dtype.size();
     let out_row = shape.cols * plan.depth.dtype().size();
     let slice_in = shape.rows * in_row;

@@ -28,7 +28,7 @@ pub(super) fn verify(
             .expected(format!("{shape} {}", grey_type.name()))
             .found(format!("{} {}", back.shape(), back.dtype().name())));
     }
-    let (in_row, out_row) = (shape.cols * plan.input_dtype.size(), shape.cols * grey_type.size());
+    let (in_row, out_row) = (shape.cols * plan.dtype.size(), shape.cols * grey_type.size());
     progress.begin("verifying", (shape.frames * shape.rows * in_row) as u64);
     let (written, given) = (Blocks::new(&*back), Blocks::new(&*plan.source.source));
     let mut worst = 0f64;
@@ -64,7 +64,7 @@ pub(super) fn verify(
 fn row(plan: &Plan, map: &GreyMap, row: usize, values: &[u8], greys: &[u8]) -> Result<f64, usize> {
     let cols = plan.shape.cols;
     let (mut v, mut g) = (vec![0f64; cols], vec![0f64; cols]);
-    plan.input_dtype.to_f64(values, &mut v);
+    plan.dtype.to_f64(values, &mut v);
     plan.depth.dtype().to_f64(greys, &mut g);
     let keep = converted(plan, row, values);
     let ((low, high), top) = (map.limits(), f64::from(plan.depth.top()));
