@@ -407,7 +407,12 @@ impl Copy {
             false => {}
         }
         list(&done.failed);
-        Ok(exit_of(&done.failed).merge(unsafe_exit(done.safe_to_unplug || !done.finalised || !done.sealed.is_empty())))
+        let is_away = |t: &PathBuf| done.waiting_for.contains(&t.display().to_string());
+        let away = unsafe_exit(!done.targets.iter().any(is_away));
+        let safe = unsafe_exit(done.safe_to_unplug || !done.finalised || !done.sealed.is_empty());
+        // Between two rounds Ctrl-C is the usual end.
+        let stopped = if done.interrupted { Exit::Interrupted } else { Exit::Done };
+        Ok(exit_of(&done.failed).merge(away).merge(safe).merge(stopped))
     }
 
     /// Enters what the targets' records say into the user's ledger. The proof is on the disks: a ledger that cannot be
@@ -648,8 +653,15 @@ fn followed_text(f: &Followed) -> String {
     for d in &f.sealed {
         t += &format!("  full and sealed: {}\n", d.display());
     }
+    let what = if f.finalised { "still open or incomplete at the source" } else { "not on the disks yet" };
     for u in f.unfinished.iter().take(20) {
-        t += &format!("  still open or incomplete at the source: {u}\n");
+        t += &format!("  {what}: {u}\n");
+    }
+    if let Some(more @ 1..) = f.unfinished_files.checked_sub(20) {
+        t += &format!("  {what}: {more} more\n");
+    }
+    for w in &f.waiting_for {
+        t += &format!("  away: {w}\n");
     }
     t += if f.safe_to_unplug {
         "  Safe to unplug once ejected: everything is flushed, the end was read again.\n"

@@ -151,6 +151,19 @@ impl Root {
         }
     }
 
+    /// Room that a file takes, reserved or written; 0 where there is none.
+    pub fn room_taken(&self, name: &Name) -> u64 {
+        let Ok(meta) = self.dir.symlink_metadata(name.path()) else { return 0 };
+        #[cfg(unix)]
+        {
+            cap_std::fs::MetadataExt::blocks(&meta).saturating_mul(512)
+        }
+        #[cfg(not(unix))]
+        {
+            meta.len()
+        }
+    }
+
     /// Makes the folders above a file; remembers which are there.
     pub fn make_parents(&self, name: &Name) -> Result<()> {
         match name.parent() {

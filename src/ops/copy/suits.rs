@@ -142,6 +142,9 @@ pub(super) fn target(
     let (mut spelling, mut spelled) = (Spelling::new(root.path()), Cases::default());
     let may_differ = rules.windows && !fresh;
     let mut recorded = None;
+    // What an earlier run left of a file is gone on with, or replaced: its room is the file's. Small ones are not asked for.
+    let part_way = state.is_open || state.missing > 0 || !state.parts.is_empty();
+    let has_already = |part: Name, size: u64| if part_way && size >= 1 << 20 { root.room_taken(&part) } else { 0 };
     for (i, item) in g.items.iter().enumerate() {
         if i % 4096 == 0 {
             cancel.check()?;
@@ -178,7 +181,9 @@ pub(super) fn target(
                 Standing::Make | Standing::Changed => {
                     t.convert_files += 1;
                     t.convert_bytes += how.bytes(item.size);
-                    t.needed_bytes += how.bytes(item.size).next_multiple_of(cluster) + (1 << 20);
+                    let bytes = how.bytes(item.size).next_multiple_of(cluster) + (1 << 20);
+                    let begun = output.suffixed(tomokit_formats::durable::PART);
+                    t.needed_bytes += bytes.saturating_sub(has_already(begun, item.size));
                     Todo::Convert
                 }
             };
@@ -215,7 +220,8 @@ pub(super) fn target(
                 let sparse = r.sparse == Sparse::Keep && cfg!(target_os = "linux");
                 let data = if sparse { item.allocated } else { item.size };
                 // An entry in the disk's table of files, and a line in each of our lists.
-                t.needed_bytes += data.next_multiple_of(cluster) + 2048;
+                let bytes = data.next_multiple_of(cluster);
+                t.needed_bytes += bytes.saturating_sub(has_already(dest.suffixed(PART), item.size)) + 2048;
             }
             Todo::Done => {
                 t.done_files += 1;

@@ -79,7 +79,30 @@ impl Known {
 
     /// A file's path, for messages; by source, the folder its files are below.
     pub(super) fn shown(&self, key: Key, folders: &[PathBuf]) -> String {
-        folders[key.0 as usize].join(self.0[key.0 as usize].0.get(key.1).path()).display().to_string()
+        self.path(key, folders).display().to_string()
+    }
+
+    /// Files that are there and neither lie on the disks nor were given up, as they are now: how many, and the first ones.
+    pub(super) fn pending(&self, folders: &[PathBuf], most: usize) -> (u64, Vec<String>) {
+        let (mut n, mut first) = (0, Vec::new());
+        for (source, (_, files)) in self.0.iter().enumerate() {
+            for (number, f) in files.iter().enumerate() {
+                let key = Key(source as u32, number as u32);
+                let waits = f.done != Some(f.seen) && f.given_up != Some(f.seen);
+                if waits && self.path(key, folders).exists() {
+                    n += 1;
+                    if first.len() < most {
+                        first.push(self.shown(key, folders));
+                    }
+                }
+            }
+        }
+        first.sort();
+        (n, first)
+    }
+
+    fn path(&self, key: Key, folders: &[PathBuf]) -> PathBuf {
+        folders[key.0 as usize].join(self.0[key.0 as usize].0.get(key.1).path())
     }
 
     /// Notes that a version lies on the disks; true where an earlier one did.

@@ -19,7 +19,7 @@ use crate::stream::{Cancel, Progress};
 use crate::trust::{fresh, one_line};
 use known::{Key, Known, Version, version};
 use serde::Serialize;
-use source::Place;
+use source::{Held, Place};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -58,8 +58,14 @@ pub struct Followed {
     pub again: u64,
     /// What did not arrive in the end.
     pub failed: Vec<super::Failed>,
-    /// Files that never looked finished.
+    /// Files that never looked finished; without the last pass, those that are not on the disks yet (the first thousand).
     pub unfinished: Vec<String>,
+    /// How many they are.
+    pub unfinished_files: u64,
+    /// Sources and disks that were away at the end.
+    pub waiting_for: Vec<String>,
+    /// It was stopped in the middle of a round: files are part way.
+    pub interrupted: bool,
     /// The last pass over everything was made.
     pub finalised: bool,
     /// Disks that became full on the way.
@@ -77,6 +83,9 @@ pub struct Followed {
 struct Follower<'a> {
     request: FollowRequest,
     places: Vec<Place>,
+    held: HashMap<PathBuf, Held>,
+    /// By source, the folder its files are below.
+    folders: Vec<PathBuf>,
     known: Known,
     waiting_for: HashSet<String>,
     out: Followed,
@@ -99,6 +108,8 @@ pub fn follow(mut request: FollowRequest, progress: &dyn Progress, cancel: &Canc
     let (events, _watcher) = watch(&request.copy.sources);
     let mut f = Follower {
         places: request.copy.sources.iter().map(|s| Place::new(s)).collect(),
+        held: request.copy.targets.iter().map(|t| (t.clone(), Held::new(t))).collect(),
+        folders: Vec::new(),
         request,
         known: Known::default(),
         waiting_for: HashSet::new(),
@@ -122,10 +133,18 @@ pub fn follow(mut request: FollowRequest, progress: &dyn Progress, cancel: &Canc
         let pause = f.request.every.max(began.elapsed().min(Duration::from_secs(60)) * 2);
         wait(&events, pause, cancel);
     }
+    if !f.out.finalised {
+        (f.out.unfinished_files, f.out.unfinished) = f.known.pending(&f.folders, LISTED);
+    }
+    f.out.waiting_for = f.waiting_for.into_iter().collect();
+    f.out.waiting_for.sort();
     f.out.targets = f.request.copy.targets.clone();
     f.out.seconds = start.elapsed().as_secs_f64();
     Ok(f.out)
 }
+
+/// Names of unfinished files in the result, at most.
+const LISTED: usize = 1000;
 
 enum Round {
     Changed,
@@ -154,7 +173,10 @@ impl Follower<'_> {
             }
         }
         match gather(&sources, &self.request.copy.select, &self.all_targets()) {
-            Ok(g) => Ok(Some(g)),
+            Ok(g) => {
+                self.folders = g.sources.iter().map(|s| s.dir.clone()).collect();
+                Ok(Some(g))
+            }
             Err(e) if e.fault() == Fault::System => Ok(None),
             Err(e) => Err(e),
         }
@@ -195,10 +217,25 @@ impl Follower<'_> {
         Ok(if changed { Round::Changed } else { Round::Quiet })
     }
 
+    /// True while a disk is not the one it was; says so once.
+    fn is_a_target_away(&mut self) -> bool {
+        let mut any = false;
+        for t in self.request.copy.targets.clone() {
+            // One that took over from a full disk is what it is by then.
+            if self.held.entry(t.clone()).or_insert_with_key(|t| Held::new(t)).is_away() {
+                self.waiting(&t.display().to_string(), true);
+                any = true;
+            }
+        }
+        any
+    }
+
     fn copy(&mut self, g: Gathered, keys: &[(Key, Version)]) -> Result<Round> {
+        if self.is_a_target_away() {
+            return Ok(Round::Quiet);
+        }
         let mut request = self.request.copy.clone();
         request.fill = true;
-        let folders: Vec<PathBuf> = g.sources.iter().map(|s| s.dir.clone()).collect();
         let plan = match plan_of(&request, g, self.cancel) {
             Ok(p) => p,
             Err(e) => return self.target_trouble(e),
@@ -210,13 +247,18 @@ impl Follower<'_> {
         self.out.safe_to_unplug = false;
         let done = match execute(plan, self.progress, self.cancel) {
             Ok(d) => d,
-            Err(e) => return self.target_trouble(e),
+            Err(e) => {
+                self.out.interrupted = e.fault() == Fault::Interrupted;
+                return self.target_trouble(e);
+            }
         };
         for t in self.request.copy.targets.clone() {
             self.waiting(&t.display().to_string(), false);
+            self.held.entry(t).and_modify(Held::written);
         }
         self.out.rounds += 1;
         self.out.safe_to_unplug = done.targets.iter().all(|t| t.safe_to_unplug);
+        self.out.interrupted = self.cancel.is_cancelled() && !self.out.safe_to_unplug;
         self.count(&done);
         // What cannot be read because its source went away is read when that is back.
         let away = self.places.iter().any(Place::is_away);
@@ -227,7 +269,7 @@ impl Follower<'_> {
         };
         let lost: HashMap<&str, Kind> = done.failed.iter().map(|f| (f.path.as_str(), f.kind)).collect();
         for (key, version) in keys {
-            let kind = if lost.is_empty() { None } else { lost.get(self.known.shown(*key, &folders).as_str()) };
+            let kind = if lost.is_empty() { None } else { lost.get(self.known.shown(*key, &self.folders).as_str()) };
             match kind {
                 None => self.out.again += u64::from(self.known.done(*key, *version)),
                 // Tried again in the next round: the file changed, the disk is full or away.
@@ -327,7 +369,10 @@ impl Follower<'_> {
             .map(|i| g.path(i).display().to_string())
             .collect();
         unfinished.sort();
-        self.out.unfinished = unfinished;
+        (self.out.unfinished_files, self.out.unfinished) = (unfinished.len() as u64, unfinished);
+        if self.is_a_target_away() {
+            return Ok(());
+        }
         let mut request = self.request.copy.clone();
         request.fill = true;
         let plan = plan_of(&request, g, self.cancel)?;

@@ -1,0 +1,124 @@
+"""Disks that go away and come back, or do not: what lies below a mount is no disk, and another disk is another one."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+
+import pytest
+from copies import new_disk, noise, same_trees, start, sums_agree
+from support import BIN, run, tomo
+
+
+@contextmanager
+def following(*args):
+    command = [BIN / "tomo", "copy", *args, "--follow", "--settle", "0.2", "--every", "0.2", "--json"]
+    p = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield p
+    finally:
+        if p.poll() is None:
+            p.kill()
+
+
+def until(p, what, seconds=30):
+    end = time.time() + seconds
+    while time.time() < end and p.poll() is None:
+        if what():
+            return
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
+
+
+def ended(p):
+    p.send_signal(signal.SIGINT)
+    out, err = p.communicate(timeout=30)
+    return p.returncode, json.loads(out), err
+
+
+@pytest.fixture
+def disks(tmp_path):
+    """Two disks of which one at a time is mounted at the same place."""
+    (tmp_path / "one").mkdir(), (tmp_path / "two").mkdir()
+    one, two = new_disk(tmp_path / "one", "ext4", "32M"), new_disk(tmp_path / "two", "ext4", "32M")
+    two.down()
+    two.mount = one.mount
+    yield one, two
+    one.down(), two.down()
+
+
+@pytest.mark.parametrize("below", [True, False])
+def test_follow_waits_for_the_disk_it_began_with(disks, tmp_path, below):
+    one, two = disks
+    src, disk = tmp_path / "src", one.mount
+    src.mkdir()
+    (src / "a.bin").write_bytes(noise(1, 100_000))
+    with following(src, disk) as p:
+        until(p, (disk / "src/a.bin").exists)
+        time.sleep(0.5)
+        one.down()
+        if not below:
+            two.up()
+        (src / "b.bin").write_bytes(noise(2, 100_000))
+        time.sleep(1.5)
+        assert p.poll() is None and not (disk / "src").exists(), "copied to what is no disk, or another one"
+        if not below:
+            two.down()
+        one.up()
+        until(p, (disk / "src/b.bin").exists)
+        time.sleep(0.5)
+        code, out, err = ended(p)
+    assert code == 0 and out["safe_to_unplug"] and out["waiting_for"] == [] and "went away" in err and "is back" in err, err
+    same_trees(src, disk / "src")
+    sums_agree(disk)
+
+
+def test_the_end_of_a_follow_says_what_is_not_on_the_disks(disks, tmp_path):
+    one, _ = disks
+    src, disk = tmp_path / "src", one.mount
+    src.mkdir()
+    (src / "a.bin").write_bytes(noise(1, 100_000))
+    with following(src, disk) as p:
+        until(p, (disk / "src/a.bin").exists)
+        time.sleep(0.5)
+        one.down()
+        (src / "b.bin").write_bytes(noise(2, 100_000))
+        time.sleep(1)
+        code, out, _ = ended(p)
+    assert code == 2 and out["waiting_for"] == [str(disk)] and out["unfinished"] == [str(src / "b.bin")], out
+    assert out["unfinished_files"] == 1 and not out["finalised"] and os.listdir(disk) == []
+
+
+def test_a_follow_interrupted_within_a_file(tmp_path):
+    src, disk = tmp_path / "src", tmp_path / "disk"
+    src.mkdir(), disk.mkdir()
+    (src / "a.bin").write_bytes(noise(1, 40_000_000))
+    os.utime(src / "a.bin", (1_500_000_000, 1_500_000_000))
+    with following(src, disk, "--limit", "4M") as p:
+        until(p, (disk / "src/a.bin.tomo-part").exists)
+        time.sleep(0.3)
+        code, out, _ = ended(p)
+    assert code == 130 and not out["safe_to_unplug"] and out["unfinished"] == [str(src / "a.bin")], out
+    tomo("copy", src, disk)
+    same_trees(src, disk / "src")
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_what_fits_goes_on_after_an_interruption(disks, tmp_path, sign):
+    """The room that the unfinished file takes is its own."""
+    one, _ = disks
+    src, disk = tmp_path / "src", one.mount
+    src.mkdir()
+    (src / "large.vol").write_bytes(noise(3, 18_000_000))
+    (src / "small.txt").write_bytes(b"x")
+    p = start(["copy", src, disk, "--limit", "20M"], tmp_path)
+    until(p, lambda: (disk / "src/large.vol.tomo-part").exists() and (disk / "src/large.vol.tomo-part").stat().st_size > 0)
+    p.send_signal(sign)
+    p.wait(timeout=30)
+    assert not (disk / "src/large.vol").exists()
+    done = run("copy", src, disk)
+    assert done.returncode == 0, done.stdout + done.stderr
+    same_trees(src, disk / "src")
+    sums_agree(disk)
