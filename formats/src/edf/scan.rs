@@ -282,7 +282,10 @@ pub fn open(c: &Candidate, _: &OpenOptions) -> Result<Opened> {
 /// What is missing of the sets of flats taken every so many of `n` projections. After the last one that is there, perhaps none
 /// were taken; before it, they got lost.
 fn gaps_of_flats(there: &BTreeSet<u64>, n: usize, every: usize) -> Option<Warning> {
-    let last = *there.last()?;
+    let Some(last) = there.last().copied() else {
+        let text = format!("flats were taken every {every} projections (REF_ON), but there are none");
+        return Some(Warning::new(About::Counts, text));
+    };
     let missing: Vec<u64> = (0..=n as u64).step_by(every).filter(|at| !there.contains(at)).collect();
     let first = missing.first()?;
     let about = if *first < last { About::Counts } else { About::Remark };

@@ -12,7 +12,7 @@ use crate::model::{Angles, FieldOfView, RefPosition, RefSet, Scan};
 use crate::registry::{self, OpenOptions};
 use crate::series::Series;
 use crate::source::{Access, FrameSource, Frames};
-use crate::{DType, Error, Fault, Region, Result, Shape, Warnings};
+use crate::{About, DType, Error, Fault, Region, Result, Shape, Warnings};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -394,7 +394,9 @@ impl References<'_> {
         {
             return Err(e);
         }
-        warnings.extend(missing.iter().map(|(name, _)| format!("the flat {name} is missing")));
+        for (name, _) in &missing {
+            warnings.add(About::Counts, format!("the flat {name} is missing"));
+        }
         Ok(sets)
     }
 

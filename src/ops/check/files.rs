@@ -135,7 +135,15 @@ pub fn repairing(path: &Path) -> Option<Finding> {
     if !journal.is_file() {
         return None;
     }
-    let detail = repair::Journal::read(path).and_then(|j| j.map(|j| repair::states(path, &j)).transpose());
+    let read = repair::Journal::read(path);
+    if let Ok(Some(j)) = &read
+        && repair::is_of(path, j).is_ok_and(|ours| !ours)
+    {
+        let text =
+            "the journal of an interrupted repair stands beside it, of another volume: remove it, and the .repair.part";
+        return Some(Finding::new(Kind::Repairing, Weight::Remark, text).file(Some(journal)));
+    }
+    let detail = read.and_then(|j| j.map(|j| repair::states(path, &j)).transpose());
     let detail = match detail {
         Ok(Some(states)) => {
             let of = |s| states.iter().filter(|(_, t)| *t == s).map(|(z, _)| *z).collect::<Vec<usize>>();

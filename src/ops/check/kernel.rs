@@ -49,16 +49,6 @@ fn by_type<K: Kinds>(frame: &Frame, first: usize, bytes: &[u8], out: &mut Look) 
     }
 }
 
-/// Largest value of an integer type, as `f32`; none for other types.
-fn top(dtype: DType) -> f32 {
-    match dtype {
-        DType::U8 => 255.0,
-        DType::U16 => 65535.0,
-        DType::I16 => 32767.0,
-        _ => f32::NAN,
-    }
-}
-
 /// What a cell looks like: one bit per voxel.
 #[derive(Clone, Copy)]
 struct Masks {
@@ -152,7 +142,7 @@ fn narrowed<T: Voxel>(value: T) -> f32 {
 #[inline(always)]
 fn one_row<T: Unlike, L: Lanes<T>>(frame: &Frame, y: usize, values: &[T], out: &mut Look) {
     let per_row = frame.cells_per_row();
-    let top = top(frame.dtype);
+    let top = frame.top;
     let line = y * frame.thumb_rows / frame.rows * frame.thumb_cols;
     let mut lanes = L::new(top);
     let mut zeros = 0u64;

@@ -12,6 +12,10 @@ const AGREE: f64 = 0.02;
 const LIT: f64 = 0.2;
 /// A frame with this share of zeros more than usual in its set has lost some of it.
 const LOST: f64 = 0.01;
+/// With this share of its pixels at the end of the camera's range, a frame is saturated.
+const SATURATED: f64 = 0.01;
+/// Largest values of cameras, by their bits.
+pub const ENDS: [f32; 5] = [255.0, 1023.0, 4095.0, 16383.0, 65535.0];
 /// Values read at once.
 const BAND: usize = 4 << 20;
 
@@ -21,6 +25,11 @@ struct Level {
     mean: f64,
     /// Share of exact zeros.
     zeros: f64,
+    /// Share of pixels at the end of the camera's range, and where that is.
+    full: f64,
+    high: f32,
+    /// The same for frames that are the same, pixel by pixel.
+    print: u64,
     constant: bool,
     finite: bool,
 }
@@ -43,7 +52,7 @@ fn look(set: &RefSet, job: &Job<'_>) -> Result<Vec<Level>> {
     for number in (0..s.frames).step_by(every_frame) {
         job.cancel.check()?;
         let (mut n, mut sum, mut finite, mut zeros) = (0usize, 0.0, 0usize, 0usize);
-        let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
+        let (mut low, mut high, mut at_high, mut print) = (f32::INFINITY, f32::NEG_INFINITY, 0usize, 0u64);
         for row in (0..s.rows).step_by(band * every_row) {
             let rows = row..(row + band).min(s.rows);
             let values = &mut values[..rows.len() * s.cols];
@@ -53,13 +62,21 @@ fn look(set: &RefSet, job: &Job<'_>) -> Result<Vec<Level>> {
                 sum += f64::from(*v);
                 finite += 1;
                 zeros += usize::from(*v == 0.0);
-                (low, high) = (low.min(*v), high.max(*v));
+                low = low.min(*v);
+                if *v > high {
+                    (high, at_high) = (*v, 0);
+                }
+                at_high += usize::from(*v == high);
+                print = (print.rotate_left(5) ^ u64::from(v.to_bits())).wrapping_mul(0x9E37_79B9_7F4A_7C15);
             }
         }
         levels.push(Level {
             number,
             mean: sum / finite.max(1) as f64,
             zeros: zeros as f64 / n.max(1) as f64,
+            full: if ENDS.contains(&high) { at_high as f64 / n.max(1) as f64 } else { 0.0 },
+            high,
+            print,
             constant: low >= high,
             finite: finite == n,
         });
@@ -72,11 +89,25 @@ fn frames(levels: &[Level], flats: bool, lit: f64, say: &mut dyn FnMut(usize, We
     let (mean, zeros) = (median(levels.iter().map(|l| l.mean)), median(levels.iter().map(|l| l.zeros)));
     let usual = median(levels.iter().map(|l| (l.mean - mean).abs()));
     let alike = levels.iter().filter(|l| l.constant).count() * 2 > levels.len();
+    let full = median(levels.iter().map(|l| l.full));
+    for (i, l) in levels.iter().enumerate().filter(|(_, l)| l.finite && !l.constant) {
+        let same = |o: &&Level| o.finite && o.print == l.print;
+        // Without noise all of them are the same.
+        if let Some(first) = levels[..i].iter().find(same)
+            && levels.iter().any(|o| o.print != l.print)
+        {
+            say(l.number, Weight::Suspicious, format!("is frame {} again, pixel by pixel", first.number));
+        }
+        if flats && l.full > full + SATURATED {
+            let text = format!("is saturated: {:.1} % of its pixels are at {}", 100.0 * l.full, l.high);
+            say(l.number, Weight::Suspicious, text);
+        }
+    }
     let weight = if flats { Weight::Broken } else { Weight::Suspicious };
     // Of two, nobody knows which one is wrong.
     for l in levels.iter().filter(|l| l.finite && (levels.len() > 2 || l.zeros == 1.0)) {
         let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-        if l.constant && !alike {
+        if l.constant && (!alike || l.zeros == 1.0 && zeros < 1.0) {
             say(
                 l.number,
                 weight,
@@ -140,6 +171,24 @@ pub fn findings(s: &Scan, job: &Job<'_>) -> Result<Vec<Finding>> {
     }
     for (origin, levels) in &flats {
         say(origin, Kind::Flats, "flats", levels, true, 0.0);
+    }
+    for (origin, levels) in darks.iter().filter(|d| d.1.iter().all(|l| l.zeros == 1.0)) {
+        let text = format!("the {} darks {origin} are zero", levels.len());
+        out.push(Finding::new(Kind::Darks, Weight::Remark, text));
+    }
+    for (origin, levels) in &flats {
+        let (full, high) = (median(levels.iter().map(|l| l.full)), levels.first().map_or(0.0, |l| l.high));
+        if full > SATURATED {
+            let text = format!(
+                "the flats {origin} are saturated: {:.1} % of the pixels are at {high}, where the camera's range ends",
+                100.0 * full
+            );
+            out.push(Finding::new(Kind::Flats, Weight::Suspicious, text));
+        }
+        if levels.len() > 2 && levels.iter().all(|l| !l.constant && l.print == levels[0].print) {
+            let text = format!("the {} flats {origin} are all the same, pixel by pixel", levels.len());
+            out.push(Finding::new(Kind::Flats, Weight::Remark, text));
+        }
     }
     for (origin, levels) in flats.iter().filter(|f| f.1.iter().all(|l| l.finite)) {
         let mean = level(levels);

@@ -41,8 +41,13 @@ pub fn examine(s: &Scan, _: &Item, job: &Job<'_>, report: &mut Report) -> Result
     if !s.is_attenuation {
         report.findings.extend(references::findings(s, job)?);
     }
-    let frame = frame_of(source, job);
-    let (normal, known) = survey(source, &frame, job)?;
+    let mut frame = frame_of(source, job);
+    let (normal, mut known) = survey(source, &frame, job)?;
+    if let Some(end) = known.values().map(|l| l.max).reduce(f32::max).filter(|max| references::ENDS.contains(max)) {
+        // Looked at again, with what saturated means here.
+        frame.top = end;
+        known.clear();
+    }
     let mut p = look_at_all(source, &frame, &normal, &known, job)?;
     p.sum_up(source, report);
     report.findings.extend(p.tracker.findings(source, &p.looked_at)?.into_iter().map(|mut f| {
@@ -83,13 +88,28 @@ fn levels(frames: &[SliceFacts], source: &dyn FrameSource) -> Vec<Finding> {
     let usual = median(live.iter().map(|f| share(f)));
     let mut out = Vec::new();
     let mut dim: Vec<usize> = live.iter().filter(|f| level > 0.0 && f.mean() < DIM * level).map(|f| f.z).collect();
-    for r in drops(&live) {
-        dim.extend(live[r].iter().map(|f| f.z));
+    let drops = drops(&live);
+    let many = |n: usize| n * 5 > live.len();
+    for r in drops.iter().filter(|r| !many(r.len())) {
+        dim.extend(live[r.clone()].iter().map(|f| f.z));
     }
     dim.sort_unstable();
     dim.dedup();
+    for r in drops.into_iter().filter(|r| many(r.len())) {
+        let (first, last) = (live[r.start].z, live[r.end - 1].z);
+        dim.retain(|z| !(first..=last).contains(z));
+        let beside = if r.start > 0 { live[r.start - 1] } else { live[r.end.min(live.len() - 1)] };
+        let lost = median(live[r].iter().map(|f| f.mean()));
+        let r = first..last + 1;
+        let text = format!(
+            "{} dim all at once: mean {lost:.0}, beside them {:.0}; was the beam lost?",
+            are(&r),
+            beside.mean()
+        );
+        out.push(Finding::new(Kind::Dim, Weight::Suspicious, text).at(r.clone()).file(file_of(source, &r)));
+    }
     // Samples that are thick in one direction are dim for many frames, a lost beam for few.
-    if dim.len() * 5 <= live.len() {
+    if !many(dim.len()) {
         for r in runs(&dim).into_iter().take(MOST) {
             let mean = live.iter().find(|f| f.z == r.start).map_or(0.0, |f| f.mean());
             let text = format!("{} dim: mean {mean:.0}, usual is {level:.0}; was the beam lost?", are(&r));
@@ -121,12 +141,12 @@ fn drops(frames: &[&SliceFacts]) -> Vec<Range<usize>> {
         return Vec::new();
     }
     let mut out = Vec::new();
-    // Back from a flash is no drop.
-    let (mut from, mut flash) = (None, false);
+    // Back from a flash is no drop; one that never ends was none: what came before it was dim.
+    let (mut from, mut flash) = (None, None);
     for (i, step) in steps.iter().enumerate() {
         match from {
-            None if *step > 1.0 / DROP => flash = true,
-            None if *step < DROP && flash => flash = false,
+            None if *step > 1.0 / DROP => flash = flash.or(Some(i + 1)),
+            None if *step < DROP && flash.is_some() => flash = None,
             None if *step < DROP => from = Some(i + 1),
             Some(first) if *step > 1.0 / DROP => {
                 out.push(first..i + 1);
@@ -136,6 +156,7 @@ fn drops(frames: &[&SliceFacts]) -> Vec<Range<usize>> {
         }
     }
     out.extend(from.map(|first| first..frames.len()));
+    out.extend(flash.map(|end| out.last().map_or(0, |before: &Range<usize>| before.end)..end));
     out
 }
 

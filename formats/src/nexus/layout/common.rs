@@ -265,10 +265,11 @@ pub fn finish(mut scan: Scan, mut notes: Notes, options: &OpenOptions) -> Result
             let have = s.source.shape();
             let fits = have.rows == shape.rows && have.cols == shape.cols && have.frames > 0;
             if !fits {
-                notes.warn(format!(
+                let text = format!(
                     "{} are {have}, which does not go with projections of {} × {}: left out",
                     s.origin, shape.rows, shape.cols
-                ));
+                );
+                notes.warn_of(About::Unlike, text);
             }
             fits
         });

@@ -287,7 +287,11 @@ fn keyed_scan(h5: &H5, layout: &'static str, found: &Found, notes: &mut Notes) -
     let all = h5.read_f64(path)?;
     // A scan cut short has more angles than frames; the first ones belong to the frames there are.
     let values = if all.len() > frames {
-        notes.warn(format!("{path} holds {} angles for {frames} frames: the first {frames} are used", all.len()));
+        let about = if all.len() > frames + 1 { About::Counts } else { About::Remark };
+        notes.warn_of(
+            about,
+            format!("{path} holds {} angles for {frames} frames: the first {frames} are used", all.len()),
+        );
         keyed.projections.iter().map(|&i| all[i]).collect()
     } else {
         keyed.per_projection(h5, path, "angles", notes).unwrap_or_default()

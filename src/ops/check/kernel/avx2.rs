@@ -163,6 +163,7 @@ pub struct Words {
     sum: __m256i,
     min: __m256i,
     max: __m256i,
+    top: __m256i,
     equal: u64,
     saturated: u64,
     seen: bool,
@@ -178,10 +179,11 @@ fn bits(words: __m256i) -> u32 {
 
 impl Lanes<u16> for Words {
     #[inline(always)]
-    fn new(_: f32) -> Self {
+    fn new(top: f32) -> Self {
         // SAFETY: as for floats.
-        let (zero, full) = unsafe { (_mm256_setzero_si256(), _mm256_set1_epi16(-1)) };
-        Words { sum: zero, min: full, max: zero, equal: 0, saturated: 0, seen: false }
+        let (zero, full, top) =
+            unsafe { (_mm256_setzero_si256(), _mm256_set1_epi16(-1), _mm256_set1_epi16(top as u16 as i16)) };
+        Words { sum: zero, min: full, max: zero, top, equal: 0, saturated: 0, seen: false }
     }
 
     #[inline(always)]
@@ -192,7 +194,7 @@ impl Lanes<u16> for Words {
             let nothing = _mm256_setzero_si256();
             let zero = bits(_mm256_cmpeq_epi16(v, nothing));
             let same = bits(_mm256_cmpeq_epi16(v, near)) & !zero;
-            let full = bits(_mm256_cmpeq_epi16(v, _mm256_set1_epi16(-1)));
+            let full = bits(_mm256_cmpeq_epi16(v, self.top));
             self.equal += u64::from(same.count_ones());
             self.saturated += u64::from(full.count_ones());
             self.min = _mm256_min_epu16(self.min, v);

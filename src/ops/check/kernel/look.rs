@@ -22,13 +22,21 @@ pub struct Frame {
     pub thumb_rows: usize,
     /// Columns of the reduced picture.
     pub thumb_cols: usize,
+    /// Value that counts as saturated: the largest of an integer type, or where the camera's range ends.
+    pub top: f32,
 }
 
 impl Frame {
     /// Slices of `rows × cols`, with reduced pictures of at most `thumb` pixels along an edge.
     pub fn new(rows: usize, cols: usize, dtype: DType, thumb: usize) -> Frame {
         let per_row = cols.div_ceil(CELL);
-        Frame { rows, cols, dtype, thumb_rows: rows.min(thumb).max(1), thumb_cols: per_row.min(thumb).max(1) }
+        let top = match dtype {
+            DType::U8 => 255.0,
+            DType::U16 => 65535.0,
+            DType::I16 => 32767.0,
+            _ => f32::NAN,
+        };
+        Frame { rows, cols, dtype, thumb_rows: rows.min(thumb).max(1), thumb_cols: per_row.min(thumb).max(1), top }
     }
 
     /// Cells per row.

@@ -13,7 +13,7 @@
 mod journal;
 mod run;
 
-pub use journal::{Journal, State, journal_path, states};
+pub use journal::{Journal, State, is_of, journal_path, states};
 pub use run::{Done, Witness, execute};
 
 use super::{Finding, Kind, Report, Weight};
@@ -199,6 +199,12 @@ pub fn plan(r: &Request, budget: Budget, progress: &dyn Progress, cancel: &Cance
         return Err(Error::caller("no slice of the volume is whole, and its record names other raw data")
             .path(&r.scan)
             .hint("name the scan it was made of, or reconstruct it again with tomo recon --overwrite"));
+    }
+    if witness.is_none() && !bad.is_empty() && recorded.is_none() {
+        return Err(Error::caller("no slice of the volume is whole, and no record says what it was made of")
+            .path(&r.scan)
+            .expected("a slice to compare the new ones with, or the volume's .recon.json")
+            .hint("reconstruct it again with tomo recon --overwrite"));
     }
     if witness.is_none() && !bad.is_empty() {
         warnings.push("no slice of the volume is whole: there is none to compare the new ones with".into());

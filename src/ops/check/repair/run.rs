@@ -115,9 +115,15 @@ impl SliceSink for Kept {
     }
 }
 
+fn open_to_write(volume: &Path) -> Result<File> {
+    Open::new().read(true).write(true).open(volume).on(volume, "opening for writing")
+}
+
 /// Makes the slices again and writes the journal. Until it returns the volume is untouched.
 fn make(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<(Journal, Option<Witness>)> {
     let how = plan.how.as_ref().ok_or_else(|| Error::caller("nothing says how to make the slices"))?;
+    // What cannot be mended in the end is not begun.
+    open_to_write(&plan.volume)?;
     let slice_bytes = plan.shape.frame_len() * plan.dtype.size();
     let volume = ReadAt::open(&plan.volume)?;
     let remade = |first: usize, end: usize, sink: &mut dyn SliceSink| -> Result<()> {
@@ -214,7 +220,7 @@ fn compare(plan: &Plan, z: usize, old: &[u8], new: &[u8]) -> Result<Witness> {
 fn patch(volume: &Path, journal: &Journal, progress: &dyn Progress) -> Result<()> {
     let data = journal.check_data(volume)?;
     let n = journal.slice_bytes();
-    let file = Open::new().read(true).write(true).open(volume).on(volume, "opening for writing")?;
+    let file = open_to_write(volume)?;
     progress.begin("patching", (n * journal.slices.len()) as u64);
     let mut buffer = vec![0u8; n];
     for (i, p) in journal.slices.iter().enumerate() {
