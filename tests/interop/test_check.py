@@ -243,3 +243,118 @@ def test_a_damaged_projection_of_a_tiff_scan(tmp_path, whole):
         shots[n].write_bytes(shots[n].read_bytes()[:-100])
     verdict, texts = said(tmp_path / "scan")
     assert verdict == "broken" and all(any(f"slice {n} cannot be read" in t for t in texts) for n in (30, 50)), texts
+
+
+@pytest.fixture(scope="module")
+def nxtomo(tmp_path_factory):
+    path = tmp_path_factory.mktemp("keyed") / "keyed.nxs"
+    size = ["--size", COLS, "--rows", ROWS, "--projections", N, "--photons", 2000]
+    tomo("simulate", path, "--layout", "nxtomo", *size)
+    return path
+
+
+def dim(a, b):
+    return lambda d, flats, darks, shots: d.__setitem__(shots[a:b], (d[shots[a:b]] / 3).astype(d.dtype))
+
+
+def saturated(d, flats, darks, shots):
+    for i in flats:
+        d[i].reshape(-1)[: d[i].size // 4] = 65535
+
+
+def one_dark_is_zero(d, flats, darks, shots):
+    d[darks] = 100
+    d[darks[3]] = 0
+
+
+def fourteen_bits(d, flats, darks, shots):
+    d[...] = np.minimum(d / d[shots].mean() * 16000, 16383).astype("u2")
+
+
+@pytest.mark.parametrize("harm, says", [
+    (dim(60, 120), "frames 60-119 are dim"), (dim(20, 120), "frames 20-119 are dim"), (dim(0, 40), "frames 0-39 are dim"),
+    (dim(40, 80), "frames 40-79 are dim"), (saturated, "are saturated: 25.0 %"), (one_dark_is_zero, "is entirely zero"),
+    (fourteen_bits, "end of the camera's range"),
+    (lambda d, f, _d, _s: d.__setitem__(f[3], d[f[2]]), "is frame 2 again"),
+])
+def test_a_scan_whose_frames_are_wrong(tmp_path, nxtomo, harm, says):
+    shutil.copy(nxtomo, tmp_path / "x.nxs")
+    with h5py.File(tmp_path / "x.nxs", "r+") as f:
+        data, keys = f["entry0000/data/data"], f["entry0000/data/image_key"][()]
+        d = data[()]
+        harm(d, *(np.flatnonzero(keys == k) for k in (1, 2, 0)))
+        data[...] = d
+    verdict, texts = said(tmp_path / "x.nxs")
+    assert verdict != "good" and any(says in t for t in texts), texts
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.6])
+def test_a_scan_of_14_bits_that_is_well(tmp_path, nxtomo, factor):
+    """With a flash, which is no lost beam on its way back."""
+    shutil.copy(nxtomo, tmp_path / "x.nxs")
+    with h5py.File(tmp_path / "x.nxs", "r+") as f:
+        data, keys = f["entry0000/data/data"], f["entry0000/data/image_key"][()]
+        d = (data[()] / data[()].max() * 10000 * factor).astype("u2")
+        d[np.flatnonzero(keys == 0)[50]] = d[np.flatnonzero(keys == 0)[50]] * 1.6
+        data[...] = d
+    assert said(tmp_path / "x.nxs") == ("good", [])
+
+
+def ball(shape, radius):
+    z, y, x = np.ogrid[tuple(slice(0, n) for n in shape)]
+    c = [n / 2 for n in shape]
+    return (z - c[0]) ** 2 + (y - c[1]) ** 2 + (x - c[2]) ** 2 < radius**2
+
+
+def masked_ball(kind):
+    v = np.random.default_rng(15).normal(1, 0.1, size=(100, 160, 160))
+    return np.where(ball(v.shape, 45), v if kind == "f4" else v * 120, 0).astype(kind)
+
+
+def pores(_):
+    """Labels on nothing: slices that are equal, or empty, are what they are."""
+    rng = np.random.default_rng(16)
+    v = np.zeros((200, 200, 200), "u1")
+    for _ in range(12):
+        r, c = rng.integers(5, 12), rng.integers(15, 185, 3)
+        v[c[0] - 12 : c[0] + 12, c[1] - 12 : c[1] + 12, c[2] - 12 : c[2] + 12][ball((24, 24, 24), r)] = 1
+    return v
+
+
+def padded(_):
+    v = np.zeros((60, 110, 130), "f4")
+    v[8:-7, 10:-12, 18:-17] = np.random.default_rng(17).normal(2, 0.3, size=(45, 88, 95))
+    return v
+
+
+@pytest.mark.parametrize("make, kind", [(masked_ball, "f4"), (masked_ball, "u1"), (pores, "u1"), (padded, "f4")])
+def test_what_is_zero_around_a_sample_is_no_loss(tmp_path, make, kind):
+    np.save(tmp_path / "v.npy", make(kind))
+    assert said(tmp_path / "v.npy") == ("good", [])
+
+
+def test_what_is_lost_at_one_end_is_no_padding(tmp_path):
+    v = padded("f4")[8:]
+    np.save(tmp_path / "v.npy", v)
+    verdict, texts = said(tmp_path / "v.npy")
+    assert verdict == "broken" and "slices 45-51 are entirely zero" in texts[0], texts
+
+
+@pytest.mark.parametrize("value", [np.nan, 3])
+def test_one_lost_slice_hides_nothing_else(tmp_path, value):
+    y, x = np.ogrid[:128, :128]
+    rng = np.random.default_rng(18)
+    corners = rng.normal(size=(12, 16, 16))
+    at = np.linspace(0, 10.999, 80)
+    share = (at % 1)[:, None, None]
+    texture = (corners[at.astype(int)] * (1 - share) + corners[at.astype(int) + 1] * share).repeat(8, 1).repeat(8, 2)
+    v = 2 + 0.3 * texture + rng.normal(scale=0.1, size=(80, 128, 128))
+    v = np.where((y - 63.5) ** 2 + (x - 63.5) ** 2 < 3600, v, 0).astype("f4")
+    v[20] = v[19]
+    v[50:] *= np.float32(1.3)
+    v[40, 30:60, 40:70] = 0
+    v[5] = value
+    np.save(tmp_path / "v.npy", v)
+    _, texts = said(tmp_path / "v.npy")
+    wanted = ["slice 5", "slice 20 is slice 19", "zero tile: slice 40, rows 30-59, columns 40-69", "from slice 49 to 50"]
+    assert all(any(w in t for t in texts) for w in wanted), texts

@@ -28,6 +28,8 @@ const SOMETHING: f64 = 0.3;
 /// Fewer slices do not tell what is usual.
 const FEWEST: usize = 8;
 
+/// One voxel in so many more or less than in the neighbour is not the same field.
+const GROWS: u64 = 1000;
 /// Points that are enough for a fit.
 const ENOUGH: usize = 32;
 
@@ -45,11 +47,14 @@ struct Fit {
     alike: f64,
     /// Correlation of the two pictures.
     likeness: f64,
+    /// There is little in the pictures, and not as much in both: at its edge, what grows gets brighter.
+    grows: bool,
 }
 
 /// Points of the field in both pictures, rows of `cols` points. Those at its edge hold zeros from outside as well, which no
 /// change of levels reaches: they are left out where enough others are there.
-fn field(a: &[f32], b: &[f32], cols: usize) -> Vec<usize> {
+/// False where they are not.
+fn field(a: &[f32], b: &[f32], cols: usize) -> (Vec<usize>, bool) {
     let rows = a.len() / cols.max(1);
     let any = |i: &usize| a[*i] != 0.0 || b[*i] != 0.0;
     let inner = |i: &usize| {
@@ -58,13 +63,14 @@ fn field(a: &[f32], b: &[f32], cols: usize) -> Vec<usize> {
         near.all(|n| a[n] != 0.0 && b[n] != 0.0)
     };
     let inside: Vec<usize> = (0..rows * cols).filter(inner).collect();
-    if inside.len() < ENOUGH { (0..a.len()).filter(any).collect() } else { inside }
+    if inside.len() < ENOUGH { ((0..a.len()).filter(any).collect(), false) } else { (inside, true) }
 }
 
 fn fit(a: &SliceFacts, b: &SliceFacts, cols: usize) -> Fit {
-    let points: Vec<(f64, f64)> = (field(&a.thumb, &b.thumb, cols).into_iter())
-        .map(|i| (f64::from(a.thumb[i]), f64::from(b.thumb[i]) - f64::from(a.thumb[i])))
-        .collect();
+    let (field, is_inner) = field(&a.thumb, &b.thumb, cols);
+    let (here, there) = (a.voxels - a.zeros, b.voxels - b.zeros);
+    let points: Vec<(f64, f64)> =
+        (field.into_iter()).map(|i| (f64::from(a.thumb[i]), f64::from(b.thumb[i]) - f64::from(a.thumb[i]))).collect();
     let n = points.len().max(1) as f64;
     let (mx, md) = (points.iter().map(|p| p.0).sum::<f64>() / n, points.iter().map(|p| p.1).sum::<f64>() / n);
     let xx = points.iter().map(|p| (p.0 - mx).powi(2)).sum::<f64>() / n;
@@ -76,6 +82,7 @@ fn fit(a: &SliceFacts, b: &SliceFacts, cols: usize) -> Fit {
     let alike = points.iter().filter(|p| p.1 * md > 0.0).count() as f64 / n;
     let kept = (1.0 + beta) * contrast;
     Fit {
+        grows: !is_inner && here.abs_diff(there) * GROWS > here.max(there),
         alike,
         likeness: if kept == 0.0 { 0.0 } else { kept / kept.hypot(residual) },
         shift: md.abs().max(beta.abs() * contrast),
@@ -123,7 +130,7 @@ pub fn findings(slices: &[SliceFacts], cols: usize, normal: &Normal) -> Vec<Find
             let other = (f.factor * f.contrast).hypot(f.residual);
             let nothing = f.contrast.max(other) < SOMETHING * contrast;
             let goes_on = nothing || likeness < LIKE || f.likeness > GOES_ON * likeness;
-            (line || mean()) && goes_on && !gone(f) && !gone(&fit(good[i + 1], good[i], cols))
+            (line || mean()) && goes_on && !f.grows && !gone(f) && !gone(&fit(good[i + 1], good[i], cols))
         })
         .collect();
     // Many jumps are how the levels of this stack are (projections of a beam that flickers).

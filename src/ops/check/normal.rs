@@ -11,6 +11,8 @@ pub const SAMPLES: usize = 15;
 /// Of the neighbours along a row, this share is equal in drawings (phantoms, labels). Noise in 32 bits has none, in 8
 /// bits with a standard deviation of one grey it has 28 %.
 const FLAT: f64 = 0.9;
+/// Where so little of the median sample is not zero, there are a few marks on nothing: labels, what a threshold left.
+const SPARSE: f64 = 0.02;
 /// Where the median sample holds more cells of zeros inside the field than this share, zero is a value like others.
 const ZERO_IS_A_VALUE: f64 = 1e-3;
 /// A sample with so many cells of zeros where others have none is one of those with zeros inside the field.
@@ -28,6 +30,11 @@ pub struct Normal {
     pub rare: bool,
     /// Most neighbours are equal: no noise, so that equal slices and flat regions mean nothing.
     pub flat: bool,
+    /// Next to nothing is not zero, so that slices without anything mean nothing either, nor in which order they come.
+    pub sparse: bool,
+    /// What is there is a full rectangle with zeros on all four sides: a box was put into a larger one, and may have been so
+    /// at both ends, too.
+    pub padded: bool,
     /// Median over the samples of the share of voxels that are not zero.
     pub filled: f64,
 }
@@ -66,14 +73,45 @@ impl Normal {
         let median_lost = lower(live.iter().map(lost).collect());
         let equal = lower(live.iter().map(|l| l.equal as f64 / (l.voxels - l.zeros).max(1) as f64).collect());
         let filled = lower(live.iter().map(|l| 1.0 - l.zeros as f64 / l.voxels.max(1) as f64).collect());
-        let flat = equal > FLAT;
+        let sparse = filled < SPARSE && !live.is_empty();
+        let flat = equal > FLAT || sparse;
+        let padded = live.len() > 2 && is_inset(frame, &solid, &inside);
         let zero_in_field = |l: &&&Look| {
             let both = l.zero_cells.words().iter().zip(solid.words()).map(|(z, s)| (z & s).count_ones());
             both.sum::<u32>() as usize >= UNUSUAL
         };
         let rare = live.iter().filter(zero_in_field).count() * 4 <= live.len();
-        Normal { solid, strict: float && !flat && median_lost <= ZERO_IS_A_VALUE, rare, flat, filled }
+        Normal { solid, strict: float && !flat && median_lost <= ZERO_IS_A_VALUE, rare, flat, sparse, padded, filled }
     }
+}
+
+/// True where the solid cells are a full rectangle that reaches no edge of the slice, and nothing is outside it but in the
+/// cells that its sides cut.
+fn is_inset(frame: &Frame, solid: &Bits, inside: &Bits) -> bool {
+    let per_row = frame.cells_per_row();
+    let of_row = |bits: &Bits, y: usize| -> Option<(usize, usize, usize)> {
+        let mut cells = (0..per_row).filter(|x| bits.has(y * per_row + x));
+        let first = cells.next()?;
+        let (n, last) = cells.fold((1, first), |(n, _), x| (n + 1, x));
+        Some((first, last, n))
+    };
+    let mut rows = (0..frame.rows).filter_map(|y| of_row(solid, y).map(|r| (y, r)));
+    let Some((top, side)) = rows.next() else { return false };
+    let (first, last, n) = side;
+    let (mut count, mut bottom) = (1, top);
+    for (y, r) in rows {
+        if r != side {
+            return false;
+        }
+        (count, bottom) = (count + 1, y);
+    }
+    let is_full = n == last + 1 - first && count == bottom + 1 - top;
+    let is_inner = top > 0 && bottom + 1 < frame.rows && first > 0 && last + 1 < per_row;
+    let nothing_else = (0..frame.rows).all(|y| match of_row(inside, y) {
+        None => true,
+        Some((a, b, _)) => (top..=bottom).contains(&y) && a + 1 >= first && b <= last + 1,
+    });
+    is_full && is_inner && nothing_else
 }
 
 #[cfg(test)]

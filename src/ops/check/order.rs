@@ -11,7 +11,7 @@ use tomokit_formats::{FrameSource, Region, Result};
 
 /// The findings. `slices` are all slices of the volume, in order.
 pub fn findings(slices: &[SliceFacts], normal: &Normal, source: &dyn FrameSource) -> Result<Vec<Finding>> {
-    if slices.first().is_none_or(|s| s.voxels < PICTURE as u64) {
+    if normal.sparse || slices.first().is_none_or(|s| s.voxels < PICTURE as u64) {
         return Ok(Vec::new());
     }
     let (mut out, twins) = duplicates(slices, normal, source)?;

@@ -22,12 +22,14 @@ pub struct Sideways {
 /// Recognises a field that differs in width from slice to slice. In whole numbers and drawings zero is a value like others:
 /// none is missed there.
 pub fn of(slices: &[SliceFacts], rows: usize, normal: &Normal, float: bool) -> Option<Sideways> {
-    let found = round(slices, rows).or_else(|| if normal.strict { cut_round(slices, rows) } else { None })?;
+    // A slice of one value or of none says nothing of how wide the field is.
+    let slices: Vec<&SliceFacts> = slices.iter().filter(|s| !s.constant() && s.nan + s.infinite == 0).collect();
+    let found = round(&slices, rows).or_else(|| if normal.strict { cut_round(&slices, rows) } else { None })?;
     Some(Sideways { short: if float && !normal.flat { found.short } else { Vec::new() }, ..found })
 }
 
 /// Part of a round field, or one in a frame of its own: wider and wider, then narrower and narrower, in many steps.
-fn cut_round(slices: &[SliceFacts], rows: usize) -> Option<Sideways> {
+fn cut_round(slices: &[&SliceFacts], rows: usize) -> Option<Sideways> {
     let widths: Vec<f64> = slices.iter().map(|s| (s.voxels - s.zeros) as f64 / rows.max(1) as f64).collect();
     let widest = widths.iter().copied().fold(0.0, f64::max);
     let near = (0.02 * widest).max(4.0);
@@ -53,7 +55,7 @@ fn cut_round(slices: &[SliceFacts], rows: usize) -> Option<Sideways> {
 
 /// Recognises the circle by the values other than 0 of each slice. For a circle of radius r about slice c, chords w obey
 /// w² + 4z² = 4r² − 4c² + 8cz: a line over z.
-fn round(slices: &[SliceFacts], rows: usize) -> Option<Sideways> {
+fn round(slices: &[&SliceFacts], rows: usize) -> Option<Sideways> {
     let chords: Vec<(f64, f64)> =
         slices.iter().map(|s| (s.z as f64, (s.voxels - s.zeros) as f64 / rows.max(1) as f64)).collect();
     let widest = chords.iter().fold(0.0, |m: f64, c| m.max(c.1));

@@ -289,7 +289,10 @@ impl<'a> Tracker<'a> {
         let slices = g.slices.clone();
         if g.parts.iter().all(Option::is_none) {
             let at_an_end = slices.start == 0 || slices.end == end;
+            let both_ends = self.zero.contains(&0) && self.zero.contains(&(end - 1));
             let weight = match (self.normal.strict, self.normal.flat, at_an_end) {
+                _ if self.normal.sparse => Weight::Remark,
+                _ if self.normal.padded && at_an_end && both_ends => Weight::Remark,
                 (true, ..) => Weight::Broken,
                 // Drawings and cut-outs end where they end.
                 (false, true, true) => Weight::Remark,
