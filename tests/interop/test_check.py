@@ -358,3 +358,31 @@ def test_one_lost_slice_hides_nothing_else(tmp_path, value):
     _, texts = said(tmp_path / "v.npy")
     wanted = ["slice 5", "slice 20 is slice 19", "zero tile: slice 40, rows 30-59, columns 40-69", "from slice 49 to 50"]
     assert all(any(w in t for t in texts) for w in wanted), texts
+
+
+def smooth(shape, seed):
+    """Noise averaged over a few neighbours each way, with more of it."""
+    v = np.random.default_rng(seed).normal(size=shape)
+    for axis in range(3):
+        for step in (1, 2):
+            v = v + np.roll(v, step, axis)
+    return v / v.std() + np.random.default_rng(seed + 1).normal(scale=0.1, size=shape)
+
+
+@pytest.mark.parametrize("told", [(256, 64, 64), (512, 128, 16), (64, 256, 64), (32, 512, 64), (128, 64, 128)])
+@pytest.mark.parametrize("kind", ["f4", "u1"])
+def test_dimensions_of_another_volume_that_has_as_many_voxels(tmp_path, kind, told):
+    v = smooth((64, 128, 128), 19)
+    v = (v * 20 + 128).clip(1, 255).astype("u1") if kind == "u1" else v.astype("<f4")
+    v.tofile(tmp_path / "v.raw")
+    info = "NUM_X = {}\nNUM_Y = {}\nNUM_Z = {}\nBYTEORDER = LOWBYTEFIRST\n" + f"DATATYPE = {v.dtype.name}\n"
+    (tmp_path / "v.raw.info").write_text(info.format(128, 128, 64))
+    assert said(tmp_path / "v.raw") == ("good", [])
+    (tmp_path / "v.raw.info").write_text(info.format(*told))
+    verdict, texts = said(tmp_path / "v.raw")
+    # Where rows are as long as told, only another record can know.
+    by_values = told[0] != 128
+    assert (verdict != "good") == by_values, texts
+    (tmp_path / "v.raw.recad.json").write_text(json.dumps({"output": {"shape": {"frames": 64, "rows": 128, "cols": 128}}}))
+    verdict, texts = said(tmp_path / "v.raw")
+    assert verdict != "good" and any("v.raw.recad.json says" in t for t in texts), texts

@@ -3,13 +3,15 @@
 
 use super::{Finding, Item, Kind, Weight};
 use crate::ops::check::repair;
+use crate::ops::recad::RECEIPT;
+use crate::ops::recon::RECORD;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tomokit_formats::io::{ReadAt, holes, with_suffix};
 use tomokit_formats::model::VolumeMeta;
 use tomokit_formats::raw::info::Info;
 use tomokit_formats::raw::layout::Beside;
-use tomokit_formats::{DType, FrameSource, Region, Result, Shape};
+use tomokit_formats::{Content, DType, FrameSource, OpenOptions, Region, Result, Shape, registry};
 
 /// Bytes PyHST2 leaves at the end of a volume it has not finished: one blank as the last byte.
 const PLACEHOLDER: [u8; 4] = [0, 0, 0, 0x20];
@@ -121,12 +123,40 @@ pub fn opened(path: &Path, shape: Shape, dtype: DType) -> Vec<Finding> {
         && let (Some(s), Some(t)) = (i.shape(), x.shape())
         && s != t
     {
-        let name = |p: &Path| p.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let text = format!("{} says {s}, {} says {t}", name(a), name(b));
-        out.push(Finding::new(Kind::Sidecar, Weight::Suspicious, text));
+        out.push(disagree(a, s, b, t));
+    } else if let Some((told, info)) = beside.info.as_ref().or(beside.xml.as_ref())
+        && let Some(s) = info.shape()
+        && let Some((other, t)) = told_beside(path).into_iter().find(|(_, t)| *t != s)
+    {
+        out.push(disagree(told, s, &other, t));
     }
     out.extend(hole_findings(path, Some((shape, dtype)), beside.info.is_none()));
     out
+}
+
+fn disagree(a: &Path, s: Shape, b: &Path, t: Shape) -> Finding {
+    let name = |p: &Path| p.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Finding::new(Kind::Sidecar, Weight::Suspicious, format!("{} says {s}, {} says {t}", name(a), name(b)))
+}
+
+/// Dimensions in the other records beside a headerless file: headers for other programs, of how it was made.
+fn told_beside(path: &Path) -> Vec<(PathBuf, Shape)> {
+    let header = |suffix: &str| {
+        let file = with_suffix(path, suffix);
+        let opened = file.is_file().then(|| registry::open(&file, &OpenOptions::default()).ok()).flatten()?;
+        match opened.content {
+            Content::Volume(v) => Some((file, v.source.shape())),
+            _ => None,
+        }
+    };
+    let record = |suffix: &str, place: &str| {
+        let file = with_suffix(path, suffix);
+        let value: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).ok()?).ok()?;
+        let shape: Shape = serde_json::from_value(value.pointer(place)?.clone()).ok()?;
+        Some((file, shape))
+    };
+    let all = [header(".mhd"), header(".nhdr"), record(RECEIPT, "/output/shape"), record(RECORD, "/recipe/shape")];
+    all.into_iter().flatten().collect()
 }
 
 /// A repair that was interrupted: which slices are old, new, or neither.
@@ -198,37 +228,67 @@ fn hole_findings(path: &Path, volume: Option<(Shape, DType)>, unfinished: bool) 
     vec![f]
 }
 
-/// Rows and columns exchanged in the sidecar: then each row is like the one `rows` values further, not `columns`.
+/// Mean square of how much values change over `lag` values of the file, where not both are zero.
+fn change(v: &[f32], lag: usize) -> f64 {
+    let n = v.len();
+    let step = (n / 200_000) | 1;
+    let pairs = (0..n.saturating_sub(lag)).step_by(step).map(|i| (v[i], v[i + lag]));
+    let d: Vec<f64> = (pairs.filter(|(a, b)| a.is_finite() && b.is_finite() && (*a != 0.0 || *b != 0.0)))
+        .map(|(a, b)| f64::from(a - b).powi(2))
+        .collect();
+    d.iter().sum::<f64>() / d.len().max(1) as f64
+}
+
+/// The length of rows in the sidecar against the values: those of one row must go on in the next.
 pub fn width(source: &dyn FrameSource) -> Result<Option<Finding>> {
     let shape = source.shape();
     let n = shape.frame_len();
-    if shape.rows == shape.cols || shape.rows < 16 || shape.cols < 16 || n > 1 << 28 {
+    if shape.rows < 16 || shape.cols < 16 || n > 1 << 28 {
         return Ok(None);
     }
-    let mut worse = 0;
+    let (mut exchanged, mut other) = (0, None);
     let asked = [shape.frames / 2, shape.frames / 4, shape.frames * 3 / 4];
-    for z in asked {
+    for (i, z) in asked.into_iter().enumerate() {
         let mut v = vec![0f32; n];
         source.read_f32(&Region::of_frames(shape, z..z + 1), &mut Vec::new(), &mut v)?;
-        let lag = |lag: usize| {
-            let step = (n / 200_000) | 1;
-            let pairs = (0..n - lag).step_by(step).map(|i| (v[i], v[i + lag]));
-            let d: Vec<f64> = (pairs.filter(|(a, b)| a.is_finite() && b.is_finite() && (*a != 0.0 || *b != 0.0)))
-                .map(|(a, b)| f64::from(a - b).powi(2))
-                .collect();
-            d.iter().sum::<f64>() / d.len().max(1) as f64
-        };
-        let (told, other) = (lag(shape.cols), lag(shape.rows));
-        worse += usize::from(told > 2.0 * other && other > 0.0);
+        let (told, turned) = (change(&v, shape.cols), change(&v, shape.rows));
+        exchanged += usize::from(shape.rows != shape.cols && told > 2.0 * turned && turned > 0.0);
+        let length = if i == 0 || other.is_some() { row_length(&v, shape, told) } else { None };
+        other = if i == 0 || length == other { length } else { None };
     }
-    if worse < asked.len() {
-        return Ok(None);
-    }
-    let text = format!(
-        "rows and columns look exchanged: rows of {} values go on from one to the next, rows of {} do not; try --dims {}x{}x{}",
-        shape.rows, shape.cols, shape.rows, shape.cols, shape.frames
-    );
+    let text = match other {
+        _ if exchanged == asked.len() => format!(
+            "rows and columns look exchanged: rows of {} values go on from one to the next, rows of {} do not; try --dims {}x{}x{}",
+            shape.rows, shape.cols, shape.rows, shape.cols, shape.frames
+        ),
+        Some(length) => format!(
+            "rows of {length} values go on from one to the next, rows of {} do not: these are the dimensions of another volume",
+            shape.cols
+        ),
+        None => return Ok(None),
+    };
     Ok(Some(Finding::new(Kind::Width, Weight::Suspicious, text)))
+}
+
+/// Another length of rows that goes into the volume, after which values change as little as from one to the next: where those
+/// of the length told do not, and a little more or less than it is no better.
+fn row_length(v: &[f32], shape: Shape, told: f64) -> Option<usize> {
+    const ASIDE: usize = 8;
+    // Two rows apart instead of one, where a sample is smooth: four times; where it is rough, less.
+    const WORSE: f64 = 1.5;
+    let beside = change(v, 1);
+    if !(beside > 0.0 && told > WORSE * beside) {
+        return None;
+    }
+    let all = shape.len().ok()? as usize;
+    let lengths = (16..=v.len() / 4).filter(|l| all.is_multiple_of(*l) && *l != shape.cols);
+    let fits = lengths.filter_map(|l| {
+        let d = change(v, l);
+        let like = 0.25 * beside..4.0 * beside;
+        let better = || d < 0.5 * change(v, l - ASIDE).min(change(v, l + ASIDE));
+        (like.contains(&d) && WORSE * d < told && better()).then_some((l, d))
+    });
+    fits.min_by(|a, b| a.1.total_cmp(&b.1)).map(|f| f.0)
 }
 
 /// True where a sidecar states statistics that can be compared.
