@@ -214,7 +214,13 @@ impl Tool for Estimate {
         }
         let request = self.request(context)?;
         let mut others: Vec<&Path> = self.inputs.iter().chain(&self.bench).map(|p| &**p).collect();
-        for path in [&self.csv, &self.html].into_iter().flatten() {
+        for (path, names) in [(&self.csv, &["csv"][..]), (&self.html, &["html", "htm"])] {
+            let Some(path) = path else { continue };
+            if path.extension().is_none_or(|e| names.iter().all(|n| !e.eq_ignore_ascii_case(n))) {
+                return Err(Error::caller(format!("this output is called .{}", names[0]))
+                    .path(path)
+                    .hint("choose such a name"));
+            }
             durable::refuse_beside(path, self.overwrite, &others)?;
             others.push(path);
         }

@@ -151,6 +151,24 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
+/// A whole path as a record holds it: text, and on Unix, where it is none, `hex:` and its bytes.
+pub fn path_text(path: &Path) -> String {
+    #[cfg(unix)]
+    if path.to_str().is_none_or(|t| t.starts_with("hex:")) {
+        return format!("hex:{}", hex(path.as_os_str().as_encoded_bytes()));
+    }
+    path.to_string_lossy().into_owned()
+}
+
+/// The path of such a text.
+pub fn path_of_text(text: &str) -> PathBuf {
+    #[cfg(unix)]
+    if let Some(bytes) = text.strip_prefix("hex:").and_then(|h| unhex(h.as_bytes())) {
+        return PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(bytes));
+    }
+    PathBuf::from(text)
+}
+
 /// What names a target can hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rules {

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
-from support import run, tomo
+from support import refused, run, tomo
 
 ROWS, COLS, N = 48, 96, 120
 
@@ -386,3 +386,12 @@ def test_dimensions_of_another_volume_that_has_as_many_voxels(tmp_path, kind, to
     (tmp_path / "v.raw.recad.json").write_text(json.dumps({"output": {"shape": {"frames": 64, "rows": 128, "cols": 128}}}))
     verdict, texts = said(tmp_path / "v.raw")
     assert verdict != "good" and any("v.raw.recad.json says" in t for t in texts), texts
+
+
+def test_a_missing_projection_of_a_tiff_scan_with_a_list_of_angles(tmp_path, whole):
+    tomo("convert", whole, tmp_path / "scan", "--to", "tiff-scan")
+    assert (tmp_path / "scan/angles.txt").is_file()
+    (tmp_path / "scan/projections/projections_0030.tif").unlink()
+    verdict, texts = said(tmp_path / "scan")
+    assert verdict == "broken" and any(": 30" in t for t in texts) and any("119" in t and "120" in t for t in texts), texts
+    assert "missing between" in refused("recon", tmp_path / "scan", "-o", tmp_path / "v.vol")

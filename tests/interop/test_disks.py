@@ -308,3 +308,23 @@ def test_random_plans_agree_with_the_formulae(tmp_path):
         c = e["copying"][0]
         assert abs(c["hours"] - want / 60e6 / 3600) <= 1e-9 * c["hours"]
         assert c["keeps_up"] == (want / 2 <= 60e6 * 86400)
+
+
+def test_names_that_are_no_text_and_names_with_brackets(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOMOKIT_LEDGER", str(tmp_path / "ledger.sqlite"))
+    src, disk = tmp_path / "src", tmp_path / "disk"
+    (src / "scan").mkdir(parents=True), disk.mkdir()
+    for name in (b"bad\xff.x", b"[brackets].x", b"plain.x"):
+        (src / "scan" / os.fsdecode(name)).write_bytes(name)
+    tomo("copy", src, disk)
+    assert run("ledger", "missing", src, "--copies", "1").returncode == 0
+    for pattern, n in [("bad", 1), ("[brackets]", 1), ("*/scan/[bp]*", 2), ("*.x", 3), ("[xyz]", 0)]:
+        done = run("ledger", "find", pattern, "--json")
+        assert len(json.loads(done.stdout)) == n, (pattern, done.stdout)
+
+
+def test_an_output_of_an_estimate_has_its_own_name(tmp_path):
+    (tmp_path / "v.vol").write_bytes(b"precious")
+    for option in ("--csv", "--html"):
+        refused("estimate", "--camera", "dimax", "--projections", "100", option, tmp_path / "v.vol", "--overwrite")
+    assert (tmp_path / "v.vol").read_bytes() == b"precious"

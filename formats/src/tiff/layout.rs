@@ -17,7 +17,7 @@ use crate::angle_list;
 use crate::io::read_small_text;
 use crate::model::{Angles, Facts, RefPosition, RefSet};
 use crate::registry::{Content, Opened};
-use crate::{Error, FrameSource, Result, Scan, Warnings};
+use crate::{About, Error, FrameSource, Result, Scan, Warnings};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -113,7 +113,17 @@ pub(super) fn open_folders(dir: &Path, found: &Folders, lenient: bool) -> Result
         sets.iter().map(|(path, after)| reference(path, if *after { n as f64 } else { 0.0 }, files)).collect()
     };
     let (flats, darks) = (all(&found.flats, &mut files)?, all(&found.darks, &mut files)?);
-    let angles = find_angles(&[dir, &found.projections], n, &mut files, &mut warnings)?;
+    let angles = match find_angles(&[dir, &found.projections], n, &mut files, &mut warnings) {
+        Err(e) if lenient => {
+            warnings.add(About::Counts, e.to_string());
+            assumed(n, 0.0, 180.0)
+        }
+        // The list may be right, and a projection missing.
+        angles => angles.map_err(|e| match warnings.iter().find(|w| w.about == About::Numbering) {
+            Some(gap) => e.hint(format!("{gap}: copy what is missing")),
+            None => e,
+        })?,
+    };
     finish(dir, "tiff", Parts { projections, origin: found.projections.clone(), flats, darks, angles, files }, warnings)
 }
 

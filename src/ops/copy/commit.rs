@@ -11,6 +11,7 @@ use super::readback::Check;
 use super::target::Syncing;
 use crate::trust::blocks::BlockSums;
 use crate::trust::journal::Event;
+use crate::trust::name::path_text;
 use crate::trust::{Digest, FileEvent, Name, now};
 use crossbeam_channel::{Receiver, Sender};
 use std::collections::BTreeSet;
@@ -108,7 +109,7 @@ pub(super) fn event(
         sha256: sums.0,
         copied: now(),
         session: ctx.targets[t].session,
-        source: source.to_string_lossy().into_owned(),
+        source: path_text(&source),
         original: ctx.plan.targets[t].renames.contains_key(&read.item).then(plain),
         holes,
         adopted,

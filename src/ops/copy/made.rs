@@ -2,6 +2,7 @@
 
 use super::target::Target;
 use crate::stream::Cancel;
+use crate::trust::name::path_text;
 use crate::trust::root::{PART, system_time};
 use crate::trust::{FileEvent, Name, now};
 use std::io::Read;
@@ -101,7 +102,7 @@ pub(super) fn record(
             sha256,
             copied: now(),
             session: target.session,
-            source: source.to_string_lossy().into_owned(),
+            source: path_text(source),
             original: None,
             holes: 0,
             adopted: false,

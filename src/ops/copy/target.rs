@@ -3,6 +3,7 @@
 use super::plan::TargetPlan;
 use crate::disk::FileSystem;
 use crate::trust::journal::Event;
+use crate::trust::name::path_text;
 use crate::trust::readback::{Medium, ReadBack, mount_mark};
 use crate::trust::root::Lock;
 use crate::trust::{Digest, FileEvent, Journal, JournalState, Level, Name, Root, now, one_line};
@@ -88,7 +89,7 @@ impl Target {
             false => ReadBack::plain(),
         };
         let session = state.sessions + 1;
-        let shown = |p: &PathBuf| std::fs::canonicalize(p).unwrap_or_else(|_| p.clone()).to_string_lossy().into_owned();
+        let shown = |p: &PathBuf| path_text(&std::fs::canonicalize(p).unwrap_or_else(|_| p.clone()));
         journal.push(&Event::Session {
             t: now(),
             session,

@@ -202,11 +202,10 @@ impl Ledger {
     /// Hands every file that is looked for to `each`, in order of disks and names.
     pub fn files(&self, search: &Search, mut each: impl FnMut(File) -> Result<()>) -> Result<()> {
         let on = |e| failed(&self.path, "reading the ledger", e);
-        let (glob, like) = match &search.pattern {
-            Some(p) if p.contains(['*', '?', '[']) => (Some(p.clone()), None),
-            Some(p) => (None, Some(format!("%{}%", p.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")))),
-            None => (None, None),
-        };
+        let part = |p: &String| format!("%{}%", p.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
+        let glob = search.pattern.as_ref().filter(|p| p.contains(['*', '?', '[']));
+        // Brackets are in names, too.
+        let like = search.pattern.as_ref().filter(|p| !p.contains(['*', '?'])).map(part);
         let below = search.below.as_ref().map(|b| {
             let mut bytes = path_bytes(b);
             if bytes.last() != Some(&b'/') {
@@ -217,9 +216,9 @@ impl Ledger {
         let sql = format!(
             "SELECT {NAME}, d.serial, c.path, c.bytes, c.sha256, c.scan, c.source, c.copied, c.verified, c.level, \
              {COPIES} AS n FROM copies c JOIN disks d ON d.id = c.disk WHERE \
-             (?1 IS NULL OR CAST(c.path AS TEXT) GLOB ?1 OR CAST(c.path AS TEXT) GLOB '*/' || ?1 OR c.scan GLOB ?1 \
-             OR {AT_SOURCE} GLOB ?1) AND \
-             (?2 IS NULL OR CAST(c.path AS TEXT) LIKE ?2 ESCAPE '\\' OR c.scan LIKE ?2 ESCAPE '\\' \
+             (coalesce(?1, ?2) IS NULL OR CAST(c.path AS TEXT) GLOB ?1 OR CAST(c.path AS TEXT) GLOB '*/' || ?1 \
+             OR c.scan GLOB ?1 OR {AT_SOURCE} GLOB ?1 \
+             OR CAST(c.path AS TEXT) LIKE ?2 ESCAPE '\\' OR c.scan LIKE ?2 ESCAPE '\\' \
              OR {AT_SOURCE} LIKE ?2 ESCAPE '\\') AND \
              (?3 IS NULL OR n < ?3) AND (?4 IS NULL OR substr(CAST(c.source AS BLOB), 1, length(?4)) = ?4) \
              ORDER BY d.id, c.path"

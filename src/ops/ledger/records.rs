@@ -4,6 +4,7 @@ use super::rebuild::FromDisk;
 use super::{Copy, path_bytes, scan_of, source_path};
 use crate::stream::Cancel;
 use crate::trust::journal::{Event, FileEvent, JOURNAL};
+use crate::trust::name::path_of_text;
 use crate::trust::{JournalState, Marks, Name, journal, sums};
 use std::ffi::OsStr;
 use std::io::BufReader;
@@ -72,17 +73,17 @@ pub(super) fn from_journal(
     let mut told = Marks::default();
     let mut outcome = Ok(());
     journal::read_events_only(folder, |event| match event {
-        Event::Session { sources: s, .. } => sources = s.iter().map(PathBuf::from).collect(),
+        Event::Session { sources: s, .. } => sources = s.iter().map(|s| path_of_text(s)).collect(),
         Event::File(f) if outcome.is_ok() => {
             let number = files.number(&f.path);
             let known = number.and_then(|n| files.state(n)).filter(|s| s.sha256 == f.sha256);
             let (Some(n), Some(known)) = (number, known) else { return };
-            let source = PathBuf::from(&f.source);
+            let source = path_of_text(&f.source);
             let copy = Copy {
                 path: Vec::new(),
                 bytes: f.size,
                 sha256: f.sha256.to_string(),
-                scan: scan_in(&sources, folder, f),
+                scan: scan_in(&sources, folder, &source, f),
                 source: source.is_absolute().then(|| spelling.of(&source).unwrap_or(source)),
                 mtime_ns: Some(f.modified_ns),
                 copied: f.copied,
@@ -126,8 +127,7 @@ impl Spelling {
 
 /// The scan of a file is named after the folder in the source, not after where it went on the disk: by its place below
 /// a source, else by the name of the source on the disk.
-fn scan_in(sources: &[PathBuf], folder: &Path, f: &FileEvent) -> String {
-    let source = Path::new(&f.source);
+fn scan_in(sources: &[PathBuf], folder: &Path, source: &Path, f: &FileEvent) -> String {
     let below = |root: &Path| Some(path_bytes(source.strip_prefix(root).ok()?)).filter(|b| !b.is_empty());
     if let Some((root, inside)) = sources.iter().find_map(|s| Some((s, below(s)?))) {
         return scan_of(root, &inside);

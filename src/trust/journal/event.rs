@@ -20,7 +20,7 @@ pub struct FileEvent {
     pub copied: i64,
     /// Which session wrote it.
     pub session: u64,
-    /// Where it came from, as given.
+    /// Where it came from, whole ([`crate::trust::name::path_text`]).
     pub source: String,
     /// Its name at the source, where the disk cannot hold that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
