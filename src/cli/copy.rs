@@ -266,7 +266,11 @@ impl Tool for Copy {
                 true => output::json(&plan)?,
                 false => output::print(&plan_text(&plan))?,
             }
-            return Ok(if plan.verdict == Verdict::Refuse { Exit::No } else { Exit::Done });
+            return Ok(match plan.verdict {
+                Verdict::Refuse => Exit::No,
+                _ if !plan.unreadable().is_empty() => Exit::CouldNot,
+                _ => Exit::Done,
+            });
         }
         for f in &plan.findings {
             context.warn(&finding(f));

@@ -19,7 +19,7 @@ pub struct Recad {
     /// Volumes to convert
     #[arg(value_name = "VOL", required = true)]
     inputs: Vec<PathBuf>,
-    /// What to write; for several volumes an existing folder [default: NAME.raw beside each volume]
+    /// What to write, or an existing folder for NAME.raw [default: NAME.raw beside each volume]
     #[arg(long, short, value_name = "DST")]
     output: Option<PathBuf>,
     /// Bits per voxel
@@ -219,8 +219,9 @@ impl Recad {
 
     /// The output: as named, or after the input.
     fn target(&self, input: &Path) -> Result<PathBuf> {
-        let single = self.inputs.len() == 1;
-        if single && let Some(o) = &self.output {
+        // Without a format a folder that is there is where the output goes, not what it is called.
+        let is_name = |o: &&PathBuf| self.inputs.len() == 1 && (self.writing.to.is_some() || !o.is_dir());
+        if let Some(o) = self.output.as_ref().filter(is_name) {
             return Ok(o.clone());
         }
         let (path, _) = registry::split_dataset(input);

@@ -395,3 +395,12 @@ def test_a_missing_projection_of_a_tiff_scan_with_a_list_of_angles(tmp_path, who
     verdict, texts = said(tmp_path / "scan")
     assert verdict == "broken" and any(": 30" in t for t in texts) and any("119" in t and "120" in t for t in texts), texts
     assert "missing between" in refused("recon", tmp_path / "scan", "-o", tmp_path / "v.vol")
+
+
+def test_flats_without_their_scan(tmp_path):
+    tomo("simulate", tmp_path / "scan", "--layout", "flyscan", "--size", 48, "--projections", 60)
+    assert said(tmp_path / "scan")[0] == "good"
+    (main,) = [f for f in (tmp_path / "scan").glob("*.nxs") if not f.stem.endswith(("_ref", "_dark"))]
+    main.unlink()
+    done = run("check", tmp_path / "scan")
+    assert done.returncode == 1 and "whose projections are not beside them" in done.stdout, done.stdout

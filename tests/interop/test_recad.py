@@ -445,3 +445,12 @@ def test_means_of_whole_numbers_are_rounded_once(tmp_path, dtype):
     found = np.fromfile(tmp_path / "b.raw", "u1").reshape(means.shape)
     assert np.array_equal(found, greys(means, 0, 700))
     assert receipt(tmp_path / "b.raw")["input"]["dtype"] == np.dtype(dtype).name
+
+
+def test_a_folder_is_where_the_output_goes(tmp_path):
+    v = np.random.default_rng(12).normal(size=(4, 8, 8)).astype("<f4")
+    np.save(tmp_path / "v.npy", v)
+    (tmp_path / "there").mkdir()
+    tomo("recad", tmp_path / "v.npy", "-o", tmp_path / "there")
+    assert (tmp_path / "there/v.raw").stat().st_size == v.size and (tmp_path / "there/v.raw.recad.json").is_file()
+    refused("recad", tmp_path / "v.npy", "-o", tmp_path / "there")

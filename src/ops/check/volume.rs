@@ -124,6 +124,10 @@ pub fn examine(item: &Item, job: &Job<'_>, report: &mut Report) -> Result<()> {
     let several = opened.facts.get(COULD_BE_MEANT).is_some();
     let told = opened.warnings.iter().filter(|w| !(several && w.about == About::Several));
     report.findings.extend(told.filter_map(|w| reader(w, said, files::headerless(item))));
+    if tomokit_formats::nexus::layout::is_without_scan(&item.path) {
+        let text = "flats or darks of a scan whose projections are not beside them";
+        report.findings.push(Finding::new(Kind::Counts, Weight::Suspicious, text));
+    }
     match opened.content {
         Content::Volume(v) => {
             if files::headerless(item) {

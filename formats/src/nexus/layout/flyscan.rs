@@ -50,6 +50,18 @@ fn reference(stem: &str) -> Option<(bool, bool)> {
         .map(|r| r.1)
 }
 
+/// True for a file of flats or darks beside which there is no file that could hold the projections.
+pub fn is_without_scan(path: &Path) -> bool {
+    let stem = |p: &Path| Some(p.file_stem()?.to_string_lossy().into_owned());
+    let is_file = |p: &Path| p.extension().is_some_and(|e| e.eq_ignore_ascii_case("nxs"));
+    let is_reference = |p: &Path| stem(p).is_some_and(|s| reference(&s).is_some());
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(mut beside) = std::fs::read_dir(folder) else { return false };
+    is_file(path)
+        && is_reference(path)
+        && beside.all(|e| e.is_ok_and(|e| !is_file(&e.path()) || is_reference(&e.path())))
+}
+
 /// `flyscan_17033-0001` → (`flyscan_`, 17033, `-0001`).
 fn numbered(stem: &str) -> Option<(&str, u64, &str)> {
     let (head, tail) = stem.rsplit_once('-')?;

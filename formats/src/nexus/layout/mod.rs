@@ -18,6 +18,8 @@ mod real;
 mod tests;
 mod view;
 
+pub use flyscan::is_without_scan;
+
 use super::H5;
 use crate::Result;
 use crate::registry::{Candidate, Confidence, Hit, OpenOptions, Opened};
