@@ -65,7 +65,7 @@ pub fn from_par(par: &Par, options: &OpenOptions) -> Result<(Scan, Warnings)> {
             && told != n as u64
             && told != 0
         {
-            warnings.push(format!("{key} = {told}, but the projections have {n} pixels there"));
+            warnings.add(About::Counts, format!("{key} = {told}, but the projections have {n} pixels there"));
         }
     }
 

@@ -1,5 +1,6 @@
 //! Flats and darks of a scan: every frame beside the others of its set, and the flats beside the darks.
 
+use super::volume::FRAME;
 use super::{Finding, Job, Kind, Weight};
 use tomokit_formats::model::RefSet;
 use tomokit_formats::{Region, Result, Scan};
@@ -28,8 +29,8 @@ struct Level {
     /// Share of pixels at the end of the camera's range, and where that is.
     full: f64,
     high: f32,
-    /// The same for frames that are the same, pixel by pixel.
-    print: u64,
+    /// The same for frames that are the same, pixel by pixel. Of frames with few pixels nothing is said.
+    print: Option<u64>,
     constant: bool,
     finite: bool,
 }
@@ -76,7 +77,7 @@ fn look(set: &RefSet, job: &Job<'_>) -> Result<Vec<Level>> {
             zeros: zeros as f64 / n.max(1) as f64,
             full: if ENDS.contains(&high) { at_high as f64 / n.max(1) as f64 } else { 0.0 },
             high,
-            print,
+            print: (s.frame_len() >= FRAME).then_some(print),
             constant: low >= high,
             finite: finite == n,
         });
@@ -91,7 +92,7 @@ fn frames(levels: &[Level], flats: bool, lit: f64, say: &mut dyn FnMut(usize, We
     let alike = levels.iter().filter(|l| l.constant).count() * 2 > levels.len();
     let full = median(levels.iter().map(|l| l.full));
     for (i, l) in levels.iter().enumerate().filter(|(_, l)| l.finite && !l.constant) {
-        let same = |o: &&Level| o.finite && o.print == l.print;
+        let same = |o: &&Level| o.finite && o.print.is_some() && o.print == l.print;
         // Without noise all of them are the same.
         if let Some(first) = levels[..i].iter().find(same)
             && levels.iter().any(|o| o.print != l.print)
@@ -185,7 +186,7 @@ pub fn findings(s: &Scan, job: &Job<'_>) -> Result<Vec<Finding>> {
             );
             out.push(Finding::new(Kind::Flats, Weight::Suspicious, text));
         }
-        if levels.len() > 2 && levels.iter().all(|l| !l.constant && l.print == levels[0].print) {
+        if levels.len() > 2 && levels.iter().all(|l| !l.constant && l.print.is_some() && l.print == levels[0].print) {
             let text = format!("the {} flats {origin} are all the same, pixel by pixel", levels.len());
             out.push(Finding::new(Kind::Flats, Weight::Remark, text));
         }

@@ -43,7 +43,8 @@ pub fn examine(s: &Scan, _: &Item, job: &Job<'_>, report: &mut Report) -> Result
     }
     let mut frame = frame_of(source, job);
     let (normal, mut known) = survey(source, &frame, job)?;
-    if let Some(end) = known.values().map(|l| l.max).reduce(f32::max).filter(|max| references::ENDS.contains(max)) {
+    let end = known.values().map(|l| l.max).reduce(f32::max);
+    if let Some(end) = end.filter(|end| references::ENDS.contains(end) && *end != frame.top) {
         // Looked at again, with what saturated means here.
         frame.top = end;
         known.clear();
