@@ -517,6 +517,7 @@ mod tests {
                                 axis,
                                 slices: slices.map(|s| SliceRange::parse(s).unwrap()),
                                 bin,
+                                fractions: false,
                                 physical: None,
                                 dtype,
                             };
