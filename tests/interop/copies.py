@@ -53,6 +53,16 @@ def start(args, cwd):
     return subprocess.Popen([BIN / "tomo", *map(str, args), "--quiet"], cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
+def until(p, what, seconds=30):
+    """Waits for something while a program runs."""
+    end = time.time() + seconds
+    while time.time() < end and p.poll() is None:
+        if what():
+            return
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
+
+
 # File systems on image files: what users' disks are.
 
 MAKERS = {

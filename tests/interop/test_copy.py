@@ -11,7 +11,7 @@ import subprocess
 import time
 
 import pytest
-from copies import ROOT_USER, events, make_tree, new_disk, noise, same_trees, start, sums_agree
+from copies import ROOT_USER, events, make_tree, new_disk, noise, same_trees, start, sums_agree, until
 from support import BIN, FULL, refused, run, tomo
 
 
@@ -483,27 +483,19 @@ def test_follow_survives_source_and_target_going_away(tmp_path):
     args = ["copy", src, disk, "--follow", "--settle", "0.2", "--every", "0.2"]
     p = subprocess.Popen([BIN / "tomo", *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def until(what, seconds=20):
-        end = time.time() + seconds
-        while time.time() < end and p.poll() is None:
-            if what():
-                return
-            time.sleep(0.05)
-        raise AssertionError("waited in vain")
-
-    until((disk / "src/a").exists)
+    until(p, (disk / "src/a").exists)
     disk.rename(tmp_path / "away")
     (src / "b").write_bytes(noise(2, 10_000))
     time.sleep(1.2)
     assert p.poll() is None and not disk.exists()
     (tmp_path / "away").rename(disk)
-    until((disk / "src/b").exists)
+    until(p, (disk / "src/b").exists)
     src.rename(tmp_path / "gone")
     time.sleep(0.8)
     assert p.poll() is None
     (tmp_path / "gone").rename(src)
     (src / "c").write_bytes(noise(3, 10_000))
-    until((disk / "src/c").exists)
+    until(p, (disk / "src/c").exists)
     time.sleep(0.5)
     p.send_signal(signal.SIGINT)
     _, err = p.communicate(timeout=30)

@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from copies import new_disk, noise, same_trees, start, sums_agree
+from copies import new_disk, noise, same_trees, start, sums_agree, until
 from support import BIN, run, tomo
 
 
@@ -21,15 +21,6 @@ def following(*args):
     finally:
         if p.poll() is None:
             p.kill()
-
-
-def until(p, what, seconds=30):
-    end = time.time() + seconds
-    while time.time() < end and p.poll() is None:
-        if what():
-            return
-        time.sleep(0.05)
-    raise AssertionError("waited in vain")
 
 
 def ended(p):
