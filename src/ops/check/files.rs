@@ -228,11 +228,12 @@ fn hole_findings(path: &Path, volume: Option<(Shape, DType)>, unfinished: bool) 
     vec![f]
 }
 
+/// Values of a slice that tell how long its rows are.
+const ENOUGH: usize = 1 << 18;
+
 /// Mean square of how much values change over `lag` values of the file, where not both are zero.
 fn change(v: &[f32], lag: usize) -> f64 {
-    let n = v.len();
-    let step = (n / 200_000) | 1;
-    let pairs = (0..n.saturating_sub(lag)).step_by(step).map(|i| (v[i], v[i + lag]));
+    let pairs = (0..v.len().saturating_sub(lag)).step_by((v.len() / 200_000) | 1).map(|i| (v[i], v[i + lag]));
     let d: Vec<f64> = (pairs.filter(|(a, b)| a.is_finite() && b.is_finite() && (*a != 0.0 || *b != 0.0)))
         .map(|(a, b)| f64::from(a - b).powi(2))
         .collect();
@@ -242,15 +243,18 @@ fn change(v: &[f32], lag: usize) -> f64 {
 /// The length of rows in the sidecar against the values: those of one row must go on in the next.
 pub fn width(source: &dyn FrameSource) -> Result<Option<Finding>> {
     let shape = source.shape();
-    let n = shape.frame_len();
-    if shape.rows < 16 || shape.cols < 16 || n > 1 << 28 {
+    if shape.rows < 16 || shape.cols < 16 || shape.frame_len() > 1 << 28 {
         return Ok(None);
     }
+    // Rows about the middle, as many as tell.
+    let wanted = (ENOUGH / shape.cols).max(8 * shape.rows.max(shape.cols) / shape.cols).clamp(16, shape.rows);
+    let first = (shape.rows - wanted) / 2;
+    let rows = first..first + wanted;
     let (mut exchanged, mut other) = (0, None);
     let asked = [shape.frames / 2, shape.frames / 4, shape.frames * 3 / 4];
     for (i, z) in asked.into_iter().enumerate() {
-        let mut v = vec![0f32; n];
-        source.read_f32(&Region::of_frames(shape, z..z + 1), &mut Vec::new(), &mut v)?;
+        let mut v = vec![0f32; wanted * shape.cols];
+        source.read_f32(&Region::of_rows(shape, z..z + 1, rows.clone()), &mut Vec::new(), &mut v)?;
         let (told, turned) = (change(&v, shape.cols), change(&v, shape.rows));
         exchanged += usize::from(shape.rows != shape.cols && told > 2.0 * turned && turned > 0.0);
         let length = if i == 0 || other.is_some() { row_length(&v, shape, told) } else { None };
