@@ -233,11 +233,11 @@ const ENOUGH: usize = 1 << 18;
 
 /// Mean square of how much values change over `lag` values of the file, where not both are zero.
 fn change(v: &[f32], lag: usize) -> f64 {
-    let pairs = (0..v.len().saturating_sub(lag)).step_by((v.len() / 200_000) | 1).map(|i| (v[i], v[i + lag]));
-    let d: Vec<f64> = (pairs.filter(|(a, b)| a.is_finite() && b.is_finite() && (*a != 0.0 || *b != 0.0)))
-        .map(|(a, b)| f64::from(a - b).powi(2))
-        .collect();
-    d.iter().sum::<f64>() / d.len().max(1) as f64
+    let pairs = v.iter().zip(v.get(lag..).unwrap_or_default()).step_by((v.len() / 100_000) | 1);
+    let (sum, n) = pairs
+        .filter(|(a, b)| a.is_finite() && b.is_finite() && (**a != 0.0 || **b != 0.0))
+        .fold((0.0, 0u32), |(sum, n), (a, b)| (sum + f64::from(a - b).powi(2), n + 1));
+    sum / f64::from(n.max(1))
 }
 
 /// The length of rows in the sidecar against the values: those of one row must go on in the next.
