@@ -411,8 +411,9 @@ impl Copy {
             false => {}
         }
         list(&done.failed);
-        let is_away = |t: &PathBuf| done.waiting_for.contains(&t.display().to_string());
-        let away = unsafe_exit(!done.targets.iter().any(is_away));
+        // Idle for long enough, but there was no last pass: something is away, or could not be read.
+        let by_itself = self.following.until_idle.is_some() && !context.cancel.is_cancelled() && done.sealed.is_empty();
+        let away = unsafe_exit(done.waiting_for.is_empty() && (done.finalised || !by_itself));
         let safe = unsafe_exit(done.safe_to_unplug || !done.finalised || !done.sealed.is_empty());
         // Between two rounds Ctrl-C is the usual end.
         let stopped = if done.interrupted { Exit::Interrupted } else { Exit::Done };
@@ -546,7 +547,10 @@ fn plan_text(p: &Plan) -> String {
     t.push('\n');
     for target in &p.targets {
         let what = match &target.volume {
-            Some(v) => format!("{} on {}, {} free", v.fs, v.device.display(), human::bytes(v.available)),
+            Some(v) => {
+                let free = v.room().map_or("room not told".into(), |room| format!("{} free", human::bytes(room)));
+                format!("{} on {}, {free}", v.fs, v.device.display())
+            }
             None => "unknown file system".into(),
         };
         t += &format!("  {}  ({what})\n", target.path.display());

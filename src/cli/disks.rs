@@ -81,8 +81,13 @@ fn one(d: &Found) -> String {
         None => {}
     }
     let mut t = format!("{}{label}\n  {kind}\n", v.mount_point.display());
-    t += &format!("  size    {}, clusters of {} KiB\n", human::both(v.total), v.cluster >> 10);
-    t += &format!("  free    {}\n", human::both(v.available));
+    match v.room() {
+        Some(room) => {
+            t += &format!("  size    {}, clusters of {} KiB\n", human::both(v.total), v.cluster >> 10);
+            t += &format!("  free    {}\n", human::both(room));
+        }
+        None => t += "  size    not told by the system\n",
+    }
     t += &format!("  serial  {}  ({})\n", v.serial.as_deref().unwrap_or("not told by the system"), v.device.display());
     if let Some(s) = &d.speed {
         let rate = |r: f64| format!("{}/s", human::bytes(r as u64));

@@ -345,7 +345,12 @@ impl Estimate {
             for w in v.warnings() {
                 context.warn(&format!("{}: {w}", v.mount_point.display()));
             }
-            real_disk = Some((v.mount_point.display().to_string(), v.available));
+            real_disk = v.room().map(|room| (v.mount_point.display().to_string(), room));
+            if given.is_none() && real_disk.is_none() {
+                return Err(Error::caller("the system does not tell how much room there is")
+                    .path(folder)
+                    .hint("give the size of the disk: --disk 4TB"));
+            }
             if given.is_none() {
                 sold.clear();
             }

@@ -123,14 +123,17 @@ impl Ledger {
         let mut t = String::new();
         for d in &disks {
             let serial = d.serial.as_deref().unwrap_or("no serial");
-            t += &format!("{}  ({serial}, {}, {})\n", d.name(), d.fs, human::bytes(d.bytes));
+            // Network drives may not tell their size.
+            let size = if d.bytes > 0 { format!(", {}", human::bytes(d.bytes)) } else { String::new() };
+            t += &format!("{}  ({serial}, {}{size})\n", d.name(), d.fs);
             t += &format!("  {} files of {} scans, {}; ", d.files, d.scans, human::both(d.file_bytes));
             t += &match (d.verified_since, d.unverified) {
                 (Some(v), 0) => format!("all verified since {} UTC", when(v)),
                 (_, n) => format!("{n} not verified"),
             };
             let seen = when(d.last_seen);
-            t += &format!("; seen last {seen} UTC at {}, {} free then\n", d.place, human::bytes(d.available));
+            let free = if d.bytes > 0 { format!(", {} free then", human::bytes(d.available)) } else { String::new() };
+            t += &format!("; seen last {seen} UTC at {}{free}\n", d.place);
         }
         output::print(if t.is_empty() { "nothing was copied yet\n" } else { &t })?;
         Ok(Exit::Done)

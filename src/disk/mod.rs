@@ -76,9 +76,7 @@ impl FileSystem {
     pub fn is_network(&self) -> bool {
         match self {
             FileSystem::Nfs | FileSystem::Smb => true,
-            FileSystem::Other(name) => ["sshfs", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "afs", "9p"]
-                .iter()
-                .any(|n| name.trim_start_matches("fuse.").starts_with(n)),
+            FileSystem::Other(name) => NETWORKS.split(' ').any(|n| name.trim_start_matches("fuse.").starts_with(n)),
             _ => false,
         }
     }
@@ -100,6 +98,9 @@ impl fmt::Display for FileSystem {
         })
     }
 }
+
+/// How the names of further file systems begin that lie behind a network.
+const NETWORKS: &str = "sshfs smbnetfs rclone gvfsd davfs s3fs curlftpfs lustre gpfs beegfs ceph glusterfs afs 9p";
 
 impl Serialize for FileSystem {
     fn serialize<S: Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
@@ -131,7 +132,7 @@ pub struct Volume {
     pub fs: FileSystem,
     /// Kernel or FUSE.
     pub driver: Driver,
-    /// Size.
+    /// Size; 0 where the file system does not say, as some network drives: nor does it say what is free.
     pub total: u64,
     /// Not in use by anybody.
     pub free: u64,
@@ -155,12 +156,20 @@ pub struct Volume {
 }
 
 impl Volume {
+    /// What this user may still write, `None` where the file system does not say.
+    pub fn room(&self) -> Option<u64> {
+        (self.total > 0).then_some(self.available)
+    }
+
     /// What somebody about to copy here should know, a sentence each. Full and nearly full disks are left to the caller,
     /// who knows how much is to come.
     pub fn warnings(&self) -> Vec<String> {
         let mut w = Vec::new();
         if self.read_only {
             w.push("read-only: nothing can be written here".to_owned());
+        }
+        if self.total == 0 {
+            w.push("its size and the room on it are not told: watch that yourself".to_owned());
         }
         match self.fs {
             FileSystem::Fat32 => w.push("FAT32: no file of 4 GiB or more; format the disk as NTFS".into()),

@@ -94,7 +94,7 @@ pub fn execute(request: &Request, progress: &dyn Progress, cancel: &Cancel) -> R
             }
         }
         let mut warnings = volume.warnings();
-        if volume.available == 0 && !volume.read_only {
+        if volume.room() == Some(0) && !volume.read_only {
             warnings.push("full: no room left for you".into());
         }
         report.disks.push(Found { warnings, speed, ledger: known, volume });
@@ -107,7 +107,7 @@ pub fn execute(request: &Request, progress: &dyn Progress, cancel: &Cancel) -> R
 /// # Errors
 /// `Caller`: its file is larger than half of the free room.
 pub fn room_for_probe(volume: &Volume, bytes: u64) -> Result<()> {
-    let most = volume.available / 2;
+    let Some(most) = volume.room().map(|room| room / 2) else { return Ok(()) };
     if bytes <= most {
         return Ok(());
     }

@@ -64,12 +64,14 @@ fn text(n: &Now, rates: &[f64]) -> String {
     };
     for d in &n.disks {
         let label = d.label.as_ref().map_or(String::new(), |l| format!(" \"{l}\""));
+        let free = d.available.map_or("not told what is free".into(), |n| format!("{} free", human::bytes(n)));
         let full = match d.full_in_hours {
             Some(h) if h <= 0.0 => "full by what waits already".into(),
             Some(h) => format!("full in {}", hours(h)),
+            None if d.available.is_none() => "nor when it is full".into(),
             None => "not filling".into(),
         };
-        t += &format!("disk      {}{label}: {} free, {full}\n", d.place, human::bytes(d.available));
+        t += &format!("disk      {}{label}: {free}, {full}\n", d.place);
     }
     t
 }

@@ -3,7 +3,7 @@
 use super::Request;
 use super::gather::Gathered;
 use super::plan::{Cases, Finding, TargetPlan, Todo, Verdict};
-use crate::disk;
+use crate::disk::{self, Volume};
 use crate::trust::{JournalState, Root, journal};
 use tomokit_formats::Result;
 
@@ -24,7 +24,7 @@ fn lacking(r: &Request) -> Verdict {
 impl TargetPlan {
     /// Bytes that do not fit; 0 where the system does not tell the room.
     fn lacks(&self) -> u64 {
-        self.volume.as_ref().map_or(0, |v| self.needed_bytes.saturating_sub(v.available))
+        self.volume.as_ref().and_then(Volume::room).map_or(0, |room| self.needed_bytes.saturating_sub(room))
     }
 }
 
@@ -49,7 +49,7 @@ pub(super) fn room(
         let verdict = if v.read_only && text.starts_with("read-only") { Verdict::Refuse } else { Verdict::Warn };
         say(verdict, text, Cases::default());
     }
-    let available = v.available;
+    let available = v.room().unwrap_or(u64::MAX);
     if t.needed_bytes > available {
         let spares = if r.spares.is_empty() {
             "free space, or name a further disk with --then"
@@ -99,7 +99,7 @@ pub(super) fn together(
     volumes.dedup();
     for volume in &volumes {
         let on_it: Vec<&TargetPlan> = targets.iter().filter(|t| t.1 == *volume).map(|t| t.0).collect();
-        let Some(room) = on_it.iter().filter_map(|t| t.volume.as_ref()).map(|v| v.available).min() else { continue };
+        let Some(room) = on_it.iter().filter_map(|t| t.volume.as_ref()?.room()).min() else { continue };
         let needed: u64 = on_it.iter().map(|t| t.needed_bytes).sum();
         if on_it.len() > 1 && needed > room && on_it.iter().all(|t| t.lacks() == 0) {
             let names: Vec<String> = on_it.iter().map(|t| t.path.display().to_string()).collect();
@@ -115,8 +115,8 @@ pub(super) fn together(
     for spare in spares {
         if !volumes.contains(&spare.dev()) {
             volumes.push(spare.dev());
-            // A volume that is not told is one with room.
-            room += disk::volume_of(spare.path()).map_or(u64::MAX / 64, |v| v.available);
+            // What is not told is room.
+            room += disk::volume_of(spare.path()).ok().and_then(|v| v.room()).unwrap_or(u64::MAX / 64);
         }
         let Some(state) = journal::read_record(spare.path(), |_| {})? else { continue };
         for t in targets.iter().map(|t| t.0).filter(|t| t.lacks() > 0) {

@@ -45,10 +45,10 @@ pub struct DiskNow {
     pub place: String,
     /// Label.
     pub label: Option<String>,
-    /// Room left, bytes.
-    pub available: u64,
+    /// Room left, bytes; `None` where the system does not tell.
+    pub available: Option<u64>,
     /// Hours until it is full if the disks are filled one after the other at today's rate, with what waits already; `None` where
-    /// nothing comes.
+    /// nothing comes or the room is not known.
     pub full_in_hours: Option<f64>,
 }
 
@@ -195,19 +195,16 @@ fn disks(r: &Request, folder: &Path, waiting: u64, per_day: f64) -> Result<Vec<D
     Ok(volumes
         .into_iter()
         .map(|v| {
-            before += v.available as f64;
+            let room = v.room();
+            before += room.unwrap_or_default() as f64;
             let after_waiting = (before - waiting as f64).max(0.0);
             let full_in_hours = match (before <= waiting as f64, per_day > 0.0) {
+                _ if room.is_none() => None,
                 (true, _) => Some(0.0),
                 (false, true) => Some(after_waiting / per_day * 24.0),
                 (false, false) => None,
             };
-            DiskNow {
-                place: v.mount_point.display().to_string(),
-                label: v.label,
-                available: v.available,
-                full_in_hours,
-            }
+            DiskNow { place: v.mount_point.display().to_string(), label: v.label, available: room, full_in_hours }
         })
         .collect())
 }
@@ -265,7 +262,7 @@ mod tests {
         let s: Vec<_> = n.scans.iter().map(|s| (s.scan.as_str(), s.files, s.waiting)).collect();
         assert_eq!(s, [("s1", 1, 0), ("s2", 2, 6000)]);
         let d = &n.disks[0];
-        let want = (d.available as f64 - 6000.0) / n.per_day * 24.0;
+        let want = (d.available.unwrap() as f64 - 6000.0) / n.per_day * 24.0;
         assert!((d.full_in_hours.unwrap() / want - 1.0).abs() < 1e-6);
         // Two folders of one disk are one disk.
         let both = Request { disks: vec![dir.path().into(), data.clone()], ..r.clone() };

@@ -62,12 +62,14 @@ pub fn html(ledger: &Ledger, path: &Path, overwrite: bool, bytes: impl Fn(u64) -
             &[3, 4, 5, 6, 7],
         ))?;
         for d in &disks {
+            // Network drives may not tell their size.
+            let told = |n| if d.bytes > 0 { bytes(n) } else { "not told".into() };
             let row = [
                 d.name().to_owned(),
                 d.serial.clone().unwrap_or_default(),
                 d.fs.clone(),
-                bytes(d.bytes),
-                bytes(d.available),
+                told(d.bytes),
+                told(d.available),
                 d.scans.to_string(),
                 d.files.to_string(),
                 bytes(d.file_bytes),

@@ -252,8 +252,10 @@ impl Follower<'_> {
                 return self.target_trouble(e);
             }
         };
+        for name in self.waiting_for.clone() {
+            self.waiting(&name, false);
+        }
         for t in self.request.copy.targets.clone() {
-            self.waiting(&t.display().to_string(), false);
             self.held.entry(t).and_modify(Held::written);
         }
         self.out.rounds += 1;
@@ -320,7 +322,9 @@ impl Follower<'_> {
         match e.fault() {
             Fault::Interrupted => Ok(Round::Quiet),
             Fault::System => {
-                let name = e.file_path().map_or_else(|| one_line(&e), |p| p.display().to_string());
+                let path = e.file_path();
+                let on = self.request.copy.targets.iter().find(|t| path.is_some_and(|p| p.starts_with(t)));
+                let name = on.map(PathBuf::as_path).or(path).map_or_else(|| one_line(&e), |p| p.display().to_string());
                 self.waiting(&name, true);
                 Ok(Round::Quiet)
             }
