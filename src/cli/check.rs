@@ -221,8 +221,8 @@ fn repair_plan_text(p: &repair::Plan) -> String {
     }
     let again = if p.resumes { " (going on with an interrupted repair)" } else { "" };
     format!(
-        "would make {} slices of {} again from {}{again}: {}\n",
-        p.slices.len(),
+        "would make {} of {} again from {}{again}: {}\n",
+        human::count(p.slices.len() as u64, "slice"),
         p.volume.display(),
         p.scan.display(),
         repair::list(&p.slices)
@@ -230,7 +230,8 @@ fn repair_plan_text(p: &repair::Plan) -> String {
 }
 
 fn repair_text(d: &repair::Done) -> String {
-    let mut t = format!("mended {} slices of {}: {}\n", d.slices.len(), d.volume.display(), repair::list(&d.slices));
+    let slices = human::count(d.slices.len() as u64, "slice");
+    let mut t = format!("mended {slices} of {}: {}\n", d.volume.display(), repair::list(&d.slices));
     if let Some(w) = &d.witness {
         t += &format!(
             "  slice {} was made again to compare: largest difference {}\n",

@@ -270,12 +270,12 @@ fn is_sidecar(item: &Path, folder: &Candidate) -> bool {
 fn plan_text(p: &Plan) -> String {
     let s = p.shape;
     format!(
-        "would write {} ({}): {} slices of {} × {} pixels, {}, {}\n\
+        "would write {} ({}): {} of {} × {} pixels, {}, {}\n\
          reads {} ({}; each value is fetched {:.2} times)\n\
-         in blocks of {} slices, {} of memory\n",
+         in blocks of {}, {} of memory\n",
         p.output.display(),
         p.output_format,
-        s.frames,
+        human::count(s.frames as u64, "slice"),
         s.cols,
         s.rows,
         p.dtype.name(),
@@ -283,7 +283,7 @@ fn plan_text(p: &Plan) -> String {
         human::bytes(p.bytes_read),
         p.input_format,
         p.read_amplification,
-        p.block_slices,
+        human::count(p.block_slices as u64, "slice"),
         human::bytes(p.memory_bytes),
     )
 }
@@ -292,9 +292,9 @@ fn done_text(p: &Plan, d: &Done) -> String {
     let main = d.outputs.first().unwrap_or(&p.output);
     let rate = d.bytes_written as f64 / d.seconds.max(1e-3);
     let mut text = format!(
-        "{}: {} slices of {} × {} pixels, {}, {} in {} ({}/s, limited by {})",
+        "{}: {} of {} × {} pixels, {}, {} in {} ({}/s, limited by {})",
         main.display(),
-        p.shape.frames,
+        human::count(p.shape.frames as u64, "slice"),
         p.shape.cols,
         p.shape.rows,
         p.dtype.name(),
@@ -304,7 +304,7 @@ fn done_text(p: &Plan, d: &Done) -> String {
         d.limited_by,
     );
     if d.resumed > 0 {
-        text.push_str(&format!(", {} slices kept from before", d.resumed));
+        text.push_str(&format!(", {} kept from before", human::count(d.resumed as u64, "slice")));
     }
     if d.verified {
         text.push_str(", read back and equal");

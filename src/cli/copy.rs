@@ -289,6 +289,12 @@ impl Tool for Copy {
             }
         };
         self.to_ledger(done.targets.iter().map(|t| &t.path), context);
+        for t in done.targets.iter().filter(|t| !self.how.no_ledger && !t.differing.is_empty()) {
+            let noted = ledger::default_path().and_then(|l| ledger::rebuild::doubt(&l, &t.path, &t.differing));
+            if let Err(e) = noted {
+                context.warn(&format!("the ledger does not hear that files of {} changed: {e}", t.path.display()));
+            }
+        }
         match context.json {
             true => output::json(&done)?,
             false if !context.quiet => output::print(&done_text(&done))?,
@@ -520,11 +526,7 @@ impl Drop for Made {
 
 fn finding(f: &Finding) -> String {
     let at = f.target.as_ref().map(|t| format!("{t}: ")).unwrap_or_default();
-    let count = match f.count {
-        0 => String::new(),
-        1 => "1 file: ".into(),
-        n => format!("{n} files: "),
-    };
+    let count = if f.count == 0 { String::new() } else { format!("{}: ", human::count(f.count, "file")) };
     let mut text = format!("{at}{count}{}", f.text);
     if !f.examples.is_empty() {
         let more = if f.count > f.examples.len() as u64 { ", …" } else { "" };
@@ -540,7 +542,7 @@ fn plan_text(p: &Plan) -> String {
         Verdict::Refuse => "REFUSED: nothing is copied",
     }
     .to_owned();
-    t += &format!("\n  {} files, {}", p.files, human::bytes(p.bytes));
+    t += &format!("\n  {}, {}", human::count(p.files, "file"), human::bytes(p.bytes));
     if p.holes > 0 {
         t += &format!(" ({} of them holes of sparse files)", human::bytes(p.holes));
     }
@@ -554,17 +556,25 @@ fn plan_text(p: &Plan) -> String {
             None => "unknown file system".into(),
         };
         t += &format!("  {}  ({what})\n", target.path.display());
-        t += &format!("    to copy   {} files, {}\n", target.copy_files, human::bytes(target.copy_bytes));
+        t += &format!(
+            "    to copy   {}, {}\n",
+            human::count(target.copy_files, "file"),
+            human::bytes(target.copy_bytes)
+        );
         if target.verify_files > 0 {
-            let bytes = human::bytes(target.verify_bytes);
-            t += &format!("    to read   {} files, {bytes}, that are there already\n", target.verify_files);
+            let (files, bytes) = (human::count(target.verify_files, "file"), human::bytes(target.verify_bytes));
+            t += &format!("    to read   {files}, {bytes}, there already\n");
         }
         if target.convert_files > 0 {
             let bytes = human::bytes(target.convert_bytes);
-            t += &format!("    to shrink {} volumes on the way, to {bytes}\n", target.convert_files);
+            t += &format!("    to shrink {} on the way, to {bytes}\n", human::count(target.convert_files, "volume"));
         }
         if target.done_files > 0 {
-            t += &format!("    done      {} files, {}\n", target.done_files, human::bytes(target.done_bytes));
+            t += &format!(
+                "    done      {}, {}\n",
+                human::count(target.done_files, "file"),
+                human::bytes(target.done_bytes)
+            );
         }
         t += &format!("    takes     {} in whole clusters\n", human::bytes(target.needed_bytes));
         t += &format!("    read-back level '{}'\n", target.read_back);
@@ -588,10 +598,9 @@ fn done_text(d: &Done) -> String {
     for target in &d.targets {
         let rate = target.copied_bytes as f64 / d.seconds.max(1e-3);
         t += &format!(
-            "{}: {} {}, {} in {} ({}/s)\n",
+            "{}: {}, {} in {} ({}/s)\n",
             target.path.display(),
-            target.copied_files,
-            if target.copied_files == 1 { "file" } else { "files" },
+            human::count(target.copied_files, "file"),
             human::bytes(target.copied_bytes),
             human::duration(Duration::from_secs_f64(d.seconds)),
             human::bytes(rate as u64),
@@ -614,18 +623,20 @@ fn done_text(d: &Done) -> String {
         }
         t += &match target.level {
             Some(level) if level >= target.wanted => {
-                format!("  verified  {} files read back from the disk (level: {level})\n", target.verified_files)
+                let files = human::count(target.verified_files, "file");
+                format!("  verified  {files} read back from the disk (level: {level})\n")
             }
             Some(level) => format!(
-                "  read back {} files, but only at level '{level}': this says little about the disk. Unmount and mount it, \
+                "  read back {}, but only at level '{level}': this says little about the disk. Unmount and mount it, \
                  then: tomo copy --verify {}\n",
-                target.verified_files,
+                human::count(target.verified_files, "file"),
                 target.path.display(),
             ),
             None if target.copied_files + target.adopted_files == 0 => String::new(),
             None => format!("  NOT read back; later: tomo copy --verify {}\n", target.path.display(),),
         };
-        t += &format!("  record    {} files, {} of them verified\n", target.recorded_files, target.recorded_verified);
+        let recorded = human::count(target.recorded_files, "file");
+        t += &format!("  record    {recorded}, {} of them verified\n", target.recorded_verified);
         if let Some(why) = &target.stopped {
             t += &format!("  stopped   {why}\n");
         }
@@ -636,17 +647,18 @@ fn done_text(d: &Done) -> String {
         };
     }
     if !d.failed.is_empty() {
-        t += &format!("{} files are NOT copied or NOT good, see below\n", d.failed.len());
+        let is = if d.failed.len() == 1 { "is" } else { "are" };
+        t += &format!("{} {is} NOT copied or NOT good, see below\n", human::count(d.failed.len() as u64, "file"));
     }
     t
 }
 
 fn followed_text(f: &Followed) -> String {
     let mut t = format!(
-        "{} files, {} copied in {} rounds, {}; {} read back and good",
-        f.copied_files,
+        "{}, {} copied in {}, {}; {} read back and good",
+        human::count(f.copied_files, "file"),
         human::bytes(f.copied_bytes),
-        f.rounds,
+        human::count(f.rounds, "round"),
         human::duration(Duration::from_secs_f64(f.seconds)),
         f.verified_files,
     );

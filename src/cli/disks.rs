@@ -95,7 +95,8 @@ fn one(d: &Found) -> String {
         t += &format!("  speed   writes {}, reads {}{cached}\n", rate(s.write_per_s), rate(s.read_per_s));
     }
     if let Some(l) = &d.ledger {
-        t += &format!("  ledger  {} files of {} scans, {}", l.files, l.scans, human::bytes(l.file_bytes));
+        let (files, scans) = (human::count(l.files, "file"), human::count(l.scans, "scan"));
+        t += &format!("  ledger  {files} of {scans}, {}", human::bytes(l.file_bytes));
         t += &match (l.verified_since, l.unverified) {
             (Some(v), 0) => format!(", all verified since {} UTC\n", ledger::when(v)),
             (_, n) => format!(", {n} not verified\n"),

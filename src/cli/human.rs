@@ -46,6 +46,11 @@ pub fn bytes_binary(n: u64) -> String {
     unreachable!("the last unit returns")
 }
 
+/// `1 file`, `2 files`.
+pub fn count(n: u64, one: &str) -> String {
+    format!("{n} {one}{}", if n == 1 { "" } else { "s" })
+}
+
 /// Both ways of counting: `4.00 TB (3.64 TiB)`.
 pub fn both(n: u64) -> String {
     format!("{} ({})", bytes(n), bytes_binary(n))

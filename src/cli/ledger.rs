@@ -126,7 +126,8 @@ impl Ledger {
             // Network drives may not tell their size.
             let size = if d.bytes > 0 { format!(", {}", human::bytes(d.bytes)) } else { String::new() };
             t += &format!("{}  ({serial}, {}{size})\n", d.name(), d.fs);
-            t += &format!("  {} files of {} scans, {}; ", d.files, d.scans, human::both(d.file_bytes));
+            let (files, scans) = (human::count(d.files, "file"), human::count(d.scans, "scan"));
+            t += &format!("  {files} of {scans}, {}; ", human::both(d.file_bytes));
             t += &match (d.verified_since, d.unverified) {
                 (Some(v), 0) => format!("all verified since {} UTC", when(v)),
                 (_, n) => format!("{n} not verified"),
@@ -187,7 +188,11 @@ impl Ledger {
                 context.warn(&format!("never copied as it is now: {}", f.display()));
             }
             if never.files > 0 {
-                context.warn(&format!("{} files, {}, were never copied", never.files, human::both(never.bytes)));
+                context.warn(&format!(
+                    "never copied: {}, {}",
+                    human::count(never.files, "file"),
+                    human::both(never.bytes)
+                ));
             }
             n += never.files;
         }
@@ -201,7 +206,11 @@ impl Ledger {
         }
         for d in &done.disks {
             if d.missing > 0 {
-                context.warn(&format!("{}: {} files are recorded but not there as recorded", d.disk, d.missing));
+                context.warn(&format!(
+                    "{}: recorded but not there as recorded: {}",
+                    d.disk,
+                    human::count(d.missing, "file")
+                ));
             }
             if d.refused > 0 {
                 context.warn(&format!("{}: {} lines of the records cannot be read", d.disk, d.refused));
@@ -211,12 +220,9 @@ impl Ledger {
             output::json(&done)?;
         } else if !context.quiet {
             for d in &done.disks {
-                let (n, v) = (d.files, d.verified);
-                output::print(&format!(
-                    "{}: {n} files from {} records, {v} of them verified\n",
-                    d.disk,
-                    d.records.len()
-                ))?;
+                let (files, v) = (human::count(d.files, "file"), d.verified);
+                let records = human::count(d.records.len() as u64, "record");
+                output::print(&format!("{}: {files} from {records}, {v} of them verified\n", d.disk,))?;
             }
         }
         Ok(if done.disks.iter().any(|d| d.missing > 0) { Exit::No } else { Exit::Done })
@@ -234,7 +240,7 @@ impl Ledger {
             }
             _ => return Err(Error::caller("an export is a .csv or an .html file").path(target)),
         };
-        let count = files.map_or(String::new(), |n| format!(": {n} files"));
+        let count = files.map_or(String::new(), |n| format!(": {}", human::count(n, "file")));
         match context.json {
             true => output::json(&serde_json::json!({ "written": target.to_string_lossy(), "files": files }))?,
             false if !context.quiet => output::print(&format!("{}{count}\n", target.display()))?,

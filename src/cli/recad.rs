@@ -379,7 +379,8 @@ impl Recad {
         plan.warnings.iter().for_each(|w| context.warn(w));
         let text = |p: &convert::Plan| {
             let (s, size) = (p.shape, human::bytes(p.bytes_written));
-            format!("{}: {} slices of {} × {} pixels, float32, {size}\n", p.output.display(), s.frames, s.cols, s.rows)
+            let slices = human::count(s.frames as u64, "slice");
+            format!("{}: {slices} of {} × {} pixels, float32, {size}\n", p.output.display(), s.cols, s.rows)
         };
         if self.writing.dry_run {
             return show(context, &plan, || format!("would write {}", text(&plan)));
@@ -413,20 +414,20 @@ fn plan_text(p: &Plan) -> String {
     };
     let gone = if p.remove_input { "\nremoves the input after comparing every voxel" } else { "" };
     format!(
-        "would write {} ({}): {} slices of {} × {} pixels, {}, {}\n\
+        "would write {} ({}): {} of {} × {} pixels, {}, {}\n\
          {limits}\n\
-         reads {} ({}) in {} passes, blocks of {} slices, {} of memory{gone}\n",
+         reads {} ({}) in {}, blocks of {}, {} of memory{gone}\n",
         p.output.display(),
         p.output_format,
-        s.frames,
+        human::count(s.frames as u64, "slice"),
         s.cols,
         s.rows,
         p.depth.dtype().name(),
         human::bytes(p.bytes_written),
         human::bytes(p.bytes_read),
         p.input_format,
-        p.passes,
-        p.block_slices,
+        if p.passes == 1 { "1 pass".to_owned() } else { format!("{} passes", p.passes) },
+        human::count(p.block_slices as u64, "slice"),
         human::bytes(p.memory_bytes),
     )
 }
@@ -435,9 +436,9 @@ fn done_text(p: &Plan, d: &Done) -> String {
     let s = p.shape;
     let main = d.outputs.first().unwrap_or(&p.output);
     let mut t = format!(
-        "{}: {} slices of {} × {} pixels, {}, {} in {} (limited by {})\n",
+        "{}: {} of {} × {} pixels, {}, {} in {} (limited by {})\n",
         main.display(),
-        s.frames,
+        human::count(s.frames as u64, "slice"),
         s.cols,
         s.rows,
         p.depth.dtype().name(),

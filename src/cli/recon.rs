@@ -106,7 +106,7 @@ struct GeometryArgs {
     #[arg(long, value_enum, default_value_t = FieldArg::Auto)]
     field: FieldArg,
     /// Width of the hand-over between opposite projections of an extended field, columns (PENTEZONE)
-    #[arg(long, value_name = "PX")]
+    #[arg(long, value_name = "PX", value_parser = columns)]
     overlap: Option<f64>,
 }
 
@@ -197,6 +197,13 @@ fn parse_axis(text: &str) -> std::result::Result<AxisChoice, String> {
 
 fn parse_bin(text: &str) -> std::result::Result<usize, String> {
     text.parse().ok().filter(|n| (1..=64).contains(n)).ok_or_else(|| "write a whole number, 1 to 64".into())
+}
+
+fn columns(text: &str) -> std::result::Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(v) if v.is_finite() && v >= 0.0 => Ok(v),
+        _ => Err("write a number of columns, 0 or above".into()),
+    }
 }
 
 fn parse_size(text: &str) -> std::result::Result<[usize; 2], String> {
@@ -537,10 +544,10 @@ fn plan_text(p: &Plan) -> String {
     );
     t += &format!("axis at column {} ({})\n", human::number(p.rotation_axis_px), p.axis_origin);
     t += &format!(
-        "into {} ({}): {} slices of {} × {} voxels, {} in {}, {}\n",
+        "into {} ({}): {} of {} × {} voxels, {} in {}, {}\n",
         p.output.display(),
         p.output_format,
-        s.frames,
+        human::count(s.frames as u64, "slice"),
         s.cols,
         s.rows,
         p.voxel_type,
@@ -561,9 +568,9 @@ fn plan_text(p: &Plan) -> String {
 fn done_text(p: &Plan, d: &Done) -> String {
     let s = p.shape;
     let mut t = format!(
-        "{}: {} slices of {} × {} voxels in {}, axis {} ({})\n",
+        "{}: {} of {} × {} voxels in {}, axis {} ({})\n",
         d.outputs.first().unwrap_or(&p.output).display(),
-        s.frames,
+        human::count(s.frames as u64, "slice"),
         s.cols,
         s.rows,
         p.value_unit,

@@ -102,7 +102,7 @@ fn text(r: &CheckReport, how: How) -> String {
         (false, _) => "NOT GOOD",
     };
     let mut t = format!("{}: {word}\n", r.folder.display());
-    t += &format!("  {} of {} files of {} are as recorded", r.good, r.files, r.list);
+    t += &format!("  {} of {} of {} are as recorded", r.good, human::count(r.files, "file"), r.list);
     if !r.sizes_only {
         t += &format!(", {} read", human::bytes(r.bytes_read));
     }

@@ -255,6 +255,25 @@ def test_damaged_lines_of_the_record(tmp_path):
     assert again["targets"][0]["skipped_files"] == 3
 
 
+def test_what_somebody_changed_on_the_disk_is_not_verified_any_more(tmp_path, monkeypatch):
+    """A copy that finds it leaves it alone, and the ledger no longer counts on it until it is as it was, or replaced."""
+    path, rows = ledger_of(tmp_path, monkeypatch)
+    src, disk = tmp_path / "src", tmp_path / "disk"
+    src.mkdir(), disk.mkdir()
+    for n in ("a", "b"):
+        (src / n).write_bytes(noise(ord(n), 100_000))
+    tomo("copy", src, disk)
+    (disk / "src/b").write_bytes(noise(9, 100_000))
+    os.utime(disk / "src/b", (2e9, 2e9))
+    done = run("copy", src, disk)
+    assert done.returncode == 1 and "changed on the target" in done.stderr, done.stderr
+    assert rows()["src/b"] == (None, None) and rows()["src/a"][0]
+    assert run("copy", src, disk).returncode == 1 and rows()["src/b"] == (None, None)
+    assert (disk / "src/b").read_bytes() == noise(9, 100_000)
+    tomo("copy", src, disk, "--overwrite")
+    assert rows()["src/b"][0] and (disk / "src/b").read_bytes() == noise(ord("b"), 100_000)
+
+
 def test_what_a_check_found_damaged_is_not_entered_as_verified_again(tmp_path, monkeypatch):
     """The check writes nothing on the disk, whose record goes on calling the file verified. The ledger knows better, until
     the file is copied anew or read again and good."""

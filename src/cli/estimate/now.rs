@@ -46,8 +46,9 @@ fn text(n: &Now, rates: &[f64]) -> String {
         let waiting = if s.waiting == 0 { "–".into() } else { human::bytes(s.waiting) };
         t += &format!("{:wide$}  {:>8}  {:>10}  {waiting:>10}\n", s.scan, s.files, human::bytes(s.bytes));
     }
-    t += &format!("\nproduced  {} in {} files\n", human::both(n.bytes), n.files);
-    t += &format!("waiting   {} in {} files on no disk as they are now", human::both(n.waiting_bytes), n.waiting_files);
+    t += &format!("\nproduced  {} in {}\n", human::both(n.bytes), human::count(n.files, "file"));
+    let files = human::count(n.waiting_files, "file");
+    t += &format!("waiting   {} in {files} on no disk as they are now", human::both(n.waiting_bytes));
     let times = n.copy_hours.iter().zip(rates).map(|(h, r)| format!("{} at {:.0} MB/s", hours(*h), r / 1e6));
     if n.waiting_bytes > 0 {
         t += &format!("; copying takes {}", times.collect::<Vec<_>>().join(", "));

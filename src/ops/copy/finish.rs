@@ -45,6 +45,7 @@ pub(super) fn finish(
         skipped_files: own.done_files,
         recorded_files: 0,
         recorded_verified: 0,
+        differing: std::mem::take(&mut *target.differing.lock().unwrap_or_else(|e| e.into_inner())),
         stopped: target.stopped().map(|s| match s {
             Stop::Full(w) | Stop::Gone(w) => w,
         }),

@@ -1,6 +1,6 @@
 //! What became of a copy: by target, and file by file for those that did not arrive.
 
-use crate::trust::Level;
+use crate::trust::{Level, Name};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -81,6 +81,9 @@ pub struct TargetDone {
     pub recorded_files: u64,
     /// Of them read back and good, in this run or before.
     pub recorded_verified: u64,
+    /// Recorded files that somebody changed since, and the session that wrote them: left alone.
+    #[serde(skip)]
+    pub differing: Vec<(Name, u32)>,
     /// Full or gone, in words.
     pub stopped: Option<String>,
     /// The disk is full.

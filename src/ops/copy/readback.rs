@@ -111,6 +111,9 @@ fn one(ctx: &Ctx<'_>, t: usize, check: &Check) -> Result<bool> {
     let (kind, text) = if check.adopt.is_some() {
         (Kind::Differs, "already there with other contents")
     } else if ctx.plan.targets[t].is_theirs(check.item, ctx.plan.request.overwrite) {
+        if let Some(f) = target.state.files.get(&dest) {
+            target.differing.lock().unwrap_or_else(|e| e.into_inner()).push((dest.clone(), f.session));
+        }
         (Kind::Differs, "changed on the target since it was copied (--overwrite replaces it)")
     } else {
         let path = dest.clone();

@@ -70,6 +70,8 @@ pub(super) struct Target {
     pub(super) session: u64,
     pub(super) counters: Counters,
     pub(super) lowest: Mutex<Option<Level>>,
+    /// Recorded files that somebody changed since, and the session that wrote them.
+    pub(super) differing: Mutex<Vec<(Name, u32)>>,
     /// The last file that got its final name: its tail is read again at the end.
     pub(super) last: Mutex<Option<(Name, u32)>>,
     journal: Mutex<Journal>,
@@ -110,6 +112,7 @@ impl Target {
             session,
             counters: Counters::default(),
             lowest: Mutex::new(None),
+            differing: Mutex::default(),
             last: Mutex::new(None),
             journal: Mutex::new(journal),
             stop: Mutex::new(None),

@@ -112,6 +112,23 @@ pub fn enter(path: &Path, folder: &Path, cancel: &Cancel) -> Result<FromDisk> {
     one(&mut ledger, folder, &[(folder.to_owned(), true)], false, cancel)
 }
 
+/// Notes recorded files of a folder, by name and the session that wrote them, that are no longer what they were.
+///
+/// # Errors
+/// As [`enter`].
+pub fn doubt(path: &Path, folder: &Path, files: &[(Name, u32)]) -> Result<()> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    let mut ledger = Ledger::open_or_create(path)?;
+    let volume = disk::volume_of(folder)?;
+    let id = ledger.disk(&volume)?;
+    let below = below(folder, &volume.mount_point)?;
+    let bad = |session| Found::NotGood { session: Some(session), when: now() };
+    let seen: Vec<_> = files.iter().map(|(n, s)| ([below.as_slice(), n.bytes()].concat(), bad(*s))).collect();
+    ledger.seen(id, &seen)
+}
+
 /// Brings a ledger that exists up to date with a check of a disk: good files are verified now, others are not any more, and
 /// missing ones are forgotten.
 ///
