@@ -30,6 +30,8 @@ const STEPS: f64 = 2.0;
 const AROUND: usize = 24;
 /// … and how much more than in the volume it must be to count.
 const OTHER: f64 = 1.5;
+/// … or so many times fewer points must make up the distances there.
+const FEW: f64 = 4.0;
 /// Reduced pictures with fewer points scatter too much.
 const POINTS: usize = 64;
 /// Steps between neighbours, of this share of what an exchange would mend …
@@ -39,7 +41,8 @@ const ENDS: usize = 2;
 /// Strangers that are tried against each other.
 const MANY: usize = 64;
 
-fn distance(a: &SliceFacts, b: &SliceFacts) -> f64 {
+/// Mean squared difference of the reduced pictures.
+pub(super) fn distance(a: &SliceFacts, b: &SliceFacts) -> f64 {
     let sum: f64 = a.thumb.iter().zip(&b.thumb).map(|(a, b)| f64::from(a - b).powi(2)).sum();
     sum / a.thumb.len().max(1) as f64
 }
@@ -51,6 +54,10 @@ struct Row<'a> {
     order: Vec<usize>,
     /// Distances of slice `i` to `i`, `i + 1` … `i + REACH + 1`.
     near: Vec<[f64; REACH + 2]>,
+    /// Points that make up the distance of slice `i` to the next.
+    weighing: Vec<f64>,
+    /// Of a slice with two neighbours, what [`apart`](Self::apart) reaches by chance.
+    by_chance: Vec<f64>,
     /// Distances below the rounding of sums in single precision are none.
     floor: f64,
 }
@@ -63,7 +70,19 @@ impl<'a> Row<'a> {
             .collect();
         let power = |s: &&SliceFacts| s.thumb.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
         let floor = slices.iter().map(power).fold(0.0, f64::max) / slices[0].thumb.len() as f64 * 1e-10;
-        Row { order: (0..n).collect(), slices, near, floor: floor.max(f64::MIN_POSITIVE) }
+        let weighing = slices.windows(2).map(|w| weighing(w[0], w[1])).collect();
+        let floor = floor.max(f64::MIN_POSITIVE);
+        let mut row = Row { order: (0..n).collect(), slices, near, weighing, by_chance: Vec::new(), floor };
+        // Fewer points scatter more, about what is usual around.
+        let apart: Vec<f64> = (1..n - 1).map(|k| row.apart(k).0).collect();
+        let chance = |k: usize| {
+            let start = (k - 1).saturating_sub(AROUND / 2).min(apart.len().saturating_sub(AROUND));
+            let mut here = apart[start..apart.len().min(start + AROUND)].to_vec();
+            here.sort_by(f64::total_cmp);
+            here[here.len() / 2] * (BEYOND * scatter(row.weighing[k - 1].min(row.weighing[k]))).exp()
+        };
+        row.by_chance = (1..n - 1).map(chance).collect();
+        row
     }
 
     fn len(&self) -> usize {
@@ -118,7 +137,7 @@ fn strangers(row: &Row<'_>) -> Vec<usize> {
         let beside = [k.wrapping_sub(2), k + 1].into_iter().filter(|a| *a < n - 1);
         let step = beside.map(|a| row.between(a, a + 1)).fold(f64::INFINITY, f64::min);
         let nearer = row.between(k - 1, k).min(row.between(k, k + 1));
-        row.apart(k).1 > STRANGER && nearer > STEPS * step
+        row.apart(k).1 > STRANGER.max(row.by_chance[k - 1]) && nearer > STEPS * step
     };
     (1..n - 1).filter(is_one).collect()
 }
@@ -140,7 +159,7 @@ fn strange_ends(row: &Row<'_>) -> Vec<(usize, f64)> {
 /// not reach.
 fn usual(mut ratios: Vec<f64>, points: usize) -> f64 {
     ratios.sort_by(f64::total_cmp);
-    let least = scatter(points);
+    let least = scatter(points as f64);
     let (middle, spread) = match ratios.len() {
         0..4 => (0.0, least),
         n => {
@@ -152,13 +171,25 @@ fn usual(mut ratios: Vec<f64>, points: usize) -> f64 {
 }
 
 /// Means over so many points scatter by this much, at least, relative to themselves.
-fn scatter(points: usize) -> f64 {
-    1.6 / (points as f64).sqrt()
+fn scatter(points: f64) -> f64 {
+    1.6 / points.sqrt()
+}
+
+/// Points that make up a distance, as many of equal weight: where a pin stands in air that is exactly zero, a few of all.
+pub(super) fn weighing(a: &SliceFacts, b: &SliceFacts) -> f64 {
+    let squares = a.thumb.iter().zip(&b.thumb).map(|(a, b)| f64::from(a - b).powi(2));
+    let (sum, of_squares) = squares.fold((0.0, 0.0), |(s, q), d| (s + d, q + d * d));
+    // Of noise the fourth power is three times the square of the second.
+    if of_squares > 0.0 {
+        (3.0 * sum * sum / of_squares).clamp(1.0, a.thumb.len() as f64)
+    } else {
+        a.thumb.len() as f64
+    }
 }
 
 /// What is usual around each place, where it is something else than in most of the volume: above and below a sample there is
 /// nothing but noise, any two slices of which are exchanged without being missed. 0 elsewhere.
-fn usual_around(ratios: &[f64], points: usize) -> Vec<f64> {
+fn usual_around(ratios: &[f64], points: &[f64]) -> Vec<f64> {
     let middle = |of: &[f64]| {
         let mut of = of.to_vec();
         of.sort_by(f64::total_cmp);
@@ -167,13 +198,14 @@ fn usual_around(ratios: &[f64], points: usize) -> Vec<f64> {
     if ratios.len() <= 2 * AROUND {
         return vec![0.0; ratios.len()];
     }
-    let whole = middle(ratios);
-    let around = |k: usize| {
+    let (whole, weighing) = (middle(ratios), middle(points));
+    let bound = |k: usize| {
         let start = k.saturating_sub(AROUND / 2).min(ratios.len() - AROUND);
-        middle(&ratios[start..start + AROUND])
+        let here = start..start + AROUND;
+        let (m, few) = (middle(&ratios[here.clone()]), middle(&points[here]));
+        if m > OTHER * whole || few * FEW < weighing { m * (BEYOND * scatter(few)).exp() } else { 0.0 }
     };
-    let bound = |m: f64| if m > OTHER * whole { m * (BEYOND * scatter(points)).exp() } else { 0.0 };
-    (0..ratios.len()).map(|k| bound(around(k))).collect()
+    (0..ratios.len()).map(bound).collect()
 }
 
 /// Two places whose exchange is wanted: the ratio, the gain and the largest distance that goes.
@@ -206,7 +238,7 @@ impl Bounds {
             // At the ends there are fewer distances to compare.
             let inner = ratios[1..n - 1 - h].iter().flatten().copied().collect();
             let all: Vec<f64> = ratios.iter().map(|r| r.unwrap_or(1.0)).collect();
-            (usual(inner, points).max(LEAST), usual_around(&all, points))
+            (usual(inner, points).max(LEAST), usual_around(&all, &row.weighing))
         });
         let (near, around) = bounds.unzip();
         let apart = (1..n - 1).map(|k| row.apart(k).0).filter(|r| r.is_finite());
@@ -232,8 +264,10 @@ impl Bounds {
                 look(i, i + h, if end { bound.max(LEAST_FAR) } else { bound }, false);
             }
         }
-        let mut strangers: Vec<(f64, usize)> =
-            (1..n - 1).map(|k| (row.apart(k).0, k)).filter(|(r, _)| *r > self.stranger).collect();
+        let mut strangers: Vec<(f64, usize)> = (1..n - 1)
+            .map(|k| (row.apart(k).0, k))
+            .filter(|(r, k)| *r > self.stranger.max(row.by_chance[*k - 1]))
+            .collect();
         strangers.sort_by(|a, b| b.0.total_cmp(&a.0));
         strangers.truncate(MANY);
         for (k, &(_, a)) in strangers.iter().enumerate() {
@@ -354,15 +388,16 @@ mod tests {
     fn noise_above_a_sample_is_compared_with_itself() {
         let smooth = |n: usize| std::iter::repeat_n(0.05, n);
         let ratios: Vec<f64> = smooth(90).chain((0..40).map(|i| 1.0 + 0.1 * f64::from(i % 5 - 2))).collect();
-        let around = usual_around(&ratios, 256);
+        let points = vec![256.0; 130];
+        let around = usual_around(&ratios, &points);
         assert!(around[..78].iter().all(|b| *b == 0.0), "{around:?}");
         // More than any of them by chance, less than what is sure.
         assert!(around[102..].iter().all(|b| *b > 1.5 && *b < 3.0), "{around:?}");
         // An exchange in the sample raises ratios beside it, and does not hide itself.
         let mut one = vec![0.05; 130];
         [40, 41, 42, 47, 48, 49].iter().for_each(|i| one[*i] = 3.0);
-        assert!(usual_around(&one, 256).iter().all(|b| *b == 0.0));
+        assert!(usual_around(&one, &points).iter().all(|b| *b == 0.0));
         // Short stacks have no surroundings.
-        assert_eq!(usual_around(&ratios[80..120], 256), vec![0.0; 40]);
+        assert_eq!(usual_around(&ratios[80..120], &points[80..120]), vec![0.0; 40]);
     }
 }

@@ -16,6 +16,8 @@ const CONTRAST: f64 = 0.02;
 const CLEAR: f64 = 3.0;
 /// Or this share of the points goes the same way: not a part of the sample that changes, be its change as large.
 const ALIKE: f64 = 0.8;
+/// Mean and spread grow by one factor where they differ by less than this part of it.
+const ONE_FACTOR: f64 = 0.3;
 /// What is left of the contrast where the sample ends.
 const GONE: f64 = 0.2;
 /// Where the pictures of neighbours correlate by more than this …
@@ -45,6 +47,8 @@ struct Fit {
     mean: f64,
     /// Share of the points that change the way the mean does.
     alike: f64,
+    /// … of their values, where all grow by one factor: air stays what it is. 0 where they do not.
+    alike_by_value: f64,
     /// Correlation of the two pictures.
     likeness: f64,
     /// There is little in the pictures, and not as much in both: at its edge, what grows gets brighter.
@@ -80,10 +84,20 @@ fn fit(a: &SliceFacts, b: &SliceFacts, cols: usize) -> Fit {
     let residual = (dd - beta * xd).max(0.0).sqrt();
     let contrast = xx.sqrt();
     let alike = points.iter().filter(|p| p.1 * md > 0.0).count() as f64 / n;
+    let mut alike_by_value = 0.0;
+    // Noise and structure hide the factor in the slope of the line, but not in mean and spread, which both grow by it.
+    let spread = (xx + 2.0 * xd + dd).max(0.0).sqrt();
+    let (by_mean, by_spread) = (md / mx, (spread - contrast) / contrast);
+    let moderate = (0.5..2.0).contains(&(1.0 + by_mean));
+    if moderate && (by_mean - by_spread).abs() < ONE_FACTOR * by_mean.abs() {
+        let all: f64 = points.iter().map(|p| p.0.abs()).sum();
+        alike_by_value = points.iter().filter(|p| p.1 * md > 0.0).map(|p| p.0.abs()).sum::<f64>() / all;
+    }
     let kept = (1.0 + beta) * contrast;
     Fit {
         grows: !is_inner && here.abs_diff(there) * GROWS > here.max(there),
         alike,
+        alike_by_value,
         likeness: if kept == 0.0 { 0.0 } else { kept / kept.hypot(residual) },
         shift: md.abs().max(beta.abs() * contrast),
         residual,
@@ -115,8 +129,12 @@ pub fn findings(slices: &[SliceFacts], cols: usize, normal: &Normal) -> Vec<Find
     let usual_mean = median(fits.iter().map(|f| f.mean.abs()).collect()).max(1e-6 * contrast).max(f64::MIN_POSITIVE);
     let likeness = median(fits.iter().map(|f| f.likeness).collect());
     let by_line = |f: &Fit| f.shift > TIMES * usual && f.shift > CONTRAST * f.contrast && f.shift > CLEAR * f.residual;
-    let by_mean =
-        |f: &Fit| f.mean.abs() > TIMES * usual_mean && f.mean.abs() > CONTRAST * f.contrast && f.alike > ALIKE;
+    let by_mean = |f: &Fit| f.mean.abs() > TIMES * usual_mean && f.mean.abs() > CONTRAST * f.contrast;
+    // What changes little by little is no jump.
+    let alone = |i: usize| {
+        let beside = [i.wrapping_sub(1), i + 1].into_iter().filter_map(|k| fits.get(k));
+        fits[i].mean.abs() > CLEAR * beside.map(|f| f.mean.abs()).fold(0.0, f64::max)
+    };
     let jumps: Vec<usize> = (0..fits.len())
         .filter(|&i| {
             let f = &fits[i];
@@ -124,12 +142,17 @@ pub fn findings(slices: &[SliceFacts], cols: usize, normal: &Normal) -> Vec<Find
             let wide = (i > 0 && i + 2 < good.len()).then(|| fit(good[i - 1], good[i + 2], cols));
             let stays = |same: &dyn Fn(&Fit) -> bool| wide.as_ref().is_none_or(same);
             let line = by_line(f) && stays(&|w| w.shift > 0.5 * f.shift && w.shift > CLEAR / 2.0 * w.residual);
-            let mean = || by_mean(f) && stays(&|w| w.mean * f.mean > 0.5 * f.mean * f.mean && w.alike > 0.8 * ALIKE);
+            let by_value = f.alike <= ALIKE;
+            let alike = |f: &Fit| if by_value { f.alike_by_value } else { f.alike };
+            let sure = || alike(f) > ALIKE && (!by_value || alone(i));
+            let mean = || {
+                by_mean(f) && sure() && stays(&|w| w.mean * f.mean > 0.5 * f.mean * f.mean && alike(w) > 0.8 * ALIKE)
+            };
             // Where the sample ends its picture goes, and comes where it begins: that is no change of levels.
             let gone = |f: &Fit| f.factor.abs() < GONE && f.contrast > CLEAR * f.residual;
             let other = (f.factor * f.contrast).hypot(f.residual);
             let nothing = f.contrast.max(other) < SOMETHING * contrast;
-            let goes_on = nothing || likeness < LIKE || f.likeness > GOES_ON * likeness;
+            let goes_on = nothing || likeness < LIKE || f.likeness.abs() > GOES_ON * likeness;
             (line || mean()) && goes_on && !f.grows && !gone(f) && !gone(&fit(good[i + 1], good[i], cols))
         })
         .collect();

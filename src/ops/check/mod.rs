@@ -8,6 +8,7 @@
 //! Guarantees: every voxel is read once; nothing is written, except by [`repair`] to the volume it is asked to mend;
 //! a healthy volume of any of the formats gives no finding (the corpora in the tests are the calibration).
 
+mod breaks;
 mod container;
 mod exchanged;
 mod files;
@@ -25,6 +26,7 @@ mod sideways;
 mod values;
 mod volume;
 mod walk;
+mod zero_shape;
 mod zeros;
 
 pub use sheet::draw;

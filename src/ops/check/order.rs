@@ -5,7 +5,7 @@
 use super::normal::Normal;
 use super::values::MOST;
 use super::volume::{PICTURE, SliceFacts};
-use super::{Finding, Kind, Weight, exchanged};
+use super::{Finding, Kind, Weight, breaks, exchanged};
 use std::collections::HashMap;
 use tomokit_formats::{FrameSource, Region, Result};
 
@@ -15,7 +15,11 @@ pub fn findings(slices: &[SliceFacts], normal: &Normal, source: &dyn FrameSource
         return Ok(Vec::new());
     }
     let (mut out, twins) = duplicates(slices, normal, source)?;
-    out.extend(exchanged::findings(slices, &twins));
+    let moved = exchanged::findings(slices, &twins);
+    if moved.is_empty() && !normal.flat {
+        out.extend(breaks::findings(slices, &twins));
+    }
+    out.extend(moved);
     Ok(out)
 }
 

@@ -24,6 +24,14 @@ pub struct Sideways {
 pub fn of(slices: &[SliceFacts], rows: usize, normal: &Normal, float: bool) -> Option<Sideways> {
     // A slice of one value or of none says nothing of how wide the field is.
     let slices: Vec<&SliceFacts> = slices.iter().filter(|s| !s.constant() && s.nan + s.infinite == 0).collect();
+    // Where most are of one width that is the field, and the others are something else.
+    let mut widths: Vec<f64> = slices.iter().map(|s| (s.voxels - s.zeros) as f64 / rows.max(1) as f64).collect();
+    widths.sort_by(f64::total_cmp);
+    let usual = widths.get(widths.len() / 2).copied()?;
+    let same = widths.iter().filter(|w| (*w - usual).abs() <= (0.02 * usual).max(4.0)).count();
+    if same * 2 > widths.len() && usual > 0.0 && usual < 0.9 * widths[widths.len() - 1] {
+        return None;
+    }
     let found = round(&slices, rows).or_else(|| if normal.strict { cut_round(&slices, rows) } else { None })?;
     Some(Sideways { short: if float && !normal.flat { found.short } else { Vec::new() }, ..found })
 }

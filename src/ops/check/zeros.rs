@@ -8,6 +8,7 @@
 
 use super::kernel::{Bits, CELL, Frame, Look};
 use super::normal::Normal;
+use super::zero_shape::{is_piece, is_straight};
 use super::{Finding, Kind, Weight};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,15 +17,19 @@ use tomokit_formats::{FrameSource, Region, Result};
 /// Bytes of zeros inside the field that make a finding by the first rule: the smallest sector of a disk.
 const SECTOR: usize = 512;
 /// The same by the second rule, in one stroke.
-const MANY: usize = 32;
+pub(super) const MANY: usize = 32;
+/// What a slice beside the sample holds, of what others do, where air is zero but for a speck here and there.
+const EMPTY: f64 = 0.02;
+/// At an end, what is not one rectangle or one piece of the file is a loss only where it is less than this of the field.
+const SMALL: usize = 8;
 
 /// Lost cells of one slice, or of one stroke of slices.
 #[derive(Clone, Debug, PartialEq)]
-struct Lost {
-    cells: usize,
-    first: usize,
-    last: usize,
-    columns: Range<usize>,
+pub(super) struct Lost {
+    pub(super) cells: usize,
+    pub(super) first: usize,
+    pub(super) last: usize,
+    pub(super) columns: Range<usize>,
     /// All cells of the field between the first and the last are lost: a piece of the file, not a tile.
     whole: bool,
 }
@@ -65,7 +70,7 @@ impl Lost {
         self.columns = self.columns.start.min(x)..self.columns.end.max((x + CELL).min(frame.cols));
     }
 
-    fn rows(&self, frame: &Frame) -> Range<usize> {
+    pub(super) fn rows(&self, frame: &Frame) -> Range<usize> {
         self.first / frame.cells_per_row()..self.last / frame.cells_per_row() + 1
     }
 }
@@ -83,6 +88,8 @@ pub struct Tracker<'a> {
     lost: Vec<(usize, Lost)>,
     /// Slices that are wholly zero.
     zero: Vec<usize>,
+    /// … and that hold next to nothing.
+    empty: Vec<usize>,
     /// Second rule: solid in the last slice that was not wholly zero.
     solid: Bits,
     active: Bits,
@@ -103,6 +110,7 @@ impl<'a> Tracker<'a> {
             normal,
             lost: Vec::new(),
             zero: Vec::new(),
+            empty: Vec::new(),
             solid: Bits::new(cells),
             active: Bits::new(cells),
             since: vec![0; cells],
@@ -114,11 +122,15 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// Takes slices in order. True where the slice lost something by the first rule.
+    /// Takes slices in order. True where the slice lost something by the first rule, or holds next to nothing.
     pub fn add(&mut self, z: usize, l: &Look) -> bool {
         if l.all_zero() {
             self.zero.push(z);
             return true;
+        }
+        let empty = (l.voxels - l.zeros) as f64 <= EMPTY * self.normal.filled * l.voxels as f64;
+        if empty {
+            self.empty.push(z);
         }
         if self.normal.strict {
             let mut gone = l.zero_cells.clone();
@@ -135,7 +147,7 @@ impl<'a> Tracker<'a> {
                 self.follow_opening(z as u32, l);
             }
         }
-        false
+        empty
     }
 
     /// Cells that are zero from the first slice on, until many have values in the same slice.
@@ -189,11 +201,15 @@ impl<'a> Tracker<'a> {
             let what = if slices == 1 { "every value is zero" } else { "every voxel looked at is zero" };
             return Ok(vec![Finding::new(Kind::ZeroVolume, Weight::Broken, what).at(0..slices)]);
         }
-        for group in self.groups(spread, looked_at) {
+        for group in self.groups(spread, &self.at_the_ends(source, looked_at)?) {
             out.push(self.describe(&group, source, looked_at)?);
         }
         for ((since, until), lost) in self.strokes.iter().filter(|(_, s)| s.cells >= MANY) {
             let (a, b) = (*since as usize + 1, *until as usize);
+            let here = looked_at[(looked_at.partition_point(|z| *z < a) + looked_at.partition_point(|z| *z < b)) / 2];
+            if !is_straight(source, self.frame, lost, here, a - 1)? {
+                continue;
+            }
             let r = lost.rows(self.frame);
             let text = format!(
                 "zero block: {} zero between {} that are not: rows {}-{}, columns {}-{} ({} voxels at least)",
@@ -212,23 +228,36 @@ impl<'a> Tracker<'a> {
 
     /// Second rule, at the ends: what is zero in the first slices, or in the last ones, of all that is zero there most since
     /// the same slice. A sample that tapers off is so little by little.
-    fn at_the_ends(&self, looked_at: &[usize]) -> Vec<(usize, Lost)> {
+    fn at_the_ends(&self, source: &dyn FrameSource, looked_at: &[usize]) -> Result<Vec<(usize, Lost)>> {
         if !self.normal.rare {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let mut out = Vec::new();
-        let mut add = |cells: &Bits, all: usize, slices: &dyn Fn(usize) -> bool| {
+        let mut add = |cells: &Bits, all: usize, whole: usize, slices: &dyn Fn(usize) -> bool| -> Result<()> {
             let n = cells.count();
             if n >= MANY
                 && 2 * n >= all
                 && let Some(lost) = Lost::of(cells, &self.normal.solid, self.frame)
             {
-                let concerned = looked_at.iter().filter(|z| slices(**z) && !self.zero.contains(z));
-                out.extend(concerned.map(|z| (*z, lost.clone())));
+                // Beside the others a slice may have been cut, farther off it is air.
+                let air = |z: usize| self.empty.binary_search(&z).is_ok() && z.abs_diff(whole) > 1;
+                let concerned =
+                    || looked_at.iter().copied().filter(|z| slices(*z) && !self.zero.contains(z) && !air(*z));
+                let few = n * SMALL < self.normal.solid.count();
+                let mut is_lost = true;
+                // Where a sample ends flat, a speck in its air shows it, in one slice or another.
+                for z in concerned().step_by(concerned().count().div_ceil(64).max(1)) {
+                    is_lost &= is_piece(source, self.frame, &lost, z)?
+                        || few && is_straight(source, self.frame, &lost, z, whole)?;
+                }
+                if is_lost {
+                    out.extend(concerned().map(|z| (z, lost.clone())));
+                }
             }
+            Ok(())
         };
         if let Some((until, cells)) = &self.opened {
-            add(cells, self.ended, &|z| z < *until as usize);
+            add(cells, self.ended, *until as usize, &|z| z < *until as usize)?;
         }
         let going = self.active.within(&self.normal.solid);
         let places = || (0..self.since.len()).filter(|c| going.has(*c));
@@ -237,16 +266,20 @@ impl<'a> Tracker<'a> {
         if let Some((most, _)) = since.into_iter().max_by_key(|s| s.1) {
             let mut cells = Bits::new(self.since.len());
             places().filter(|c| self.since[*c] == most).for_each(|c| cells.set(c));
-            add(&cells, going.count(), &|z| z > most as usize);
+            add(&cells, going.count(), most as usize, &|z| z > most as usize)?;
         }
-        out
+        // What ends alike at both ends is the sample.
+        let at = |end: Option<&usize>| end.is_some_and(|z| self.zero.contains(z) || out.iter().any(|(o, _)| o == z));
+        if at(looked_at.first()) && at(looked_at.last()) {
+            out.clear();
+        }
+        Ok(out)
     }
 
     /// Neighbouring slices that are zero or lost something, as one block each.
-    fn groups(&self, spread: bool, looked_at: &[usize]) -> Vec<Group> {
+    fn groups(&self, spread: bool, ends: &[(usize, Lost)]) -> Vec<Group> {
         let mut all: Vec<(usize, Option<&Lost>)> = self.zero.iter().map(|z| (*z, None)).collect();
-        let ends = self.at_the_ends(looked_at);
-        all.extend(self.lost.iter().chain(&ends).map(|(z, l)| (*z, Some(l))));
+        all.extend(self.lost.iter().chain(ends).map(|(z, l)| (*z, Some(l))));
         all.sort_by_key(|a| a.0);
         let mut groups: Vec<Group> = Vec::new();
         for (z, lost) in all {
@@ -289,10 +322,13 @@ impl<'a> Tracker<'a> {
         let slices = g.slices.clone();
         if g.parts.iter().all(Option::is_none) {
             let at_an_end = slices.start == 0 || slices.end == end;
+            // In floats with noise there is no air that a threshold emptied.
+            let beside = |z: usize| self.empty.binary_search(&z).is_ok();
+            let in_air = !self.normal.strict && (slices.start.checked_sub(1).is_some_and(beside) || beside(slices.end));
             let both_ends = self.zero.contains(&0) && self.zero.contains(&(end - 1));
             let weight = match (self.normal.strict, self.normal.flat, at_an_end) {
-                _ if self.normal.sparse => Weight::Remark,
-                _ if self.normal.padded && at_an_end && both_ends => Weight::Remark,
+                _ if self.normal.sparse || in_air => Weight::Remark,
+                _ if (self.normal.padded || !self.normal.strict) && at_an_end && both_ends => Weight::Remark,
                 (true, ..) => Weight::Broken,
                 // Drawings and cut-outs end where they end.
                 (false, true, true) => Weight::Remark,

@@ -65,7 +65,8 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
     };
     patch(&plan.volume, &journal, progress)?;
     let mut stale = Vec::new();
-    let renewed = renew(plan, &journal, &mut stale)?;
+    let renewed = renew(plan, &journal, &mut stale)
+        .map_err(|e| e.hint("the slices are mended; the same command renews what stands beside the volume"))?;
     finish(&plan.volume)?;
     let request = check::Request {
         paths: vec![plan.volume.clone()],
