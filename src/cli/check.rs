@@ -93,10 +93,10 @@ impl Tool for Check {
     }
 }
 
-/// 0: all good; 1: something is suspicious or broken.
+/// 0: all good, but for what is of no kind that is read; 1: something is suspicious or broken.
 fn exit(reports: &[Report]) -> Exit {
     let not_looked_at = |r: &Report| r.findings.iter().any(|f| f.kind == Kind::NotLookedAt);
-    match reports.iter().all(|r| r.verdict == Verdict::Good) {
+    match reports.iter().all(|r| r.verdict <= Verdict::NotRead) {
         true => Exit::Done,
         false if reports.iter().any(not_looked_at) => Exit::CouldNot,
         false => Exit::No,
@@ -109,7 +109,7 @@ impl Check {
         let has_slices = |r: &&Report| r.shape.is_some_and(|s| s.frames > 0 && !s.is_empty());
         let mut stacks: Vec<&Report> = reports.iter().filter(has_slices).collect();
         if reports.len() > 1 {
-            stacks.retain(|r| r.verdict != Verdict::Good);
+            stacks.retain(|r| r.verdict > Verdict::NotRead);
         }
         if stacks.is_empty() {
             context.warn("nothing to draw");
@@ -169,6 +169,7 @@ fn plan_text(plan: &Plan) -> String {
 fn word(v: Verdict) -> &'static str {
     match v {
         Verdict::Good => "good",
+        Verdict::NotRead => "not read",
         Verdict::Suspicious => "SUSPICIOUS",
         Verdict::Broken => "BROKEN",
     }
@@ -207,7 +208,11 @@ fn text(reports: &[Report], all: bool, pictures: &[PathBuf]) -> String {
     let count = |v| reports.iter().filter(|r| r.verdict == v).count();
     if reports.len() > 1 {
         let (good, suspicious, broken) = (count(Verdict::Good), count(Verdict::Suspicious), count(Verdict::Broken));
-        t += &format!("{} items: {good} good, {suspicious} suspicious, {broken} broken\n", reports.len());
+        let not_read = match count(Verdict::NotRead) {
+            0 => String::new(),
+            n => format!(", {n} of kinds that are not read"),
+        };
+        t += &format!("{} items: {good} good, {suspicious} suspicious, {broken} broken{not_read}\n", reports.len());
     }
     for p in pictures {
         t += &format!("picture     {}\n", p.display());

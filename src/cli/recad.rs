@@ -353,6 +353,8 @@ impl Recad {
         if let Some(why) = &done.input_kept {
             context.warn(&format!("{} is not removed: {why}", input.display()));
             *exit = exit.merge(Exit::No);
+        } else if let Some(why) = done.badly_clipped.as_ref().filter(|_| self.limits.lock.is_some()) {
+            context.warn(&format!("{}: on the scale of the experiment {why}", input.display()));
         }
         show(context, &done, || done_text(&plan, &done))
     }

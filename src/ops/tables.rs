@@ -55,7 +55,12 @@ pub fn read_csv(text: &str, path: &Path) -> Result<Rows> {
     let mut rows = Vec::new();
     for row in table.records() {
         let row = row.map_err(failed)?;
-        let line = row.position().map_or(0, csv::Position::line);
+        // The reader's place is where it went on from: blank lines and comments come before the row.
+        let line = row.position().map_or(0, |p| {
+            let rest = text.get(p.byte() as usize..).unwrap_or_default();
+            let skipped = rest.lines().take_while(|l| l.trim().is_empty() || l.starts_with('#')).count();
+            p.line() + skipped as u64
+        });
         rows.push((line, row.iter().map(str::to_owned).collect()));
     }
     Ok((headings, rows))
@@ -76,6 +81,8 @@ mod tests {
         let (headings, got) = read_csv(&text, &path).unwrap();
         assert_eq!(headings, ["name", "text"]);
         assert_eq!(got.iter().map(|r| r.1.clone()).collect::<Vec<_>>(), rows);
+        let (_, rows) = read_csv("# one\n\na,b\n1,2\n# five\n\n\n3,4\n", &path).unwrap();
+        assert_eq!(rows.iter().map(|r| r.0).collect::<Vec<_>>(), [4, 8]);
         let failed = csv_file(&dir.path().join("u.csv"), false, &["x"], |_| Err(Error::caller("no")));
         assert!(failed.is_err() && std::fs::read_dir(dir.path()).unwrap().count() == 1, "nothing half-written");
     }

@@ -404,3 +404,27 @@ def test_flats_without_their_scan(tmp_path):
     main.unlink()
     done = run("check", tmp_path / "scan")
     assert done.returncode == 1 and "whose projections are not beside them" in done.stdout, done.stdout
+
+
+def test_what_is_not_read_is_not_called_good(tmp_path):
+    rng = np.random.default_rng(1)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(3):
+        tifffile.imwrite(folder / f"{i}.tif", rng.integers(0, 255, (64, 64, 3)).astype("u1"), photometric="rgb")
+    np.save(folder / "v.npy", rng.normal(size=(6, 64, 64)).astype("f4"))
+    done = run("check", folder, "--json")
+    verdicts = {Path(i["path"]).name: i["verdict"] for i in json.loads(done.stdout)["items"]}
+    assert done.returncode == 0 and verdicts == {f"{i}.tif": "not_read" for i in range(3)} | {"v.npy": "good"}, verdicts
+    assert "1 good" in run("check", folder).stdout and "3 of kinds that are not read" in run("check", folder).stdout
+
+
+def test_scans_in_several_passes(tmp_path, whole):
+    path = shutil.copy(whole, tmp_path / "s.h5")
+    theta = np.concatenate([np.arange(0, 180, 6) + 1.5 * k for k in range(4)])
+    with h5py.File(path, "r+") as f:
+        f["exchange/theta"][...] = theta
+    assert said(path) == ("good", [])
+    with h5py.File(path, "r+") as f:
+        f["exchange/theta"][...] = np.roll(np.arange(0, 180, 1.5), 40)
+    assert said(path)[0] == "suspicious"

@@ -34,6 +34,39 @@ def copied(*args):
     return done.returncode, sum(t["copied_files"] for t in report["targets"])
 
 
+def whole(path, dtype, data):
+    data.astype(dtype).tofile(path)
+    z, y, x = data.shape
+    kind = f"DATA_TYPE = {dtype}\nBYTEORDER = LOWBYTEFIRST\n"
+    path.with_name(path.name + ".info").write_text(f"NUM_X = {x}\nNUM_Y = {y}\nNUM_Z = {z}\n{kind}")
+
+
+@pytest.mark.parametrize("how", [["--recad"], ["--recad", "16"], ["--tiff"]])
+def test_whole_numbers_are_copied_as_they_are(places, how):
+    src, disk = places
+    data = np.random.default_rng(5).integers(0, 30000, (6, 40, 50))
+    for dtype in ("uint16", "int16"):
+        whole(src / f"{dtype}.vol", dtype, data)
+    tomo("copy", src, disk, *how)
+    for dtype in ("uint16", "int16"):
+        assert (disk / f"src/{dtype}.vol").read_bytes() == (src / f"{dtype}.vol").read_bytes()
+    assert not (disk / "src/v.vol").exists()
+
+
+def test_a_scale_of_others_that_cuts_most_off_is_said(places, tmp_path):
+    src, disk = places
+    lock = tmp_path / "lock.json"
+    tomo("recad", src / "v.vol", "-o", tmp_path / "first.raw", "--lock", lock)
+    other = volume(src / "z.vol", seed=4)
+    (np.fromfile(other, "<f4") + 30).astype("<f4").tofile(other)
+    done = tomo("copy", src, disk, "--recad", "--lock", lock)
+    (line,) = [line for line in done.stderr.splitlines() if "z.vol" in line and "lie beyond" in line]
+    assert "v.vol" not in line and "100.0 %" in line, done.stderr
+    done = tomo("recad", other, "-o", tmp_path / "z.raw", "--lock", lock)
+    assert "lie beyond" in done.stderr
+    assert "lie beyond" not in tomo("recad", src / "v.vol", "-o", tmp_path / "v.raw", "--lock", lock).stderr
+
+
 @pytest.mark.parametrize("how, first", [("--recad", "v.raw"), ("--tiff", "v_8bit/v_8bit_0003.tif")])
 def test_what_was_made_and_is_gone_or_damaged_is_made_again(places, how, first):
     src, disk = places

@@ -454,3 +454,13 @@ def test_a_folder_is_where_the_output_goes(tmp_path):
     tomo("recad", tmp_path / "v.npy", "-o", tmp_path / "there")
     assert (tmp_path / "there/v.raw").stat().st_size == v.size and (tmp_path / "there/v.raw.recad.json").is_file()
     refused("recad", tmp_path / "v.npy", "-o", tmp_path / "there")
+
+
+def test_the_unit_of_a_reconstruction_is_in_the_receipt(tmp_path):
+    tomo("simulate", tmp_path / "s", "--size", 64, "--rows", 4, "--projections", 60)
+    for name in ("s.vol", "s.h5"):
+        tomo("recon", tmp_path / "s", "-o", tmp_path / name)
+        out = tmp_path / f"{name}.raw"
+        tomo("recad", tmp_path / name, "-o", out)
+        receipt = json.loads(out.with_name(out.name + ".recad.json").read_text())
+        assert receipt["scale"]["unit"] == "1/cm", name

@@ -43,6 +43,23 @@ impl Angles {
         let span = (self.rad[n - 1] - self.rad[0]).abs();
         span + span / (n - 1) as f64
     }
+
+    /// True for scans in several passes, each of which takes angles between those of the others: together they are evenly
+    /// spread, and the steps of each pass are two of these or more. `rad`: one angle per projection, in frame order.
+    pub fn are_interlaced(rad: &[f64]) -> bool {
+        let steps_of = |v: &[f64]| v.windows(2).map(|w| w[1] - w[0]).collect::<Vec<f64>>();
+        let mut sorted = rad.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let fine = steps_of(&sorted);
+        if fine.len() < 3 {
+            return false;
+        }
+        let mean = (sorted[sorted.len() - 1] - sorted[0]) / fine.len() as f64;
+        let even = fine.iter().filter(|s| (*s - mean).abs() < 0.25 * mean).count() * 100 >= fine.len() * 98;
+        let mut own: Vec<f64> = steps_of(rad).iter().map(|s| s.abs()).collect();
+        own.sort_by(f64::total_cmp);
+        mean > 0.0 && even && own[own.len() / 2] > 1.9 * mean
+    }
 }
 
 /// Width seen by the detector.

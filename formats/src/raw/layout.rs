@@ -274,7 +274,9 @@ pub fn probe(c: &Candidate, extensions: &[&str], natural: Option<DType>) -> Opti
 fn recorded_unit(path: &Path) -> Option<String> {
     let text = crate::io::read_small_text(&crate::io::with_suffix(path, ".recon.json"), MAX_TEXT).ok()?;
     let record: serde_json::Value = serde_json::from_str(&text).ok()?;
-    record["value_unit"].as_str().map(str::to_owned)
+    // At the top in records of earlier versions.
+    let unit = record.pointer("/parameters/value_unit").or(record.get("value_unit"))?;
+    unit.as_str().map(str::to_owned)
 }
 
 /// Opens a headerless file; `format` is the row's name.

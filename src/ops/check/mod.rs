@@ -46,6 +46,9 @@ use tomokit_formats::{DType, Error, Fault, OpenOptions, Result, Shape};
 pub enum Verdict {
     /// Nothing found.
     Good,
+    /// Met on the way, and of a kind that is not read: nothing is known of it.
+    #[serde(rename = "not_read")]
+    NotRead,
     /// Look at it before you trust it.
     Suspicious,
     /// Something is missing or wrong.
@@ -253,6 +256,7 @@ impl Report {
         self.verdict = match self.findings.iter().map(|f| f.weight).max() {
             Some(Weight::Broken) => Verdict::Broken,
             Some(Weight::Suspicious) => Verdict::Suspicious,
+            _ if self.looked_at == 0 && self.findings.iter().any(|f| f.kind == Kind::Unreadable) => Verdict::NotRead,
             _ => Verdict::Good,
         };
         self.seconds = start.elapsed().as_secs_f64();

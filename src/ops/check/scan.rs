@@ -7,6 +7,7 @@ use super::volume::{FRAME, SliceFacts, frame_of, look_at_all, survey, too_small}
 use super::zeros::{file_of, slices_word};
 use super::{Finding, Item, Job, Kind, Report, Weight, order, references, values};
 use std::ops::Range;
+use tomokit_formats::model::Angles;
 use tomokit_formats::{FrameSource, Result, Scan};
 
 /// A frame with less than this share of the median level has lost its beam.
@@ -191,7 +192,7 @@ fn angles(rad: &[f64], frames: usize) -> Vec<Finding> {
     }
     let against = steps.iter().filter(|s| **s * usual < 0.0).count();
     // Interlaced and golden-angle scans jump by design.
-    if against * 20 > steps.len() {
+    if against * 20 > steps.len() || Angles::are_interlaced(rad) {
         return out;
     }
     let list = |odd: Vec<usize>, word: &str, weight: Weight, out: &mut Vec<Finding>| {

@@ -227,7 +227,9 @@ pub fn plan(r: &Request, budget: Budget) -> Result<Plan> {
 pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<Report> {
     let shape = plan.shape_a;
     if shape != plan.shape_b {
-        return Err(Error::caller("the two differ in size").expected(shape).found(plan.shape_b).or_path(&plan.b.path));
+        let size = |s: Shape| format!("{} × {} × {} (x × y × z)", s.cols, s.rows, s.frames);
+        let e = Error::caller("the two differ in size").expected(size(shape)).found(size(plan.shape_b));
+        return Err(e.or_path(&plan.b.path));
     }
     let start = std::time::Instant::now();
     let pass::Found { pairs: total, histogram, beyond_scale } = pass::look(plan, progress, cancel)?;

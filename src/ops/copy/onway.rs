@@ -45,7 +45,8 @@ impl OnTheWay {
             }
             match open_volume(&path, &OpenOptions::default()) {
                 Ok((volume, _)) => {
-                    if volume.source.dtype().size() > self.depth.dtype().size() {
+                    // The grey scale of whole numbers is somebody's choice already.
+                    if volume.source.dtype().is_float() {
                         volumes.insert(i as u32);
                     }
                 }
@@ -273,6 +274,9 @@ fn one(
     plan.warnings.iter().for_each(|w| progress.note(&format!("{}: {w}", input.display())));
     begin(target, &receipt_of(&output))?;
     let done = recad::execute(&plan, progress, cancel)?;
+    if let Some(why) = &done.badly_clipped {
+        progress.note(&format!("warning: {}: on the scale of the experiment {why}", input.display()));
+    }
     root.still_there()?;
     let mut files = Vec::new();
     for path in &done.outputs {

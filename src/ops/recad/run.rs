@@ -67,7 +67,10 @@ pub struct Done {
     pub verified: Option<f64>,
     /// The input is gone.
     pub input_removed: bool,
-    /// Why it is not, although it was to be.
+    /// More than the limits' own percentiles leave, and a twentieth, lies beyond them: in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub badly_clipped: Option<String>,
+    /// Why the input is not gone, although it was to be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input_kept: Option<String>,
     /// Wall time of both passes, seconds.
@@ -84,17 +87,18 @@ fn refuse_not_finite(plan: &Plan, n: u64) -> Result<()> {
         .hint("see where with 'tomo info --stats', or choose what becomes of them with --nan"))
 }
 
-/// Share of the voxels that may lie beyond the limits where the input is removed, more than percentiles leave there.
+/// Share of the voxels that may lie beyond the limits without a word, and so that the input is removed, more than percentiles
+/// leave there.
 const MOST_CLIPPED: f64 = 0.05;
 
-/// Why the input is kept although it was to be removed: limits so wrong that the output cannot stand for it.
-fn kept(plan: &Plan, limits: &Limits, tally: &Tally) -> Option<String> {
+/// Limits so wrong that the output cannot stand for the input.
+fn badly_clipped(plan: &Plan, limits: &Limits, tally: &Tally) -> Option<String> {
     let asked = match plan.choice.from {
         LimitsFrom::Percentile(p, q) => (p + 100.0 - q) / 100.0,
         _ => 0.0,
     };
     let share = (tally.below + tally.above) as f64 / tally.values.max(1) as f64;
-    (plan.remove_input && share > asked + MOST_CLIPPED).then(|| {
+    (share > asked + MOST_CLIPPED).then(|| {
         format!(
             "{:.1} % of its voxels lie beyond {} and {}, and the output does not tell them apart",
             share * 100.0,
@@ -164,6 +168,7 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
         input_hash: digest.finish().map(|(algorithm, digits)| InputHash { algorithm, digits }),
         verified: None,
         input_removed: false,
+        badly_clipped: None,
         input_kept: None,
         seconds: 0.0,
         limited_by: timings.limiting(),
@@ -185,7 +190,8 @@ pub fn execute(plan: &Plan, progress: &dyn Progress, cancel: &Cancel) -> Result<
         });
         done.verified = Some(verified?);
     }
-    done.input_kept = kept(plan, &done.limits, &done.counts.tally);
+    done.badly_clipped = badly_clipped(plan, &done.limits, &done.counts.tally);
+    done.input_kept = done.badly_clipped.clone().filter(|_| plan.remove_input);
     done.input_removed = plan.remove_input && done.verified.is_some() && done.input_kept.is_none();
     // A picture that cannot be drawn leaves the volume its receipt.
     let plotted = plan.plot.as_ref().map(|path| receipt::plot(plan, &done, path)).transpose();

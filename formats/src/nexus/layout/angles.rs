@@ -1,6 +1,7 @@
 //! Rotation angles: units, plausibility, and what is odd about a list of them. Numbers only, no files.
 
 use crate::Warnings;
+use crate::model::Angles;
 use crate::model::units::angle_to_rad;
 use std::f64::consts::{PI, TAU};
 
@@ -54,6 +55,9 @@ pub fn oddities(rad: &[f64]) -> Vec<String> {
         out.push(
             "most angles are equal to their neighbour: the stage did not move, or its position was not recorded".into(),
         );
+        return out;
+    }
+    if Angles::are_interlaced(rad) {
         return out;
     }
     let up = steps.iter().filter(|s| **s > 0.0).count() * 2 >= steps.len();
@@ -116,6 +120,12 @@ mod tests {
 
     #[test]
     fn oddities_are_named() {
+        let passes: Vec<f64> =
+            (0..4).flat_map(|k| (0..30).map(move |i| f64::from(6 * i) + 1.5 * f64::from(k))).collect();
+        assert!(oddities(&passes).is_empty());
+        // Half of a scan behind the other is something else.
+        let halves = [&even(50, PI)[25..], &even(50, PI)[..25]].concat();
+        assert!(!oddities(&halves).is_empty());
         assert!(oddities(&even(50, PI)).is_empty());
         assert!(oddities(&even(50, -PI)).is_empty());
         let mut a = even(50, PI);
