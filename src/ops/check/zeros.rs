@@ -20,6 +20,8 @@ const SECTOR: usize = 512;
 pub(super) const MANY: usize = 32;
 /// What a slice beside the sample holds, of what others do, where air is zero but for a speck here and there.
 const EMPTY: f64 = 0.02;
+/// Strokes whose shape is looked at.
+const AGAIN: usize = 256;
 /// At an end, what is not one rectangle or one piece of the file is a loss only where it is less than this of the field.
 const SMALL: usize = 8;
 
@@ -204,7 +206,11 @@ impl<'a> Tracker<'a> {
         for group in self.groups(spread, &self.at_the_ends(source, looked_at)?) {
             out.push(self.describe(&group, source, looked_at)?);
         }
-        for ((since, until), lost) in self.strokes.iter().filter(|(_, s)| s.cells >= MANY) {
+        // Each is looked at again: of a foam the largest are enough.
+        let mut strokes: Vec<_> = self.strokes.iter().filter(|(_, s)| s.cells >= MANY).collect();
+        strokes.sort_by_key(|(_, s)| std::cmp::Reverse(s.cells));
+        strokes.truncate(AGAIN);
+        for ((since, until), lost) in strokes {
             let (a, b) = (*since as usize + 1, *until as usize);
             let here = looked_at[(looked_at.partition_point(|z| *z < a) + looked_at.partition_point(|z| *z < b)) / 2];
             if !is_straight(source, self.frame, lost, here, a - 1)? {
