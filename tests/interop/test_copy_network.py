@@ -192,7 +192,11 @@ def test_the_server_dies_in_the_middle_of_a_file(share, tmp_path):
     out, err = p.communicate(timeout=120)
     assert p.returncode == 2 and "panicked" not in err, err
     assert not (share.beneath / "to/src/large.vol").exists()
-    assert [f["path"] for f in json.loads(out)["failed"]] == [str(src / "large.vol")]
+    failed = {f["path"] for f in json.loads(out)["failed"]}
+    assert str(src / "large.vol") in failed
+    # The small one may have been on its way, too: where nothing is said of it, it is there.
+    if str(src / "a.tif") not in failed:
+        assert (share.beneath / "to/src/a.tif").read_bytes() == noise(1, 50_000)
     share.up()
     tomo("copy", src, disk, timeout=120)
     same_trees(src, share.beneath / "to/src")
