@@ -4,7 +4,7 @@
 //! was asked for, and then the old file stays until the new one is complete. Leaves to others: what the bytes are.
 
 use crate::error::OnPath;
-use crate::io::{begin_writeback, with_suffix, write_all_at};
+use crate::io::{begin_writeback, once_free, with_suffix, write_all_at};
 use crate::{Error, Result};
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -281,7 +281,7 @@ impl PartFile {
             self.file.take().ok_or_else(|| Error::caller("the output is committed already").path(&self.target))?;
         file.sync_all().on(&self.part, "syncing to disk")?;
         drop(file); // Windows renames no open file
-        fs::rename(&self.part, &self.target).on(&self.target, "renaming to the final name")?;
+        once_free(|| fs::rename(&self.part, &self.target)).on(&self.target, "renaming to the final name")?;
         self.keep = true; // nothing left to remove
         sync_dir(parent_of(&self.target)?)?;
         Ok(self.target.clone())
@@ -372,10 +372,10 @@ impl PartDir {
             if old.exists() {
                 fs::remove_dir_all(&old).on(&old, "removing")?;
             }
-            fs::rename(&self.target, &old).on(&self.target, "moving the old folder aside")?;
+            once_free(|| fs::rename(&self.target, &old)).on(&self.target, "moving the old folder aside")?;
             moved = true;
         }
-        if let Err(e) = fs::rename(&self.part, &self.target) {
+        if let Err(e) = once_free(|| fs::rename(&self.part, &self.target)) {
             if moved {
                 let _ = fs::rename(&old, &self.target);
             }

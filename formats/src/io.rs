@@ -78,6 +78,42 @@ impl ReadAt {
     }
 }
 
+/// Pauses of [`once_free`]: 2.5 s in all.
+const PAUSES_MS: [u64; 9] = [5, 10, 20, 40, 80, 160, 320, 640, 1280];
+
+/// Renames or removes a file, and tries again for some seconds where something else still holds it: a virus scanner or an
+/// indexer on Windows, a file server or FUSE driver that has not closed it yet (closing is told to those, not waited for).
+///
+/// # Errors
+/// What the last try said; at once whatever is no matter of waiting.
+pub fn once_free<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    for (tries, ms) in PAUSES_MS.into_iter().enumerate() {
+        match call() {
+            Err(e) if is_held(&e, tries) => std::thread::sleep(std::time::Duration::from_millis(ms)),
+            r => return r,
+        }
+    }
+    call()
+}
+
+/// True where an error says that something else holds a file, after so many tries.
+fn is_held(e: &std::io::Error, tries: usize) -> bool {
+    #[cfg(windows)]
+    {
+        use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_LOCK_VIOLATION, ERROR_SHARING_VIOLATION};
+        const ACCESS_DENIED: i32 = ERROR_ACCESS_DENIED as i32;
+        const HELD: [i32; 2] = [ERROR_SHARING_VIOLATION as i32, ERROR_LOCK_VIOLATION as i32];
+        match e.raw_os_error() {
+            // Said of files that are being removed by others, too; mostly it is what it says.
+            Some(ACCESS_DENIED) => return tries < 5,
+            Some(code) if HELD.contains(&code) => return true,
+            _ => {}
+        }
+    }
+    let _ = tries;
+    e.kind() == std::io::ErrorKind::ResourceBusy
+}
+
 /// One positioned read; may be short.
 pub fn read_at(file: &File, out: &mut [u8], offset: u64) -> std::io::Result<usize> {
     #[cfg(unix)]
@@ -297,4 +333,56 @@ pub fn read_small_text(path: &Path, max: u64) -> Result<String> {
             .found(format!("{} bytes", f.len())));
     }
     Ok(crate::model::units::text_lossy(&f.head(max as usize)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::io::{Error, ErrorKind};
+
+    #[test]
+    fn what_is_held_for_a_moment_is_tried_again_and_the_rest_is_not() {
+        let tries = Cell::new(0);
+        let after = |fails: u32, kind: ErrorKind| {
+            tries.set(0);
+            once_free(|| {
+                tries.set(tries.get() + 1);
+                if tries.get() > fails { Ok(()) } else { Err(Error::from(kind)) }
+            })
+        };
+        after(3, ErrorKind::ResourceBusy).unwrap();
+        assert_eq!(tries.get(), 4);
+        for lasting in [ErrorKind::NotFound, ErrorKind::StorageFull, ErrorKind::ReadOnlyFilesystem] {
+            assert_eq!(after(1, lasting).unwrap_err().kind(), lasting);
+            assert_eq!(tries.get(), 1, "{lasting:?}");
+        }
+        assert_eq!(after(u32::MAX, ErrorKind::ResourceBusy).unwrap_err().kind(), ErrorKind::ResourceBusy);
+        assert_eq!(tries.get() as usize, PAUSES_MS.len() + 1);
+    }
+
+    /// As a virus scanner does.
+    #[cfg(windows)]
+    #[test]
+    fn a_file_that_another_program_has_open_is_renamed_and_removed_later() {
+        use std::os::windows::fs::OpenOptionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("x.part"), dir.path().join("x"));
+        std::fs::write(&from, "x").unwrap();
+        let hold = |path: &Path| {
+            let file = std::fs::OpenOptions::new().read(true).share_mode(0).open(path).unwrap();
+            std::thread::spawn(move || {
+                std::thread::sleep(std::time::Duration::from_millis(200));
+                drop(file);
+            })
+        };
+        let held = hold(&from);
+        std::fs::rename(&from, &to).unwrap_err();
+        once_free(|| std::fs::rename(&from, &to)).unwrap();
+        held.join().unwrap();
+        let held = hold(&to);
+        std::fs::remove_file(&to).unwrap_err();
+        once_free(|| std::fs::remove_file(&to)).unwrap();
+        held.join().unwrap();
+    }
 }

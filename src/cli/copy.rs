@@ -3,6 +3,7 @@
 use crate::cli::common::Context;
 use crate::cli::verify::{self, How};
 use crate::cli::{Exit, Tool, human, output};
+use crate::disk;
 use crate::ops::copy::{
     self, Checker, Done, Failed, Finding, FollowRequest, Followed, Links, OnTheWay, Order, Plan, ReadBackWhen, Request,
     Select, Sparse, Verdict,
@@ -342,7 +343,7 @@ impl Copy {
         if sources.is_empty() {
             return Err(Error::caller("copy what, and where to?").hint("tomo copy SOURCE… DESTINATION"));
         }
-        for t in &targets {
+        for t in targets.iter().chain(&self.then) {
             made.last(t, self.how.dry_run)?;
         }
         Ok(Request {
@@ -501,13 +502,13 @@ impl Made {
             return Ok(());
         }
         let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if dry && parent.is_dir() {
-            return Ok(());
-        }
-        if !parent.is_dir() {
+        if !parent.is_dir() || disk::awaits_a_disk(parent) {
             return Err(Error::caller("the destination folder does not exist")
                 .path(target)
                 .hint("create it first; is the disk mounted?"));
+        }
+        if dry {
+            return Ok(());
         }
         std::fs::create_dir(target).map_err(|e| Error::io(target, "creating the destination folder", e))?;
         self.0.push(target.to_owned());
@@ -640,10 +641,10 @@ fn done_text(d: &Done) -> String {
         if let Some(why) = &target.stopped {
             t += &format!("  stopped   {why}\n");
         }
-        t += if target.safe_to_unplug {
-            "  Safe to unplug once ejected: everything is flushed, the end was read again.\n"
-        } else {
-            "  NOT safe to unplug.\n"
+        t += match (target.safe_to_unplug, target.is_server) {
+            (true, false) => "  Safe to unplug once ejected: everything is flushed, the end was read again.\n",
+            (true, true) => "  Safe to leave: the server was given everything, the end was read again.\n",
+            (false, _) => "  NOT safe to unplug.\n",
         };
     }
     if !d.failed.is_empty() {

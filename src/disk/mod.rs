@@ -233,6 +233,20 @@ pub fn mount_id(file: &File) -> Option<u64> {
     system::mount_id(file)
 }
 
+/// True for a folder in which the system mounts disks, each in a folder of its own: what is made there itself is on the
+/// system's disk, and mostly stands for a disk that is not mounted.
+pub fn awaits_a_disk(folder: &Path) -> bool {
+    let Ok(real) = folder.canonicalize() else { return false };
+    is_place_of_disks(&real) && volume_of(&real).is_ok_and(|v| !is_place_of_disks(&v.mount_point))
+}
+
+/// `/media/USER` as well as `/media`: either way of mounting is in use.
+fn is_place_of_disks(path: &Path) -> bool {
+    let is = |p: &Path| ["/media", "/run/media", "/mnt", "/Volumes"].iter().any(|place| p == Path::new(place));
+    let by_user = |p: &Path| p == Path::new("/media") || p == Path::new("/run/media");
+    is(path) || path.parent().is_some_and(by_user)
+}
+
 /// True where two serials mean one volume. Windows may tell only the lower half of an NTFS serial.
 pub fn same_serial(a: &str, b: &str) -> bool {
     let plain = |s: &str| s.chars().filter(|c| *c != '-').collect::<String>().to_ascii_uppercase();
@@ -321,6 +335,17 @@ mod tests {
             assert_eq!(plain_path(Path::new(long)), Path::new(short));
         }
         assert!(!same_serial("01D8BEEF12345678", "01D8-BEEF") && !same_serial("", "") && !same_serial("1", "2"));
+    }
+
+    #[test]
+    fn places_where_disks_are_mounted() {
+        for place in ["/media", "/media/me", "/run/media/me", "/mnt", "/Volumes"] {
+            assert!(is_place_of_disks(Path::new(place)), "{place}");
+        }
+        for other in ["/", "/mnt/disk", "/media/me/disk", "/home/media", "/run", "media", "/data/mnt"] {
+            assert!(!is_place_of_disks(Path::new(other)), "{other}");
+        }
+        assert!(!awaits_a_disk(tempfile::tempdir().unwrap().path()) && !awaits_a_disk(Path::new("/none/at/all")));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::stream::Progress;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tomokit_formats::durable::{PART, refuse_existing};
-use tomokit_formats::io::with_suffix;
+use tomokit_formats::io::{once_free, with_suffix};
 use tomokit_formats::{Error, Result};
 
 /// Records of an earlier output, set aside: they must never stand beside new data, and must not be lost where no new data
@@ -48,7 +48,7 @@ impl OldRecords {
         for suffix in RECORDS {
             let record = with_suffix(output, suffix);
             let away = with_suffix(&record, &format!(".old{PART}"));
-            match std::fs::rename(&record, &away) {
+            match once_free(|| std::fs::rename(&record, &away)) {
                 Ok(()) => aside.moved.push((record, away)),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                 Err(e) => return Err(Error::io(&record, "setting the old record aside", e)),
@@ -63,8 +63,8 @@ impl Drop for OldRecords {
         let untouched = stamp(&self.output) == self.before;
         for (record, away) in &self.moved {
             let done = match untouched && !record.exists() {
-                true => std::fs::rename(away, record),
-                false => std::fs::remove_file(away),
+                true => once_free(|| std::fs::rename(away, record)),
+                false => once_free(|| std::fs::remove_file(away)),
             };
             if let Err(e) = done {
                 log::warn!("{}: {e}", away.display());

@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use tomokit_formats::io::once_free;
 use tomokit_formats::{Error, Fault, Result};
 
 /// Suffix of files that are not whole yet.
@@ -255,12 +256,13 @@ impl Root {
 
     /// Gives a file its final name, replacing what is there.
     pub fn rename(&self, from: &Name, to: &Name) -> Result<()> {
-        self.on(to, "renaming to the final name", self.dir.rename(from.path(), &self.dir, to.path()))
+        let renamed = once_free(|| self.dir.rename(from.path(), &self.dir, to.path()));
+        self.on(to, "renaming to the final name", renamed)
     }
 
     /// Removes a file; one that is not there is fine.
     pub fn remove(&self, name: &Name) -> Result<()> {
-        match self.dir.remove_file(name.path()) {
+        match once_free(|| self.dir.remove_file(name.path())) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => self.on(name, "removing", Err(e)),
             _ => Ok(()),
         }

@@ -48,6 +48,38 @@ fn a_dry_run_writes_nothing() {
 }
 
 #[test]
+fn a_slip_in_a_pattern_is_told() {
+    let dir = tree();
+    let d = dir.path();
+    let slips = ["copy", "src", "disk", "--include", "*.vol", "--include", "*.edf", "--exclude", "B", "--dry-run"];
+    let r = tomo(d, &slips).expect(0);
+    assert!(r.stdout.contains("nothing matches --include *.edf, --exclude B\n"), "{}", r.stdout);
+    // Those that are of use, and a file that was named.
+    for args in [&["copy", "src", "disk", "--exclude", "b", "--include", "*.vol"][..], &["copy", "src/a.vol", "disk"]] {
+        let r = tomo(d, &[args, &["--dry-run"]].concat()).expect(0);
+        assert!(!r.stdout.contains("nothing matches"), "{}", r.stdout);
+    }
+}
+
+#[test]
+fn the_last_part_of_a_further_disk_is_made_too() {
+    let dir = tree();
+    let d = dir.path();
+    fs::create_dir(d.join("second")).unwrap();
+    let args = ["copy", "src", "--to", "disk/beamtime", "--then", "second/beamtime"];
+    tomo(d, &[&args[..], &["--dry-run"]].concat()).expect(0);
+    assert!(listing(&d.join("disk")).is_empty() && listing(&d.join("second")).is_empty());
+    // Nothing came to it in the end.
+    tomo(d, &args).expect(0);
+    assert!(d.join("disk/beamtime/src/a.vol").is_file() && listing(&d.join("second")).is_empty());
+    tomo(d, &["copy", "src", "--to", "disk/beamtime", "--then", "none/beamtime"]).expect_one_error();
+    for there in ["disk/x", "disk/beamtime"] {
+        let r = tomo(d, &["copy", "src", "--to", there, "--then", there, "--dry-run"]).expect_one_error();
+        assert!(r.stderr.contains("twice"), "{}", r.stderr);
+    }
+}
+
+#[test]
 fn bad_input_is_one_line() {
     let dir = tree();
     let d = dir.path();

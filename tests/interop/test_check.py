@@ -98,7 +98,7 @@ def texture(shape, sigma, seed):
 def write(path, v):
     v.tofile(path)
     z, y, x = v.shape
-    kind = {"float32": "", "uint16": "DATA_TYPE = uint16\nBYTEORDER = LOWBYTEFIRST\n"}[str(v.dtype)]
+    kind = "" if v.dtype == "float32" else f"DATA_TYPE = {v.dtype}\nBYTEORDER = LOWBYTEFIRST\n"
     path.with_name(path.name + ".info").write_text(f"NUM_X = {x}\nNUM_Y = {y}\nNUM_Z = {z}\n{kind}")
     return path
 

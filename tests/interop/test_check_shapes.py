@@ -114,3 +114,22 @@ def test_a_flat_face_inside_is_no_slab(tmp_path, radius):
     for level in (0, 2.5):
         v = np.where((np.hypot(Y - 80, X - 110) < radius) & (Z >= 20) & (Z < 40), level + 0.1 * NOISE, FULL)
         assert floats(tmp_path, v) == ("good", []), level
+
+
+@pytest.mark.parametrize("dtype", ("u1", "u2"))
+def test_bytes_of_something_else(tmp_path, dtype):
+    """What a disk that lost its way puts in place of a volume's blocks: packed data of other files."""
+    shape, top = (16, 384, 384), np.iinfo(dtype).max
+    rng = np.random.default_rng(8)
+    v = np.clip((0.5 + 0.12 * texture(shape, 6, 9) + 0.05 * rng.normal(size=shape)) * top, 0, top).astype(dtype)
+    assert check(tmp_path, v) == ("good", [])
+    for kib, z in ((16, 4), (64, 9), (300, 12)):
+        w = v.copy()
+        flat = w.reshape(-1).view("u1")
+        at = z * shape[1] * shape[2] * v.itemsize + 7 * 4096
+        flat[at : at + kib * 1024] = rng.integers(0, 256, kib * 1024)
+        verdict, texts = check(tmp_path, w)
+        assert verdict == "suspicious" and len(texts) == 1 and "without any pattern" in texts[0], (kib, texts)
+        assert f"of slice {z}:" in texts[0], texts
+    # A volume that is all noise is what it is.
+    assert check(tmp_path, rng.integers(0, top, shape).astype(dtype)) == ("good", [])

@@ -150,7 +150,8 @@ def test_there_and_back_and_verified(share, tmp_path):
     for odd in ("back\\slash", "line\nend", "cr\rin", os.fsdecode(b"latin\xe9")):
         (src / odd).unlink()
     disk = fresh(share, "to")
-    tomo("copy", src, disk, timeout=120)
+    said = tomo("copy", src, disk, timeout=120).stdout
+    assert "Safe to leave" in said and "unplug" not in said, said
     same_trees(src, share.beneath / "to/src")
     sums_agree(share.beneath / "to")
     tomo("copy", "--verify", disk, timeout=120)

@@ -241,7 +241,13 @@ impl FrameSource for PackedFile {
 
     fn read(&self, region: &Region, out: &mut [u8]) -> Result<()> {
         region.check(self.shape, self.dtype.size(), out.len())?;
-        let stack = Stack::new(Arc::new(File::open(&self.path)?), &mut Warnings::default())?;
+        let file = Arc::new(File::open(&self.path)?);
+        // All pixels may be there: what is missing is the sum that says whether they are the right ones.
+        if let Some(cut) = file.cut() {
+            return Err(crate::Error::file(&self.path, cut)
+                .hint("copy the file again; gzip -dc or bzip2 -dc unpack what is left of it"));
+        }
+        let stack = Stack::new(file, &mut Warnings::default())?;
         if stack.shape() != self.shape || stack.dtype() != self.dtype {
             return Err(crate::Error::file(&self.path, "the file changed while it was in use"));
         }

@@ -152,7 +152,7 @@ impl File {
                 None => break,
             };
         }
-        if let Some(cut) = file.stores[0].cut() {
+        if let Some(cut) = file.cut().map(str::to_owned) {
             file.warnings.add(About::Damaged, cut);
         }
         Ok(file)
@@ -386,6 +386,11 @@ impl File {
     /// What was odd, one line each.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
+    }
+
+    /// Why a compressed file ended before its time, if it did.
+    pub fn cut(&self) -> Option<&str> {
+        self.stores[0].cut()
     }
 
     /// True for `.gz` and `.bz2`.

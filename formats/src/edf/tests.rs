@@ -3,7 +3,7 @@
 use super::*;
 use crate::io::NOT_READ;
 use crate::warning::About;
-use crate::{ByteOrder, CreateOptions, DType, Region, Shape};
+use crate::{ByteOrder, CreateOptions, DType, FrameSource, Region, Shape};
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -391,6 +391,33 @@ fn whole_file_compression() {
                     }
                 }
             }
+        }
+    }
+}
+
+/// All pixels are there, and the sum that speaks for them is not.
+#[test]
+fn a_series_does_not_read_a_packed_file_without_its_end() {
+    let d = Dir::new();
+    for (ext, pack) in [("gz", gz as fn(&[u8]) -> Vec<u8>), ("bz2", bz2)] {
+        for lost in [0, 1, 4, 9] {
+            let paths: Vec<_> = (0..3u16)
+                .map(|i| {
+                    let packed = pack(&block(BASE, 512, &u16s(12, i)));
+                    let whole = packed.len() - if i == 1 { lost } else { 0 };
+                    d.put(&format!("{ext}{lost}_{i}.edf.{ext}"), &packed[..whole])
+                })
+                .collect();
+            let series = super::folder::series(paths.clone()).unwrap();
+            let read = |i: usize| {
+                let s = series.shape();
+                series.read(&Region::of_frames(s, i..i + 1), &mut vec![0; s.frame_len() * 2])
+            };
+            read(0).unwrap();
+            read(2).unwrap();
+            let text = read(1).map_err(|e| e.to_string());
+            assert_eq!(text.is_err(), lost > 0, "{ext} {lost}: {text:?}");
+            assert!(text.err().is_none_or(|e| e.contains("truncated") && e.contains(&format!("_1.edf.{ext}"))));
         }
     }
 }

@@ -11,6 +11,7 @@ use tomokit_formats::model::{F16, Voxel};
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod look;
+mod noise;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ pub use look::{Bits, CELL, Frame, Look, THUMB};
 
 /// Looks at whole rows of a slice, the first of which is row `first`. `bytes` is in native byte order.
 pub fn look(frame: &Frame, first: usize, bytes: &[u8], out: &mut Look) {
+    noise::look(frame, first, bytes, out);
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt") {
         // SAFETY: the processor has AVX2 and POPCNT, asked in the line above.

@@ -34,7 +34,31 @@ pub fn findings(slices: &[SliceFacts], normal: &Normal, dtype: DType, least: usi
         }
     }
     out.extend(equal_blocks(slices, normal, dtype));
+    out.extend(noise(slices));
     out
+}
+
+/// Slices with rows without any pattern, where the rest has one.
+pub fn without_pattern(slices: &[SliceFacts]) -> Vec<usize> {
+    let odd: Vec<usize> = slices.iter().filter(|s| s.noise > 0).map(|s| s.z).collect();
+    // Where that is common it is what the volume is: a test, or noise that was spread over all greys.
+    if odd.len() * 4 > slices.len() { Vec::new() } else { odd }
+}
+
+fn noise(slices: &[SliceFacts]) -> Vec<Finding> {
+    let odd = without_pattern(slices);
+    (runs(&odd).into_iter().take(MOST))
+        .map(|r| {
+            let from = slices.iter().find(|s| s.z == r.start).and_then(|s| s.noise_from).unwrap_or(0);
+            let text = format!(
+                "numbers without any pattern in {}, over the whole range of the type, from about row {from} of slice {}: \
+                 bytes of another file, or blocks that the disk lost",
+                slices_word(&r),
+                r.start
+            );
+            Finding::new(Kind::Stranger, Weight::Suspicious, text).at(r)
+        })
+        .collect()
 }
 
 /// The NaN of a mask around the field: as many as in most slices, and at the same places as far as these are kept.

@@ -24,6 +24,8 @@ pub struct SliceFacts {
     pub max: f32,
     pub equal: u64,
     pub saturated: u64,
+    pub noise: u64,
+    pub noise_from: Option<usize>,
     pub print: u64,
     /// Reduced picture: means.
     pub thumb: Vec<f32>,
@@ -46,6 +48,8 @@ impl SliceFacts {
             max: l.max,
             equal: l.equal,
             saturated: l.saturated,
+            noise: l.noise,
+            noise_from: l.noise_from,
             print: l.print,
             thumb: l.thumb.iter().map(|v| v / per_point).collect(),
             bad: lost,
@@ -312,6 +316,9 @@ fn stack(
         None => report.findings.extend(p.tracker.findings(source, &p.looked_at)?),
     }
     report.findings.extend(values::findings(&p.slices, &normal, dtype, PICTURE));
+    // Said already: what such slices look like beside others says nothing more.
+    let odd = values::without_pattern(&p.slices);
+    p.slices.iter_mut().for_each(|s| s.bad |= odd.contains(&s.z));
     let whole = !job.plan.quick;
     if whole && round.is_none() {
         report.findings.extend(order::findings(&p.slices, &normal, source)?);

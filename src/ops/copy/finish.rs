@@ -7,6 +7,7 @@ use super::reading::open_source;
 use super::target::{Stop, Target};
 use crate::stream::Progress;
 use crate::trust::journal::{Event, JOURNAL};
+use crate::trust::readback::Medium;
 use crate::trust::{Digest, JournalState, Level, Name, bag, journal, now, one_line, sums};
 use std::io::{BufWriter, Write};
 use std::sync::atomic::Ordering::Relaxed;
@@ -52,6 +53,7 @@ pub(super) fn finish(
         full: matches!(target.stopped(), Some(Stop::Full(_))),
         gone,
         safe_to_unplug: false,
+        is_server: own.medium == Medium::Network,
     };
     if gone {
         return done;

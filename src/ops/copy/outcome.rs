@@ -92,6 +92,9 @@ pub struct TargetDone {
     pub gone: bool,
     /// Everything flushed, the last bytes read again: the disk may be unplugged after ejecting.
     pub safe_to_unplug: bool,
+    /// It is behind a network: nothing is unplugged there.
+    #[serde(skip)]
+    pub is_server: bool,
 }
 
 /// The result.

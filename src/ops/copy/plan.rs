@@ -290,12 +290,8 @@ pub(super) fn plan_of(r: &Request, mut gathered: Gathered, cancel: &Cancel) -> R
     let mut spares: Vec<Root> = Vec::new();
     for path in &r.targets {
         cancel.check()?;
-        // Below a folder that is there, the last part of a destination is made by the copy itself.
-        let above = path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
-        let above = above.filter(|p| r.look_only && !path.exists() && p.is_dir());
-        let root = Root::open(above.unwrap_or(path))
-            .map_err(|e| e.hint("the destination is a folder that exists: create it first"))?;
-        if let Some((_, other)) = ids.iter().find(|(id, p)| *id == root.identity() && (above.is_none() || p == path)) {
+        let (root, above) = held(r, path)?;
+        if let Some((_, other)) = ids.iter().find(|(id, p)| *id == root.identity() && (!above || p == path)) {
             return Err(Error::caller("two targets are the same folder").path(path).found(other.display()));
         }
         refuse_within(path, ids.iter().map(|i| &i.1))?;
@@ -304,9 +300,11 @@ pub(super) fn plan_of(r: &Request, mut gathered: Gathered, cancel: &Cancel) -> R
     }
     for path in &r.spares {
         refuse_within(path, ids.iter().map(|i| &i.1).filter(|p| *p != path))?;
-        let root = Root::open(path).map_err(|e| e.hint("the destination is a folder that exists: create it first"))?;
+        let (root, above) = held(r, path)?;
         // A further disk that is a destination already would wait for itself. One that is not there yet has no identity.
-        if let Some((_, other)) = ids.iter().find(|(id, p)| *id == root.identity() && p.is_dir()) {
+        if let Some((_, other)) =
+            ids.iter().find(|(id, p)| *id == root.identity() && (p.is_dir() && !above || p == path))
+        {
             return Err(Error::caller("named twice as a destination").path(path).found(other.display()));
         }
         ids.push((root.identity(), path.clone()));
@@ -339,6 +337,16 @@ pub(super) fn plan_of(r: &Request, mut gathered: Gathered, cancel: &Cancel) -> R
     })
 }
 
+/// Holds a destination; where it is only looked at, what is above one that is not there yet: its last part is made by the
+/// copy itself. True in that case.
+fn held(r: &Request, path: &Path) -> Result<(Root, bool)> {
+    let above = path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
+    let above = above.filter(|p| r.look_only && !path.exists() && p.is_dir());
+    let root = Root::open(above.unwrap_or(path))
+        .map_err(|e| e.hint("the destination is a folder that exists: create it first"))?;
+    Ok((root, above.is_some()))
+}
+
 /// The plan of one more target.
 pub(super) fn target_of(r: &Request, g: &Gathered, path: &Path, cancel: &Cancel) -> Result<TargetPlan> {
     let root = Root::open(path)?;
@@ -361,4 +369,8 @@ fn remarks_on_sources(g: &Gathered, findings: &mut Vec<Finding>) {
     warn("pipes, sockets and devices are left out", g.special.0, shown(&g.special.1));
     let errors = g.unreadable.iter().take(5).map(crate::trust::one_line).collect();
     warn("cannot be looked at, and will be missing", g.unreadable.len() as u64, errors);
+    if !g.unused.is_empty() {
+        let text = format!("nothing matches {}", g.unused.join(", "));
+        findings.push(Finding { verdict: Verdict::Warn, target: None, text, count: 0, examples: Vec::new() });
+    }
 }

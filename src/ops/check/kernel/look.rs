@@ -128,6 +128,10 @@ pub struct Look {
     pub equal: u64,
     /// Voxels at the largest value of an integer type.
     pub saturated: u64,
+    /// Stretches of rows without any pattern.
+    pub noise: u64,
+    /// The first row that holds one.
+    pub noise_from: Option<usize>,
     /// Depends on every byte and its place.
     pub print: u64,
     /// First places that hold no finite number: row, column.
@@ -158,6 +162,8 @@ impl Look {
             max: f32::NEG_INFINITY,
             equal: 0,
             saturated: 0,
+            noise: 0,
+            noise_from: None,
             print: 0,
             odd: Vec::new(),
             thumb: vec![0.0; frame.thumb_len()],
@@ -174,7 +180,7 @@ impl Look {
     /// Starts over with the same buffers.
     pub fn reset(&mut self) {
         (self.voxels, self.zeros, self.nan, self.infinite, self.equal, self.saturated) = (0, 0, 0, 0, 0, 0);
-        (self.sum, self.print) = (0.0, 0);
+        (self.sum, self.print, self.noise, self.noise_from) = (0.0, 0, 0, None);
         (self.min, self.max) = (f32::INFINITY, f32::NEG_INFINITY);
         self.odd.clear();
         self.thumb.fill(0.0);

@@ -98,6 +98,8 @@ pub struct Gathered {
     pub special: (u64, Vec<PathBuf>),
     /// What could not be looked at.
     pub unreadable: Vec<Error>,
+    /// Patterns that matched nothing, as they were given.
+    pub unused: Vec<String>,
     /// Files that are made smaller on the way, by number; the plan finds them.
     pub(super) volumes: HashSet<u32>,
 }
@@ -211,6 +213,10 @@ pub fn gather(given: &[PathBuf], select: &Select, targets: &[PathBuf]) -> Result
                 take(&mut g, index, &below, &meta, path);
             }
         }
+    }
+    // Files that are named are taken whatever the patterns.
+    if g.sources.iter().any(|s| s.given.is_dir()) {
+        g.unused = patterns.unused(select);
     }
     match select.order {
         Order::Name => {}

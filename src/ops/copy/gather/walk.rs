@@ -50,7 +50,7 @@ pub(super) fn walk(g: &mut Gathered, index: u32, select: &Select, patterns: &Pat
         let kind = entry.file_type();
         // The source itself may be a link to a folder: it was named.
         if kind.is_dir() || entry.depth() == 0 {
-            if entry.depth() > 0 && patterns.exclude.is_match(below) {
+            if entry.depth() > 0 && patterns.excludes(below) {
                 entries.skip_current_dir();
                 continue;
             }
