@@ -4,11 +4,12 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from contextlib import contextmanager
 
 import pytest
-from copies import new_disk, noise, same_trees, start, sums_agree, until
+from copies import ROOT_USER, new_disk, noise, same_trees, start, sums_agree, until
 from support import BIN, run, tomo
 
 
@@ -112,4 +113,45 @@ def test_what_fits_goes_on_after_an_interruption(disks, tmp_path, sign):
     done = run("copy", src, disk)
     assert done.returncode == 0, done.stdout + done.stderr
     same_trees(src, disk / "src")
+    sums_agree(disk)
+
+
+@contextmanager
+def held(path, seconds, tmp_path):
+    """A file that can be neither renamed nor removed for a while, as a virus scanner or a file server has it: something is
+    mounted on it."""
+    if not ROOT_USER:
+        pytest.skip("mounting needs root")
+    path.touch()
+    (tmp_path / "held").touch()
+    if subprocess.run(["mount", "--bind", tmp_path / "held", path], capture_output=True).returncode:
+        pytest.skip("mounting is not possible here")
+    freed = threading.Timer(seconds, lambda: subprocess.run(["umount", path], check=True))
+    freed.start()
+    try:
+        yield
+    finally:
+        freed.join()
+
+
+def test_files_that_something_else_holds_for_a_moment(tmp_path):
+    src, disk = tmp_path / "x.vol", tmp_path / "disk"
+    disk.mkdir()
+    src.write_bytes(noise(1, 64 * 64 * 4 * 4))
+    with held(disk / ".read-back-test.tomo-part", 0.8, tmp_path):
+        tomo("copy", src, disk)
+    assert (disk / "x.vol").read_bytes() == src.read_bytes()
+    out = tmp_path / "out.raw"
+    with held(out, 0.8, tmp_path):
+        tomo("convert", src, out, "--dims", "64x64x4", "--overwrite")
+    assert out.read_bytes() == src.read_bytes()
+    # For longer: it is said, and the next run brings it.
+    more = tmp_path / "y.vol"
+    more.write_bytes(noise(2, 5000))
+    with held(disk / "y.vol.tomo-part", 6, tmp_path):
+        done = run("copy", more, disk, "--retries", "0")
+        assert done.returncode == 2 and "y.vol" in done.stderr and "busy" in done.stderr, done.stderr
+        assert not (disk / "y.vol").exists()
+    tomo("copy", more, disk)
+    assert (disk / "y.vol").read_bytes() == more.read_bytes()
     sums_agree(disk)
