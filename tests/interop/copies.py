@@ -8,8 +8,9 @@ import subprocess
 import time
 
 import pytest
-from support import BIN
+from support import BIN, run
 
+MIB = 1 << 20
 ROOT_USER = hasattr(os, "geteuid") and os.geteuid() == 0
 
 
@@ -111,3 +112,9 @@ def new_disk(folder, kind, size="96M"):
     disk = Disk(folder, kind, size)
     disk.up()
     return disk
+
+
+def verify(disk, *more):
+    """The exit code of a check of a disk, and what it says."""
+    done = run("copy", "--verify", disk, "--json", *more)
+    return done.returncode, json.loads(done.stdout)

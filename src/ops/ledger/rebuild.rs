@@ -6,7 +6,7 @@
 use super::records::{Recorded, from_journal, from_sums, records};
 use super::{Copy, DAMAGED, DiskId, Found, Ledger, Seen, now, path_bytes, source_path};
 use crate::disk;
-use crate::ops::copy::{CheckReport, Outcome};
+use crate::ops::copy::{CHECKER_FOLDER, CheckReport, Outcome};
 use crate::stream::{Cancel, Progress};
 use crate::trust::{Digest, Name};
 use serde::Serialize;
@@ -228,6 +228,10 @@ struct Entry<'a> {
 impl Entry<'_> {
     /// Takes a file that is on the disk as recorded; answers its name there.
     fn take(&mut self, r: Recorded) -> Result<Option<Vec<u8>>> {
+        // The checker is no data of anybody's.
+        if r.name.path().starts_with(CHECKER_FOLDER) {
+            return Ok(None);
+        }
         let path = [self.below.as_slice(), r.name.bytes()].concat();
         if r.bad {
             // A reading after the last good one: the ledger may still call it verified.

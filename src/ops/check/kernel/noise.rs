@@ -12,6 +12,9 @@ const STRETCH: usize = 1024;
 const SHORTEST: usize = 256;
 /// Share by which a stretch of so few numbers may differ from what is expected of chance: five deviations at 1024.
 const CLOSE: f64 = 0.12;
+/// Voxels of a first glance at a stretch, and the same for them.
+const GLANCE: usize = 64;
+const WIDE: f64 = 0.5;
 
 /// Looks at whole rows, the first of which is row `first`.
 pub(super) fn look(frame: &Frame, first: usize, bytes: &[u8], out: &mut Look) {
@@ -38,27 +41,27 @@ pub(super) fn look(frame: &Frame, first: usize, bytes: &[u8], out: &mut Look) {
 /// How many stretches of a row hold numbers drawn by chance from the whole range of the type, independent of each other.
 #[inline(always)]
 fn stretches(row: &[u8], size: usize, value: impl Fn(&[u8]) -> u16 + Copy) -> usize {
-    let len = STRETCH.min(row.len() / size) * size;
+    let len = STRETCH.min(row.len() / size);
     let mut of = [0u16; STRETCH];
-    row.chunks_exact(len)
-        .filter(|part| {
-            let v = &mut of[..len / size];
-            v.iter_mut().zip(part.chunks_exact(size)).for_each(|(v, b)| *v = value(b));
-            is_chance(v)
-        })
-        .count()
+    let mut drawn = |part: &[u8], n: usize, close: f64| {
+        let v = &mut of[..n];
+        v.iter_mut().zip(part.chunks_exact(size)).for_each(|(v, b)| *v = value(b));
+        is_chance(v, close)
+    };
+    // Pictures are told at a glance.
+    row.chunks_exact(len * size).filter(|part| drawn(part, GLANCE, WIDE) && drawn(part, len, CLOSE)).count()
 }
 
 /// The mean is the middle of the range, and neighbours and the next but one are as far apart as two numbers drawn from it.
-fn is_chance(v: &[u16]) -> bool {
+fn is_chance(v: &[u16], close: f64) -> bool {
     let range = f64::from(u16::MAX);
-    let near = |found: f64, expected: f64| (found / expected - 1.0).abs() < CLOSE;
+    let near = |found: f64, expected: f64| (found / expected - 1.0).abs() < close;
     let apart = |lag: usize| {
-        let sum: u64 = v.iter().zip(&v[lag..]).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
-        sum as f64 / (v.len() - lag) as f64
+        let sum: u32 = v.iter().zip(&v[lag..]).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+        f64::from(sum) / (v.len() - lag) as f64
     };
-    let mean = v.iter().map(|v| u64::from(*v)).sum::<u64>() as f64 / v.len() as f64;
-    near(mean, range / 2.0) && near(apart(1), range / 3.0) && near(apart(2), range / 3.0)
+    let mean = f64::from(v.iter().map(|v| u32::from(*v)).sum::<u32>()) / v.len() as f64;
+    near(apart(1), range / 3.0) && near(mean, range / 2.0) && near(apart(2), range / 3.0)
 }
 
 #[cfg(test)]
