@@ -322,6 +322,22 @@ pub struct PartDir {
     done: bool,
 }
 
+/// Removes a folder and what is in it; on Windows, where that keeps files, what is read-only, too.
+fn remove_folder(folder: &Path) -> std::io::Result<()> {
+    #[cfg(windows)]
+    for entry in fs::read_dir(folder)?.flatten() {
+        if let Ok(meta) = entry.metadata()
+            && meta.is_file()
+            && meta.permissions().readonly()
+        {
+            let mut may = meta.permissions();
+            may.set_readonly(false);
+            fs::set_permissions(entry.path(), may)?;
+        }
+    }
+    once_free(|| fs::remove_dir_all(folder))
+}
+
 impl PartDir {
     /// Starts a fresh folder, or with `resume` goes on in the one an interrupted run left. An old one is replaced only where
     /// it holds nothing but names of `own`, see [`refuse_foreign`].
@@ -370,7 +386,7 @@ impl PartDir {
             refuse_existing(&self.target, self.overwrite)?;
             refuse_foreign(&self.target, &self.own)?;
             if old.exists() {
-                fs::remove_dir_all(&old).on(&old, "removing")?;
+                remove_folder(&old).on(&old, "removing")?;
             }
             once_free(|| fs::rename(&self.target, &old)).on(&self.target, "moving the old folder aside")?;
             moved = true;
@@ -384,7 +400,7 @@ impl PartDir {
         self.done = true;
         sync_dir(parent_of(&self.target)?)?;
         if moved {
-            fs::remove_dir_all(&old).on(&old, "removing the replaced folder")?;
+            remove_folder(&old).on(&old, "removing the replaced folder")?;
         }
         Ok(self.target.clone())
     }

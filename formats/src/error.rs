@@ -86,7 +86,14 @@ impl Error {
         use std::io::ErrorKind as K;
         let hint = match source.kind() {
             K::NotFound => Some("check the spelling and that the disk or network share is connected"),
+            K::PermissionDenied if cfg!(windows) => Some(
+                "close the programs that have it open, see whether it is read-only, or choose a folder of your own",
+            ),
             K::PermissionDenied => Some("check who owns the file and folder; on a data PC choose a folder of your own"),
+            K::ResourceBusy => Some("another program has it open: close that, then start the same command again"),
+            _ if cfg!(windows) && matches!(source.raw_os_error(), Some(32 | 33)) => {
+                Some("another program has it open: close that, then start the same command again")
+            }
             K::StorageFull | K::QuotaExceeded => {
                 Some("free space on the target or choose another disk; nothing was left under the final name")
             }

@@ -2,6 +2,7 @@
 //!
 //! `tomo NAME …` and `tomo-NAME …` are the same thing: both build the same command from the same row.
 
+mod arguments;
 mod bench;
 mod check;
 mod common;
@@ -26,7 +27,6 @@ pub use exit::Exit;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use common::{Context, RunArgs};
-use std::ffi::OsString;
 use tomokit_formats::Result;
 
 /// A tool: its arguments are a clap struct, its work is `run`.
@@ -108,7 +108,10 @@ pub fn umbrella() -> std::process::ExitCode {
     for row in TOOLS {
         command = command.subcommand((row.command)());
     }
-    let matches = command.get_matches_from(arguments());
+    let matches = match arguments::given() {
+        Ok(given) => command.get_matches_from(given),
+        Err(e) => return report::report(&e).into(),
+    };
     let Some((name, sub)) = matches.subcommand() else { return Exit::CouldNot.into() };
     match TOOLS.iter().find(|r| r.name == name) {
         Some(row) => (row.run)(sub).into(),
@@ -140,11 +143,10 @@ fn is_called(name: &str) -> bool {
 fn alone(row: &Row) -> std::process::ExitCode {
     let full: &'static str = Box::leak(format!("tomo-{}", row.name).into_boxed_str());
     let command = (row.command)().name(full).bin_name(full);
-    (row.run)(&command.get_matches_from(arguments())).into()
-}
-
-fn arguments() -> impl Iterator<Item = OsString> {
-    std::env::args_os()
+    match arguments::given() {
+        Ok(given) => (row.run)(&command.get_matches_from(given)).into(),
+        Err(e) => report::report(&e).into(),
+    }
 }
 
 #[cfg(test)]

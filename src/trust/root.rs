@@ -396,6 +396,8 @@ mod tests {
         Name::parse(t.as_bytes()).unwrap()
     }
 
+    // Windows lets nobody replace a folder that is held.
+    #[cfg(unix)]
     #[test]
     fn a_folder_that_is_replaced_is_noticed() {
         let top = tempfile::tempdir().unwrap();
@@ -443,8 +445,10 @@ mod tests {
 
     #[test]
     fn times_before_1970() {
-        for n in [0, 1, -1, 1_700_000_000_123_456_789, -5_000_000_000] {
-            assert_eq!(nanos(Ok(system_time(n))), n);
+        // What Windows counts in.
+        let step = if cfg!(windows) { 100 } else { 1 };
+        for n in [0, 1, -1, 100, -100, 1_700_000_000_123_456_789, -5_000_000_000] {
+            assert_eq!(nanos(Ok(system_time(n))), n / step * step);
         }
     }
 }

@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from copies import ROOT_USER, new_disk, noise, same_trees, start, sums_agree, until
+from copies import ROOT_USER, new_disk, noise, same_trees, start, sums_agree, until, verify
 from support import BIN, run, tomo
 
 
@@ -117,14 +117,13 @@ def test_what_fits_goes_on_after_an_interruption(disks, tmp_path, sign):
 
 
 @contextmanager
-def held(path, seconds, tmp_path):
-    """A file that can be neither renamed nor removed for a while, as a virus scanner or a file server has it: something is
-    mounted on it."""
+def held(path, seconds):
+    """A file that can be neither renamed, replaced nor removed for a while, as a virus scanner, a viewer or a file server has
+    it: something is mounted on it, itself."""
     if not ROOT_USER:
         pytest.skip("mounting needs root")
     path.touch()
-    (tmp_path / "held").touch()
-    if subprocess.run(["mount", "--bind", tmp_path / "held", path], capture_output=True).returncode:
+    if subprocess.run(["mount", "--bind", path, path], capture_output=True).returncode:
         pytest.skip("mounting is not possible here")
     freed = threading.Timer(seconds, lambda: subprocess.run(["umount", path], check=True))
     freed.start()
@@ -138,20 +137,43 @@ def test_files_that_something_else_holds_for_a_moment(tmp_path):
     src, disk = tmp_path / "x.vol", tmp_path / "disk"
     disk.mkdir()
     src.write_bytes(noise(1, 64 * 64 * 4 * 4))
-    with held(disk / ".read-back-test.tomo-part", 0.8, tmp_path):
+    with held(disk / ".read-back-test.tomo-part", 0.8):
         tomo("copy", src, disk)
     assert (disk / "x.vol").read_bytes() == src.read_bytes()
     out = tmp_path / "out.raw"
-    with held(out, 0.8, tmp_path):
+    with held(out, 0.8):
         tomo("convert", src, out, "--dims", "64x64x4", "--overwrite")
     assert out.read_bytes() == src.read_bytes()
     # For longer: it is said, and the next run brings it.
     more = tmp_path / "y.vol"
     more.write_bytes(noise(2, 5000))
-    with held(disk / "y.vol.tomo-part", 6, tmp_path):
+    with held(disk / "y.vol.tomo-part", 6):
         done = run("copy", more, disk, "--retries", "0")
         assert done.returncode == 2 and "y.vol" in done.stderr and "busy" in done.stderr, done.stderr
         assert not (disk / "y.vol").exists()
     tomo("copy", more, disk)
     assert (disk / "y.vol").read_bytes() == more.read_bytes()
+    sums_agree(disk)
+
+
+def test_a_file_that_cannot_be_replaced_stays_ours(tmp_path):
+    """A viewer has it open (on Windows nothing replaces it then): the next run does, without being told to overwrite."""
+    src, disk = tmp_path / "src", tmp_path / "disk"
+    src.mkdir(), disk.mkdir()
+    for n in ("a", "b"):
+        (src / n).write_bytes(noise(ord(n), 5000))
+    tomo("copy", src, disk)
+    (src / "a").write_bytes(noise(3, 6000))
+    os.utime(src / "a", (1e9, 1e9))
+    with held(disk / "src/a", 6):
+        done = run("copy", src, disk, "--retries", "0")
+        assert done.returncode == 2 and "src/a" in done.stderr and "busy" in done.stderr, done.stderr
+        assert (disk / "src/a").read_bytes() == noise(ord("a"), 5000)
+    # It is what it was, and known; the copy did not bring everything.
+    code, report = verify(disk)
+    assert code == 1 and report["good"] == 2 and report["extra"] == report["changed"] == [], report
+    sums_agree(disk)
+    out = json.loads(tomo("copy", src, disk, "--json").stdout)
+    assert out["failed"] == [] and out["targets"][0]["copied_files"] == 1
+    same_trees(src, disk / "src")
     sums_agree(disk)

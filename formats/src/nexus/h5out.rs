@@ -22,7 +22,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A file being written. Dropped uncommitted, nothing is left. Drop it before its [`Stack`]s.
 pub struct H5Out {
     file: ManuallyDrop<hdf5::File>,
-    part: Option<PartFile>,
+    /// Shared with the stacks: whoever is dropped last removes it, when nothing has the file open any more.
+    part: Option<Arc<PartFile>>,
     target: PathBuf,
     /// True where the library can no longer write: nothing of this file may be closed any more.
     dead: Arc<AtomicBool>,
@@ -46,7 +47,7 @@ impl Drop for H5Out {
 impl H5Out {
     /// Starts `target` as `target.part`.
     pub fn create(target: &Path, overwrite: bool) -> Result<H5Out> {
-        let part = PartFile::create(target, overwrite)?;
+        let part = Arc::new(PartFile::create(target, overwrite)?);
         let file = hdf5::File::create(part.part_path()).map_err(|e| refused(part.part_path(), "creating", e))?;
         Ok(H5Out { file: ManuallyDrop::new(file), part: Some(part), target: target.to_owned(), dead: Arc::default() })
     }
@@ -83,6 +84,8 @@ impl H5Out {
         self.flush()?;
         let part =
             self.part.take().ok_or_else(|| Error::caller("the output is committed already").path(&self.target))?;
+        let part = Arc::into_inner(part)
+            .ok_or_else(|| Error::caller("a stack of the output is open still").path(&self.target))?;
         // SAFETY: taken once: with `part` gone, `drop` leaves the file alone.
         let file = unsafe { ManuallyDrop::take(&mut self.file) };
         file.close().map_err(|e| refused(&self.target, "closing", e))?;

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The file and place of a new stack.
 pub(super) struct Place<'a> {
-    pub part: &'a PartFile,
+    pub part: &'a Arc<PartFile>,
     pub target: &'a Path,
     pub path: &'a str,
     pub dead: &'a Arc<AtomicBool>,
@@ -42,6 +42,8 @@ pub struct Stack {
     path: String,
     file: PathBuf,
     dead: Arc<AtomicBool>,
+    /// Dropped last: Windows removes no file that is open.
+    _part: Arc<PartFile>,
 }
 
 enum Store {
@@ -110,7 +112,7 @@ impl Stack {
         };
         let data = ManuallyDrop::new(data);
         let (path, file) = (at.path.to_owned(), at.target.to_owned());
-        Ok(Stack { data, store, shape, dtype, path, file, dead: at.dead.clone() })
+        Ok(Stack { data, store, shape, dtype, path, file, dead: at.dead.clone(), _part: at.part.clone() })
     }
 
     /// Type of the values.

@@ -209,7 +209,10 @@ fn sparse_volume_of_40_gb_opens_and_warns() {
     v.source.read(&Region { frames: 2499..2500, rows: 1900..2000, cols: 0..100 }, &mut out).unwrap();
     assert!(out.iter().all(|b| *b == 0));
     assert!(t.elapsed().as_millis() < 1000);
-    assert!(o.warnings.iter().any(|w| w.contains("sparse")), "{:?}", o.warnings);
+    // Windows makes a file sparse only where it is asked to.
+    let sparse = crate::io::allocated_bytes(&path).is_some_and(|n| n < 40_000_000_000);
+    assert!(sparse || cfg!(windows));
+    assert_eq!(o.warnings.iter().any(|w| w.contains("sparse")), sparse, "{:?}", o.warnings);
 }
 
 #[test]

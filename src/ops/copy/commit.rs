@@ -8,6 +8,7 @@ use super::flow::{FileJob, Version};
 use super::outcome::Kind;
 use super::plan::Todo;
 use super::readback::Check;
+use super::suits::same_time;
 use super::target::Syncing;
 use crate::trust::blocks::BlockSums;
 use crate::trust::journal::Event;
@@ -98,7 +99,7 @@ pub(super) fn event(
     holes: u64,
     adopted: bool,
 ) -> FileEvent {
-    let plain = || ctx.plan.gathered.dest(&ctx.plan.gathered.items[read.item as usize]);
+    let plain = || ctx.plan.gathered.dest(&ctx.plan.gathered.items[read.item as usize]).text();
     let source = ctx.source_path(read.item);
     // A record outlives the folder it was written from: the ledger asks for sources by their full names.
     let source = std::path::absolute(&source).unwrap_or(source);
@@ -215,6 +216,9 @@ fn commit(ctx: &Ctx<'_>, t: usize, mut batch: Vec<Whole>, back: &Sender<Check>) 
                 let (kind, e) = target.judge(e);
                 let path = w.dest.clone();
                 let _ = target.journal().push(&Event::Dropped { t: now(), path, why: crate::trust::one_line(&e) });
+                if kind != Kind::Gone {
+                    let _ = remember(ctx, t, &w);
+                }
                 fail(&w, kind, e);
             }
         }
@@ -240,6 +244,29 @@ fn commit(ctx: &Ctx<'_>, t: usize, mut batch: Vec<Whole>, back: &Sender<Check>) 
         let _ = back.send(Check { item: w.job.item, size: w.job.size, sha256, adopt: None });
     }
     ctx.lanes(t);
+}
+
+/// What could not be replaced (Windows: another program has it open, it is read-only) is there as it was recorded, and ours:
+/// the record says so again.
+fn remember(ctx: &Ctx<'_>, t: usize, w: &Whole) -> Result<()> {
+    let target = &ctx.targets[t];
+    let Some(old) = target.state.files.get(&w.dest) else { return Ok(()) };
+    let is_there = target
+        .root
+        .stat(&w.dest)?
+        .is_some_and(|s| s.is_file && s.size == old.size && same_time(s.modified_ns, old.modified_ns));
+    if !is_there {
+        return Ok(());
+    }
+    let version = Version { size: old.size, modified_ns: old.modified_ns, ..w.job.version() };
+    let mut event = event(ctx, t, version, &w.dest, (old.sha256, None), 0, false);
+    event.session = u64::from(old.session);
+    let mut journal = target.journal();
+    journal.push(&Event::File(event))?;
+    match old.verified {
+        Some((t, level)) => journal.push(&Event::Verified { t, path: w.dest.clone(), sha256: old.sha256, level }),
+        None => Ok(()),
+    }
 }
 
 /// Makes the renames durable.

@@ -3,6 +3,7 @@
 use super::engine::Ctx;
 use super::flow::Mode;
 use super::plan::BLOCK;
+use super::suits::same_source_time;
 use crate::trust::root::PART;
 use crate::trust::{Midstate, Name, Sha256};
 use tomokit_formats::io::read_at;
@@ -19,7 +20,8 @@ pub(super) fn resume_point(ctx: &Ctx<'_>, item: u32, modes: &[Mode], size: u64, 
         }
         let dest = ctx.dest(item, t);
         let target = &ctx.targets[t];
-        let part = target.state.parts.get(&dest).filter(|p| p.size == size && p.modified_ns == modified_ns);
+        let part =
+            target.state.parts.get(&dest).filter(|p| p.size == size && same_source_time(p.modified_ns, modified_ns));
         // Nothing was begun, as with nearly all files: the target need not be asked.
         let Some(part) = part else { return fresh };
         let len = target.root.stat(&dest.suffixed(PART)).ok().flatten().filter(|s| s.is_file).map_or(0, |s| s.size);

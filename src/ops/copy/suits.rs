@@ -46,6 +46,12 @@ pub(super) fn same_time(a_ns: i64, b_ns: i64) -> bool {
     a_ns.abs_diff(b_ns) <= 2_000_000_000
 }
 
+/// The time of a source as two systems tell it: Windows counts in 100 ns, what it does not see is no change.
+pub(super) fn same_source_time(a_ns: i64, b_ns: i64) -> bool {
+    let whole = |n: i64| n.rem_euclid(100) == 0;
+    a_ns == b_ns || (whole(a_ns) || whole(b_ns)) && a_ns.div_euclid(100) == b_ns.div_euclid(100)
+}
+
 /// Looks at one target.
 pub(super) fn target(
     r: &Request,
@@ -329,12 +335,12 @@ fn decide(item: &Item, dest: &Name, root: &Root, state: &JournalState, overwrite
         (Some(f), None) => {
             let part = root.stat(&dest.suffixed(PART))?;
             let whole = part.is_some_and(|p| is(&p, f.size) && same_time(p.modified_ns, f.modified_ns));
-            let same = f.size == item.size && f.modified_ns == item.modified_ns;
+            let same = f.size == item.size && same_source_time(f.modified_ns, item.modified_ns);
             (if whole && same { Todo::Rename } else { Todo::Copy }, None)
         }
         (Some(f), Some(s)) => {
             let untouched = is(&s, f.size) && same_time(s.modified_ns, f.modified_ns);
-            let source_same = f.size == item.size && f.modified_ns == item.modified_ns;
+            let source_same = f.size == item.size && same_source_time(f.modified_ns, item.modified_ns);
             match (source_same, untouched) {
                 (true, true) if f.bad => (Todo::Copy, None),
                 (true, true) if f.verified.is_some() => (Todo::Done, None),
@@ -378,4 +384,19 @@ fn verification(
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_windows_does_not_see_of_a_time_is_no_change() {
+        let t = 1_700_000_887_436_746_123;
+        assert!(same_source_time(t, t) && same_source_time(t, t - 23) && same_source_time(t - 23, t));
+        assert!(same_source_time(-77, -100) && same_source_time(0, 99));
+        // Two times that both have more than Windows keeps; the next tick.
+        assert!(!same_source_time(t, t + 1) && !same_source_time(t, t - 123) && !same_source_time(t, t + 77));
+        assert!(!same_source_time(-1, 0) && !same_source_time(i64::MIN, i64::MAX));
+    }
 }

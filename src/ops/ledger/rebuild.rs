@@ -289,12 +289,21 @@ mod tests {
 
     /// A folder as `tomo copy` leaves it: one file verified, one not, one dropped, one gone, one hostile line.
     fn disk_of(dir: &Path) {
+        disk_from(dir, "/data/");
+    }
+
+    /// The same, copied from a folder told as on the system it was copied on.
+    fn disk_from(dir: &Path, data: &str) {
+        let told = |name: &str| match data.starts_with('/') {
+            true => format!("{data}{name}"),
+            false => format!("{data}{}", name.replace('/', "\\")),
+        };
         let mut text = line(&Event::Session {
             t: 1,
             session: 1,
             software: "x".into(),
             host: "h".into(),
-            sources: vec!["/data/exp".into()],
+            sources: vec![told("exp")],
             target: "t".into(),
             volume: serde_json::Value::Null,
             mount: None,
@@ -313,7 +322,7 @@ mod tests {
                 sha256: Digest::of(content.as_bytes()),
                 copied: 5,
                 session: 1,
-                source: format!("/data/{name}"),
+                source: told(name),
                 original: None,
                 holes: 0,
                 adopted: false,
@@ -371,13 +380,37 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_copied_on_another_system_has_the_same_scans() {
+        for (data, here) in
+            [("/data/", "/data/"), (r"C:\data\", "C:/data/"), (r"\\?\E:\", "E:/"), (r"\\nas\x\", "//nas/x/")]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let (disk, path) = (dir.path().join("disk"), dir.path().join("l.sqlite"));
+            std::fs::create_dir(&disk).unwrap();
+            disk_from(&disk, data);
+            rebuild(&path, std::slice::from_ref(&disk), &Silent, &Cancel::default()).unwrap();
+            let mut found = Vec::new();
+            let each = |f: crate::ops::ledger::ask::File| {
+                found.push((f.scan, f.source.unwrap().replace('\\', "/")));
+                Ok(())
+            };
+            Ledger::open(&path).unwrap().files(&Search::default(), each).unwrap();
+            let told = |name: &str, scan: &str| (scan.to_owned(), format!("{here}{name}"));
+            if data != r"\\?\E:\" || cfg!(unix) {
+                assert_eq!(found, [told("exp/s1/a.nxs", "s1"), told("exp/s2/b.vol", "s2")], "{data}");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_no_ledger_stays_where_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let disk = dir.path().join("disk");
         std::fs::create_dir(&disk).unwrap();
         disk_of(&disk);
         let run = |path: &Path| rebuild(path, std::slice::from_ref(&disk), &Silent, &Cancel::default());
-        let folder = dir.path().join("x: the ledger is damaged");
+        // As the error is told; Windows has no such name.
+        let folder = dir.path().join(if cfg!(windows) { "the ledger is damaged" } else { "x: the ledger is damaged" });
         std::fs::create_dir(&folder).unwrap();
         for (name, content) in
             [("thesis.txt", "my thesis".repeat(1000)), ("short", "x".into()), ("none.dbx", "x".into())]

@@ -2,6 +2,7 @@
 
 use super::rebuild::FromDisk;
 use super::{Copy, path_bytes, scan_of, source_path};
+use crate::disk::plain_path;
 use crate::stream::Cancel;
 use crate::trust::journal::{Event, FileEvent, JOURNAL};
 use crate::trust::name::path_of_text;
@@ -73,18 +74,18 @@ pub(super) fn from_journal(
     let mut told = Marks::default();
     let mut outcome = Ok(());
     journal::read_events_only(folder, |event| match event {
-        Event::Session { sources: s, .. } => sources = s.iter().map(|s| path_of_text(s)).collect(),
+        Event::Session { sources: s, .. } => sources = s.iter().map(|s| told_path(s).0).collect(),
         Event::File(f) if outcome.is_ok() => {
             let number = files.number(&f.path);
             let known = number.and_then(|n| files.state(n)).filter(|s| s.sha256 == f.sha256);
             let (Some(n), Some(known)) = (number, known) else { return };
-            let source = path_of_text(&f.source);
+            let (source, is_whole) = told_path(&f.source);
             let copy = Copy {
                 path: Vec::new(),
                 bytes: f.size,
                 sha256: f.sha256.to_string(),
                 scan: scan_in(&sources, folder, &source, f),
-                source: source.is_absolute().then(|| spelling.of(&source).unwrap_or(source)),
+                source: is_whole.then(|| spelling.of(&source).unwrap_or(source)),
                 mtime_ns: Some(f.modified_ns),
                 copied: f.copied,
                 verified: known.verified.map(|v| v.0),
@@ -96,6 +97,19 @@ pub(super) fn from_journal(
         _ => {}
     })?;
     outcome
+}
+
+/// A path as a record tells it, and whether it is absolute: one of another system, too, which reads with `/` here. A disk is
+/// written on a data PC and asked at home.
+fn told_path(text: &str) -> (PathBuf, bool) {
+    let drive = |t: &str| t.as_bytes().get(1..3) == Some(b":\\") && t.as_bytes()[0].is_ascii_alphabetic();
+    if cfg!(unix) && (drive(text) || text.starts_with(r"\\")) {
+        let plain = plain_path(Path::new(text));
+        return (PathBuf::from(plain.to_string_lossy().replace('\\', "/")), true);
+    }
+    let path = path_of_text(text);
+    let is_whole = path.is_absolute() || (cfg!(windows) && text.starts_with('/'));
+    (path, is_whole)
 }
 
 /// [`source_path`] for files that mostly follow others of their folder: that is looked up once.

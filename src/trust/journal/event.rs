@@ -22,9 +22,9 @@ pub struct FileEvent {
     pub session: u64,
     /// Where it came from, whole ([`crate::trust::name::path_text`]).
     pub source: String,
-    /// Its name at the source, where the disk cannot hold that.
+    /// Its name at the source, where the disk cannot hold that; nor can the system, perhaps, that reads this: only text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub original: Option<Name>,
+    pub original: Option<String>,
     /// Bytes of holes that were kept as holes.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub holes: u64,

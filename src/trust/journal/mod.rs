@@ -45,6 +45,16 @@ mod tests {
         events.iter().flat_map(|e| (serde_json::to_string(e).unwrap() + "\n").into_bytes()).collect()
     }
 
+    /// A disk is read on a system that cannot hold the names its files had elsewhere.
+    #[test]
+    fn a_name_that_was_mapped_is_text() {
+        for original in ["a:b?/con", "hex:636166e9", "../x"] {
+            let event = Event::File(FileEvent { original: Some(original.into()), ..file("a%3Ab", b"1") });
+            let s = read_events(&lines(&[event])[..], |_| {}).unwrap();
+            assert_eq!((s.refused, s.files.len()), (0, 1), "{original}");
+        }
+    }
+
     #[test]
     fn every_cut_reads_as_the_whole_lines_before_it() {
         let state = |n| Sha256::new().midstate().clone().into_event(n);

@@ -9,13 +9,14 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 use tomokit_formats::error::OnPath;
-use tomokit_formats::{Error, Result};
+use tomokit_formats::{Error, Fault, Result};
 
 /// The record being written, and `SHA256SUMS` beside it.
 #[derive(Debug)]
 pub struct Journal {
     events: File,
-    sums: File,
+    /// `None` after it could not be made anew.
+    sums: Option<File>,
     buffer: Vec<u8>,
     shown: std::path::PathBuf,
 }
@@ -53,9 +54,8 @@ impl Journal {
                 .path(root.path().join(sums::SHA256SUMS))
                 .hint("copy into a new folder, or move the list away"));
         }
-        let sums = Self::rewrite_sums(root, &sums_name, &state)?;
-        let mut journal = Journal { events, sums, buffer: Vec::new(), shown };
-        journal.sums.seek(SeekFrom::End(0)).on(&journal.shown, "going to the end")?;
+        let mut journal = Journal { events, sums: None, buffer: Vec::new(), shown };
+        journal.tidy(root, &state)?;
         Ok((journal, state))
     }
 
@@ -172,19 +172,28 @@ impl Journal {
         for (digest, name) in files {
             sums::write_line(&mut lines, digest, name.bytes()).on(&self.shown, "writing")?;
         }
-        self.sums.write_all(&lines).on(self.shown.with_file_name(sums::SHA256SUMS), "writing")
+        let shown = self.shown.with_file_name(sums::SHA256SUMS);
+        match &mut self.sums {
+            Some(file) => file.write_all(&lines).on(shown, "writing"),
+            None => Err(Error::new(Fault::System, "the list of sums is not open any more").path(shown)),
+        }
     }
 
     /// Brings `SHA256SUMS` in step with the record where files were copied a second time.
     pub fn tidy(&mut self, root: &Root, state: &JournalState) -> Result<()> {
         let name = Name::parse(sums::SHA256SUMS.as_bytes()).map_err(Error::caller)?;
-        self.sums = Self::rewrite_sums(root, &name, state)?;
-        self.sums.seek(SeekFrom::End(0)).on(&self.shown, "going to the end").map(drop)
+        // Windows replaces no file that is open.
+        self.sums = None;
+        let mut file = Self::rewrite_sums(root, &name, state)?;
+        file.seek(SeekFrom::End(0)).on(&self.shown, "going to the end")?;
+        self.sums = Some(file);
+        Ok(())
     }
 
     /// Syncs both files.
     pub fn sync_all(&mut self) -> Result<()> {
         self.sync()?;
-        self.sums.sync_data().on(self.shown.with_file_name(sums::SHA256SUMS), "syncing to disk")
+        let file = self.sums.as_ref().map_or(Ok(()), File::sync_data);
+        file.on(self.shown.with_file_name(sums::SHA256SUMS), "syncing to disk")
     }
 }

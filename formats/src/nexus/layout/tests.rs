@@ -20,6 +20,13 @@ fn file(dir: &Path, name: &str, fill: impl FnOnce(&H5Out) -> Result<()>) -> Path
     out.commit().unwrap()
 }
 
+/// An empty folder of its own: Windows replaces no file that is open, as those of an earlier scan are.
+fn fresh(dir: &Path) -> PathBuf {
+    let folder = (0..).map(|i| dir.join(i.to_string())).find(|p| !p.exists()).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    folder
+}
+
 /// A stack whose value at (frame, pixel) is `100 frame + pixel`.
 fn stack(out: &H5Out, path: &str, shape: Shape) -> Result<()> {
     let s = out.stack(path, shape, DType::U16, Storage::default())?;
@@ -209,9 +216,10 @@ fn nxtomo_several_entries_and_odd_lengths() {
 fn image_key_outside_nxtomo() {
     let dir = tempfile::tempdir().unwrap();
     // As Diamond's DIAD writes it: the frames are in another file.
-    file(dir.path(), "img.h5", |out| stack(out, "/entry/detector/detector", Shape::new(6, 3, 4)));
     let build = |target: &str| {
-        let path = file(dir.path(), "k11.nxs", |out| {
+        let folder = fresh(dir.path());
+        file(&folder, "img.h5", |out| stack(out, "/entry/detector/detector", Shape::new(6, 3, 4)));
+        let path = file(&folder, "k11.nxs", |out| {
             out.class("/entry", "NXentry")?;
             out.numbers("/entry/instrument/imaging/image_key", &[2u8, 1, 0, 0, 0, 1], None)?;
             out.numbers("/entry/imaging_sum/gts_theta_value", &[0.0, 0.0, 10.0, 20.0, 30.0, 30.0], None)?;
@@ -236,7 +244,7 @@ fn dxchange_flavours() {
     let dir = tempfile::tempdir().unwrap();
     let shape = Shape::new(7, 3, 4);
     let build = |fill: &dyn Fn(&H5Out) -> Result<()>| {
-        file(dir.path(), "d.h5", |out| {
+        file(&fresh(dir.path()), "d.h5", |out| {
             stack(out, "/exchange/data", shape)?;
             fill(out)
         })
@@ -316,6 +324,7 @@ fn flyscan_folder_file_and_missing_parts() {
     }
 
     // Aborted: no flats afterwards; then a truncated dark; then nothing but projections.
+    drop((scan, from_file, flipped));
     std::fs::remove_file(folder.join("post_ref.nxs")).unwrap();
     let dark = std::fs::read(folder.join("post_dark.nxs")).unwrap();
     std::fs::write(folder.join("post_dark.nxs"), &dark[..dark.len() / 2]).unwrap();
@@ -324,6 +333,7 @@ fn flyscan_folder_file_and_missing_parts() {
     assert!(has(&warnings, "post_ref.nxs is missing") && has(&warnings, "darks not used"), "{warnings:?}");
     let refused = scan.refuse_damaged(&folder).unwrap_err().to_string();
     assert!(refused.contains("post_dark.nxs"), "{refused}");
+    drop(scan);
     for f in ["pre_ref.nxs", "post_dark.nxs", "1_00_.par"] {
         std::fs::remove_file(folder.join(f)).unwrap();
     }
@@ -336,10 +346,11 @@ fn flyscan_folder_file_and_missing_parts() {
 #[test]
 fn flyscan_par_and_angles() {
     let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join("p");
-    std::fs::create_dir(&folder).unwrap();
     let shape = Shape::new(9, 3, 4);
+    let last = std::cell::RefCell::new(PathBuf::new());
     let build = |fill: &dyn Fn(&H5Out) -> Result<()>, par: &str| {
+        let folder = fresh(dir.path()).join("p");
+        std::fs::create_dir(&folder).unwrap();
         file(&folder, "p.nxs", |out| {
             out.class("/flyscan_00001", "NXentry")?;
             stack(out, "/flyscan_00001/scan_data/orca_image", shape)?;
@@ -347,6 +358,7 @@ fn flyscan_par_and_angles() {
             fill(out)
         });
         std::fs::write(folder.join("p.par"), par).unwrap();
+        last.replace(folder.clone());
         open(&folder, &plain())
     };
     let par = "NUM_FIRST_IMAGE = 0\nNUM_LAST_IMAGE = 19 # last\nNUM_IMAGE_1 = 4\nNUM_IMAGE_2 = 5\n\
@@ -393,6 +405,7 @@ fn flyscan_par_and_angles() {
     // No angles anywhere; then named by the user, with the images.
     let e = build(&|out| out.numbers("/elsewhere", &even(9, 8.0), None), "X = 1\n").err().unwrap();
     assert!(e.advice().unwrap().contains("--angle-path"));
+    let folder = last.take();
     let o = OpenOptions { angle_path: Some("/elsewhere".into()), ..plain() };
     let scan = scan_of(open(&folder, &o).unwrap());
     assert_eq!(scan.angles.origin, "p.nxs:/elsewhere");
@@ -426,8 +439,8 @@ fn flyscan_references_and_raw_numbers() {
     assert_eq!((scan.flats.len(), scan.darks.len()), (1, 1));
     assert_eq!(scan.darks[0].origin, "flyscan_17035-0001.nxs:/flyscan_17035/scan_data/Image_image");
     assert_eq!(scan.darks[0].source.shape().frames, 2);
-    let (scan, _) = read(dir.path());
-    assert_eq!(scan.projections.shape().frames, 12);
+    drop(scan);
+    assert_eq!(read(dir.path()).0.projections.shape().frames, 12);
     // The next number is another scan.
     raw("flyscan_17034-0001.nxs", 17034, 12, true);
     let (scan, warnings) = read(&path);
@@ -448,7 +461,7 @@ fn flyscan_references_and_raw_numbers() {
 fn stacks_beside_angles() {
     let dir = tempfile::tempdir().unwrap();
     let build = |shape: Shape, axes: &[&str], n: usize| {
-        file(dir.path(), "g.h5", |out| {
+        file(&fresh(dir.path()), "g.h5", |out| {
             out.class("/a/b", "NXdata")?;
             stack(out, "/a/b/data", shape)?;
             if !axes.is_empty() {

@@ -3,6 +3,7 @@
 mod patterns;
 mod walk;
 
+use crate::disk::plain_path;
 use crate::trust::root::nanos;
 use crate::trust::{Name, NameList, journal, root, sums};
 use patterns::Patterns;
@@ -186,14 +187,16 @@ pub fn gather(given: &[PathBuf], select: &Select, targets: &[PathBuf]) -> Result
             && meta.is_dir()
             && let Some(t) = targets.iter().find(|t| t.starts_with(&real))
         {
-            return Err(Error::caller("the target lies inside the source").path(t).hint("choose a folder elsewhere"));
+            let what =
+                if *t == real { "source and target are the same folder" } else { "the target lies inside the source" };
+            return Err(Error::caller(what).path(plain_path(t)).hint("choose a folder elsewhere"));
         }
         if let Ok(real) = std::fs::canonicalize(path)
             && let Some(t) = targets.iter().find(|t| real.file_name().is_some_and(|n| t.join(n) == real))
         {
             return Err(Error::caller("the source lies where it would be copied to: it would be its own copy")
                 .path(path)
-                .found(t.display())
+                .found(plain_path(t).display())
                 .hint("choose another destination"));
         }
         let index = g.sources.len() as u32;
@@ -244,8 +247,7 @@ fn listed(g: &mut Gathered, index: u32, list: &Path, patterns: &Patterns) -> Res
     } else {
         text = std::fs::read(list).map_err(fail)?;
     }
-    // What Windows' editors put in front.
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    let text = from_windows(text).map_err(|why| Error::file(list, why))?;
     let mut seen = std::collections::HashSet::new();
     let separator = if text.contains(&0) { 0 } else { b'\n' };
     let dir = g.sources[index as usize].dir.clone();
@@ -254,8 +256,11 @@ fn listed(g: &mut Gathered, index: u32, list: &Path, patterns: &Patterns) -> Res
         if line.is_empty() {
             continue;
         }
-        let name = Name::parse(line).map_err(|why| {
-            let text = String::from_utf8_lossy(line).into_owned();
+        // No name there holds one.
+        let apart = |b: &u8| if cfg!(windows) && *b == b'\\' { b'/' } else { *b };
+        let line: Vec<u8> = line.iter().map(apart).collect();
+        let name = Name::parse(&line).map_err(|why| {
+            let text = String::from_utf8_lossy(&line).into_owned();
             Error::file(list, format!("line {}: {why}", i + 1)).found(text).hint("names are relative to the source")
         })?;
         // `a` and `./a` are the same file.
@@ -276,6 +281,22 @@ fn listed(g: &mut Gathered, index: u32, list: &Path, patterns: &Patterns) -> Res
     Ok(())
 }
 
+/// A list as editors and shells of Windows write it: with a mark in front, or in UTF-16 with one.
+fn from_windows(text: Vec<u8>) -> std::result::Result<Vec<u8>, &'static str> {
+    let units: fn([u8; 2]) -> u16 = match &text[..] {
+        [0xef, 0xbb, 0xbf, rest @ ..] => return Ok(rest.to_vec()),
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => return Ok(text),
+    };
+    let (pairs, rest) = text[2..].as_chunks::<2>();
+    let all: Vec<u16> = pairs.iter().map(|p| units(*p)).collect();
+    match String::from_utf16(&all) {
+        Ok(t) if rest.is_empty() => Ok(t.into_bytes()),
+        _ => Err("this list begins as UTF-16 and is none: save it as UTF-8"),
+    }
+}
+
 /// Names at the top of a destination folder that are this program's own.
 pub fn is_reserved(name: &Name) -> bool {
     let own = [sums::SHA256SUMS, journal::JOURNAL, root::LOCK];
@@ -285,6 +306,18 @@ pub fn is_reserved(name: &Name) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_as_windows_writes_them() {
+        let plain = "a.vol\r\ngröße/漢.tif\r\n";
+        let with = |mark: &[u8], bytes: Vec<u8>| from_windows([mark, &bytes].concat());
+        let units = |bytes: fn(u16) -> [u8; 2]| plain.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+        assert_eq!(with(b"", plain.into()).unwrap(), plain.as_bytes());
+        assert_eq!(with(b"\xef\xbb\xbf", plain.into()).unwrap(), plain.as_bytes());
+        assert_eq!(with(b"\xff\xfe", units(u16::to_le_bytes)).unwrap(), plain.as_bytes());
+        assert_eq!(with(b"\xfe\xff", units(u16::to_be_bytes)).unwrap(), plain.as_bytes());
+        assert!(with(b"\xff\xfe", b"abc".to_vec()).is_err() && with(b"\xff\xfe", vec![0, 0xd8]).is_err());
+    }
     use std::fs;
 
     fn tree() -> tempfile::TempDir {

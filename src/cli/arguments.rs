@@ -1,0 +1,92 @@
+//! The arguments as they were meant: Windows hands wildcards on as they were typed, where other systems' shells put the names
+//! of files; and it takes the backslash that completion puts behind a folder, before a quote, for part of the name.
+//!
+//! No file of Windows has `*`, `?` or `"` in its name, so that nothing is taken for what it is not.
+
+use globset::GlobBuilder;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use tomokit_formats::{Error, Result};
+
+/// Options whose values are patterns themselves.
+const PATTERNS: [&str; 2] = ["--include", "--exclude"];
+
+/// The arguments of this program.
+///
+/// # Errors
+/// `Caller`, on Windows: a wildcard that no file matches, a quote within a path.
+pub fn given() -> Result<Vec<OsString>> {
+    let given = std::env::args_os().collect();
+    if cfg!(windows) { meant(given) } else { Ok(given) }
+}
+
+fn meant(given: Vec<OsString>) -> Result<Vec<OsString>> {
+    let mut all: Vec<OsString> = Vec::with_capacity(given.len());
+    for (i, arg) in given.into_iter().enumerate() {
+        let text = arg.to_string_lossy();
+        if text.contains('"') {
+            return Err(Error::caller("a quote within an argument")
+                .found(&text)
+                .hint(r#"behind a folder in quotes leave the last backslash out: "E:\my disk", not "E:\my disk\""#));
+        }
+        let is_pattern = all.last().is_some_and(|l| PATTERNS.iter().any(|p| l == OsStr::new(p)));
+        match i > 0 && !is_pattern && !text.starts_with('-') && text.contains(['*', '?']) && !text.starts_with(r"\\?\")
+        {
+            true => all.extend(matching(Path::new(&arg))?.into_iter().map(PathBuf::into_os_string)),
+            false => all.push(arg),
+        }
+    }
+    Ok(all)
+}
+
+/// Files and folders whose last part matches, in the order of their names; hidden ones only where that is asked for.
+fn matching(path: &Path) -> Result<Vec<PathBuf>> {
+    let none = |why: &str| Error::caller(why.to_owned()).path(path).hint("check the spelling, or name the files");
+    let pattern = path.file_name().and_then(OsStr::to_str).ok_or_else(|| none("no file matches"))?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    if folder.is_some_and(|f| f.to_string_lossy().contains(['*', '?'])) {
+        return Err(none("only the last part of a path may hold wildcards"));
+    }
+    // `[` is no wildcard there, and may be part of a name.
+    let plain = pattern.replace('[', "[[]").replace('{', "[{]").replace('}', "[}]");
+    let glob = GlobBuilder::new(&plain).case_insensitive(true).backslash_escape(false).build();
+    let glob = glob.map_err(|e| none("cannot read this pattern").source(e))?.compile_matcher();
+    let entries = std::fs::read_dir(folder.unwrap_or(Path::new("."))).map_err(|e| Error::io(path, "listing", e))?;
+    let mut found: Vec<OsString> = (entries.flatten().map(|e| e.file_name()))
+        .filter(|n| glob.is_match(n) && (pattern.starts_with('.') || !n.to_string_lossy().starts_with('.')))
+        .collect();
+    found.sort();
+    match found.is_empty() {
+        true => Err(none("no file matches")),
+        false => Ok(found.into_iter().map(|n| folder.map_or_else(|| n.clone().into(), |f| f.join(&n))).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_are_names_of_files() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b.vol", "A.VOL", "a.vol.info", ".hidden.vol", "x[1].tif", "größe 1.tif"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let of = |args: &[&str]| -> Result<Vec<String>> {
+            let own = |a: &&str| if a.contains(['*', '?']) { dir.path().join(a).into() } else { OsString::from(a) };
+            let all = meant(args.iter().map(own).collect())?;
+            let short = |a: &OsString| a.to_string_lossy().replace(&*dir.path().join("").to_string_lossy(), "");
+            Ok(all.iter().map(short).collect())
+        };
+        assert_eq!(of(&["tomo", "check", "*.vol", "--quick"]).unwrap(), ["tomo", "check", "A.VOL", "b.vol", "--quick"]);
+        assert_eq!(of(&["tomo", "x[1]*"]).unwrap(), ["tomo", "x[1].tif"]);
+        assert_eq!(of(&["tomo", "gr??e*"]).unwrap(), ["tomo", "größe 1.tif"]);
+        for kept in [&["tomo", "copy", "--include", "*.vol"][..], &["tomo", "--exclude", "*", "d"]] {
+            assert_eq!(of(kept).unwrap(), kept);
+        }
+        assert!(of(&["tomo", "*.edf"]).unwrap_err().to_string().contains("no file matches"));
+        assert!(of(&["tomo", "*/x.vol"]).unwrap_err().to_string().contains("last part"));
+        let quoted = meant(vec!["tomo".into(), "my disk\" --dry-run".into()]).unwrap_err();
+        assert!(quoted.advice().unwrap().contains("backslash"));
+    }
+}
