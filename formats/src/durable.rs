@@ -16,8 +16,9 @@ pub const PART: &str = ".part";
 const OLD: &str = ".old.part";
 
 /// Refuses an output that exists, with the one hint that helps; and, whatever may be replaced, what is no file: a device, a
-/// pipe, a link that leads to itself.
+/// pipe, a link that leads to itself; and a name that Windows takes for something else.
 pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
+    refuse_name(path)?;
     match fs::metadata(path) {
         Ok(m) if !m.is_file() && !m.is_dir() => {
             return Err(Error::caller("this is neither a file nor a folder")
@@ -161,13 +162,19 @@ pub fn windows_refuses(name: &str) -> Option<&'static str> {
     (is_port || DEVICES.contains(&stem.as_str())).then_some("Windows keeps this name for a device")
 }
 
-/// Checks that the folder an output goes to is there, and on Windows that the name means what it says.
-pub(crate) fn parent_of(path: &Path) -> Result<&Path> {
-    if cfg!(windows)
-        && let Some(why) = path.file_name().and_then(|n| windows_refuses(&n.to_string_lossy()))
-    {
-        return Err(Error::caller(why).path(path).hint("choose another name"));
+/// Refuses, on Windows, a name that does not mean what it says.
+///
+/// # Errors
+/// `Caller`: why, see [`windows_refuses`].
+pub fn refuse_name(path: &Path) -> Result<()> {
+    match path.file_name().and_then(|n| windows_refuses(&n.to_string_lossy())).filter(|_| cfg!(windows)) {
+        Some(why) => Err(Error::caller(why).path(path).hint("choose another name")),
+        None => Ok(()),
     }
+}
+
+/// Checks that the folder an output goes to is there.
+pub(crate) fn parent_of(path: &Path) -> Result<&Path> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !parent.is_dir() {
         return Err(Error::caller("the folder for the output does not exist").path(parent).hint("create it first"));

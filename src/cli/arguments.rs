@@ -3,9 +3,9 @@
 //!
 //! No file of Windows has `*`, `?` or `"` in its name, so that nothing is taken for what it is not.
 
-use globset::GlobBuilder;
+use glob::MatchOptions;
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tomokit_formats::{Error, Result};
 
 /// Options whose values are patterns themselves.
@@ -32,34 +32,22 @@ fn meant(given: Vec<OsString>) -> Result<Vec<OsString>> {
         let is_pattern = all.last().is_some_and(|l| PATTERNS.iter().any(|p| l == OsStr::new(p)));
         match i > 0 && !is_pattern && !text.starts_with('-') && text.contains(['*', '?']) && !text.starts_with(r"\\?\")
         {
-            true => all.extend(matching(Path::new(&arg))?.into_iter().map(PathBuf::into_os_string)),
+            true => all.extend(matching(&arg)?.into_iter().map(PathBuf::into_os_string)),
             false => all.push(arg),
         }
     }
     Ok(all)
 }
 
-/// Files and folders whose last part matches, in the order of their names; hidden ones only where that is asked for.
-fn matching(path: &Path) -> Result<Vec<PathBuf>> {
+/// Files and folders that match, in the order of their names; hidden ones only where that is asked for.
+fn matching(path: &OsStr) -> Result<Vec<PathBuf>> {
     let none = |why: &str| Error::caller(why.to_owned()).path(path).hint("check the spelling, or name the files");
-    let pattern = path.file_name().and_then(OsStr::to_str).ok_or_else(|| none("no file matches"))?;
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-    if folder.is_some_and(|f| f.to_string_lossy().contains(['*', '?'])) {
-        return Err(none("only the last part of a path may hold wildcards"));
-    }
     // `[` is no wildcard there, and may be part of a name.
-    let plain = pattern.replace('[', "[[]").replace('{', "[{]").replace('}', "[}]");
-    let glob = GlobBuilder::new(&plain).case_insensitive(true).backslash_escape(false).build();
-    let glob = glob.map_err(|e| none("cannot read this pattern").source(e))?.compile_matcher();
-    let entries = std::fs::read_dir(folder.unwrap_or(Path::new("."))).map_err(|e| Error::io(path, "listing", e))?;
-    let mut found: Vec<OsString> = (entries.flatten().map(|e| e.file_name()))
-        .filter(|n| glob.is_match(n) && (pattern.starts_with('.') || !n.to_string_lossy().starts_with('.')))
-        .collect();
-    found.sort();
-    match found.is_empty() {
-        true => Err(none("no file matches")),
-        false => Ok(found.into_iter().map(|n| folder.map_or_else(|| n.clone().into(), |f| f.join(&n))).collect()),
-    }
+    let pattern = path.to_str().ok_or_else(|| none("cannot read this pattern"))?.replace('[', "[[]");
+    let how = MatchOptions { case_sensitive: false, require_literal_separator: true, require_literal_leading_dot: true };
+    let found = glob::glob_with(&pattern, how).map_err(|e| none("cannot read this pattern").source(e))?;
+    let found: Vec<PathBuf> = found.flatten().collect();
+    if found.is_empty() { Err(none("no file matches")) } else { Ok(found) }
 }
 
 #[cfg(test)]
@@ -85,7 +73,7 @@ mod tests {
             assert_eq!(of(kept).unwrap(), kept);
         }
         assert!(of(&["tomo", "*.edf"]).unwrap_err().to_string().contains("no file matches"));
-        assert!(of(&["tomo", "*/x.vol"]).unwrap_err().to_string().contains("last part"));
+        assert!(of(&["tomo", "*/x.vol"]).is_err());
         let quoted = meant(vec!["tomo".into(), "my disk\" --dry-run".into()]).unwrap_err();
         assert!(quoted.advice().unwrap().contains("backslash"));
     }

@@ -16,7 +16,7 @@ use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tomokit_formats::{Error, Result};
+use tomokit_formats::{Error, Result, durable};
 
 /// Arguments of `tomo copy`.
 #[derive(Args, Debug)]
@@ -498,6 +498,7 @@ impl Made {
     /// Makes the last part of a destination, never the parts before it: `/media/usb` that is not there is a disk that is
     /// not mounted, and writing there would fill the system's disk.
     fn last(&mut self, target: &Path, dry: bool) -> Result<()> {
+        durable::refuse_name(target)?;
         if target.exists() {
             return Ok(());
         }
@@ -552,7 +553,9 @@ fn plan_text(p: &Plan) -> String {
         let what = match &target.volume {
             Some(v) => {
                 let free = v.room().map_or("room not told".into(), |room| format!("{} free", human::bytes(room)));
-                format!("{} on {}, {free}", v.fs, v.device.display())
+                // Windows' name of the device says nothing to anybody.
+                let place = if cfg!(windows) { &v.mount_point } else { &v.device };
+                format!("{} on {}, {free}", v.fs, place.display())
             }
             None => "unknown file system".into(),
         };
