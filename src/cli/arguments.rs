@@ -44,7 +44,8 @@ fn matching(path: &OsStr) -> Result<Vec<PathBuf>> {
     let none = |why: &str| Error::caller(why.to_owned()).path(path).hint("check the spelling, or name the files");
     // `[` is no wildcard there, and may be part of a name.
     let pattern = path.to_str().ok_or_else(|| none("cannot read this pattern"))?.replace('[', "[[]");
-    let how = MatchOptions { case_sensitive: false, require_literal_separator: true, require_literal_leading_dot: true };
+    let how =
+        MatchOptions { case_sensitive: false, require_literal_separator: true, require_literal_leading_dot: true };
     let found = glob::glob_with(&pattern, how).map_err(|e| none("cannot read this pattern").source(e))?;
     let found: Vec<PathBuf> = found.flatten().collect();
     if found.is_empty() { Err(none("no file matches")) } else { Ok(found) }
