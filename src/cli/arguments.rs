@@ -8,8 +8,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use tomokit_formats::{Error, Result};
 
-/// Options whose values are patterns themselves.
-const PATTERNS: [&str; 2] = ["--include", "--exclude"];
+/// What comes before a pattern that is meant as one: for names in a tree, or (`tomo ledger find`) in the ledger.
+const PATTERNS: [&str; 3] = ["--include", "--exclude", "find"];
 
 /// The arguments of this program.
 ///
@@ -70,7 +70,11 @@ mod tests {
         assert_eq!(of(&["tomo", "check", "*.vol", "--quick"]).unwrap(), ["tomo", "check", "A.VOL", "b.vol", "--quick"]);
         assert_eq!(of(&["tomo", "x[1]*"]).unwrap(), ["tomo", "x[1].tif"]);
         assert_eq!(of(&["tomo", "gr??e*"]).unwrap(), ["tomo", "größe 1.tif"]);
-        for kept in [&["tomo", "copy", "--include", "*.vol"][..], &["tomo", "--exclude", "*", "d"]] {
+        for kept in [
+            &["tomo", "copy", "--include", "*.vol"][..],
+            &["tomo", "--exclude", "*", "d"],
+            &["tomo", "ledger", "find", "scan_012*"],
+        ] {
             assert_eq!(of(kept).unwrap(), kept);
         }
         assert!(of(&["tomo", "*.edf"]).unwrap_err().to_string().contains("no file matches"));
