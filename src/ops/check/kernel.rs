@@ -5,6 +5,7 @@
 //! numbers for any split of a slice into pieces of whole rows; no allocation per row. Leaves to others: what is normal.
 
 use look::PLACES;
+use std::marker::PhantomData;
 use tomokit_formats::DType;
 use tomokit_formats::model::{F16, Voxel};
 
@@ -14,6 +15,8 @@ mod look;
 mod noise;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod whole;
 
 pub use look::{Bits, CELL, Frame, Look, THUMB};
 
@@ -38,8 +41,8 @@ fn look_avx2(frame: &Frame, first: usize, bytes: &[u8], out: &mut Look) {
 fn by_type<K: Kinds>(frame: &Frame, first: usize, bytes: &[u8], out: &mut Look) {
     match frame.dtype {
         DType::F32 => rows::<f32, K::Floats, K>(frame, first, bytes, out),
-        DType::U8 => rows::<u8, K::Bytes, K>(frame, first, bytes, out),
-        DType::U16 => rows::<u16, K::Words, K>(frame, first, bytes, out),
+        DType::U8 => rows::<u8, K::Whole, K>(frame, first, bytes, out),
+        DType::U16 => rows::<u16, K::Whole, K>(frame, first, bytes, out),
         DType::I16 => widened::<i16, K>(frame, first, bytes, out),
         DType::I8 => widened::<i8, K>(frame, first, bytes, out),
         DType::U32 => widened::<u32, K>(frame, first, bytes, out),
@@ -57,6 +60,11 @@ struct Masks {
     zero: u32,
     /// Not finite; then nothing else was counted.
     odd: u32,
+}
+
+/// How a row of one type is looked at.
+trait Row<T> {
+    fn look(frame: &Frame, y: usize, values: &[T], out: &mut Look);
 }
 
 /// Sums and extremes of finite values, side by side. `near` holds the voxel before each.
@@ -93,22 +101,21 @@ impl Unlike for u16 {
     }
 }
 
-/// Lanes for these types; all others are widened to floats.
+/// The ways of one kind of processor; all other types are widened to floats.
 trait Kinds {
-    type Floats: Lanes<f32>;
-    type Bytes: Lanes<u8>;
-    type Words: Lanes<u16>;
+    type Floats: Row<f32>;
+    type Whole: Row<u8> + Row<u16>;
 }
 
 #[inline(always)]
-fn rows<T: Unlike, L: Lanes<T>, K: Kinds>(frame: &Frame, first: usize, bytes: &[u8], out: &mut Look) {
+fn rows<T: Unlike, R: Row<T>, K: Kinds>(frame: &Frame, first: usize, bytes: &[u8], out: &mut Look) {
     // Rows that do not lie as values should: all or none.
     if bytemuck::try_cast_slice::<u8, T>(bytes).is_err() {
         return widened::<T, K>(frame, first, bytes, out);
     }
     for (r, row) in bytes.chunks_exact(frame.row_bytes().max(1)).enumerate() {
         hash(row, &mut out.hash);
-        one_row::<T, L>(frame, first + r, bytemuck::cast_slice(row), out);
+        R::look(frame, first + r, bytemuck::cast_slice(row), out);
     }
 }
 
@@ -121,7 +128,7 @@ fn widened<T: Voxel, K: Kinds>(frame: &Frame, first: usize, bytes: &[u8], out: &
         for (v, b) in scratch.iter_mut().zip(row.chunks_exact(size_of::<T>())) {
             *v = narrowed(bytemuck::pod_read_unaligned::<T>(b));
         }
-        one_row::<f32, K::Floats>(frame, first + r, &scratch, out);
+        K::Floats::look(frame, first + r, &scratch, out);
     }
     out.scratch = scratch;
 }
@@ -141,57 +148,62 @@ fn narrowed<T: Voxel>(value: T) -> f32 {
     }
 }
 
-#[inline(always)]
-fn one_row<T: Unlike, L: Lanes<T>>(frame: &Frame, y: usize, values: &[T], out: &mut Look) {
-    let per_row = frame.cells_per_row();
-    let top = frame.top;
-    let line = y * frame.thumb_rows / frame.rows * frame.thumb_cols;
-    let mut lanes = L::new(top);
-    let mut zeros = 0u64;
-    let mut bits = BitWriter::at(y * per_row);
-    let Some(first) = values.first() else { return };
-    // Nothing lies before the first voxel.
-    let mut start = [first.unlike(); CELL];
-    let known = values.len().min(CELL - 1);
-    start[1..known + 1].copy_from_slice(&values[..known]);
-    let mut sum = 0f64;
-    for t in 0..frame.thumb_cols {
-        let mut rest = 0f32;
-        for c in out.edges[t]..out.edges[t + 1] {
-            let at = c * CELL;
-            let here = &values[at..];
-            let before = if c == 0 { &start } else { values[at - 1..].first_chunk().unwrap_or(&start) };
-            let (mut zero, full) = match here.first_chunk::<CELL>() {
-                Some(cell) => {
-                    let masks = lanes.add(cell, before);
-                    (if masks.odd == 0 { Some(masks.zero) } else { None }, (1u32 << CELL) - 1)
+/// Cell by cell.
+struct Cells<L>(PhantomData<L>);
+
+impl<T: Unlike, L: Lanes<T>> Row<T> for Cells<L> {
+    #[inline(always)]
+    fn look(frame: &Frame, y: usize, values: &[T], out: &mut Look) {
+        let per_row = frame.cells_per_row();
+        let top = frame.top;
+        let line = y * frame.thumb_rows / frame.rows * frame.thumb_cols;
+        let mut lanes = L::new(top);
+        let mut zeros = 0u64;
+        let mut bits = BitWriter::at(y * per_row);
+        let Some(first) = values.first() else { return };
+        // Nothing lies before the first voxel.
+        let mut start = [first.unlike(); CELL];
+        let known = values.len().min(CELL - 1);
+        start[1..known + 1].copy_from_slice(&values[..known]);
+        let mut sum = 0f64;
+        for t in 0..frame.thumb_cols {
+            let mut rest = 0f32;
+            for c in out.edges[t]..out.edges[t + 1] {
+                let at = c * CELL;
+                let here = &values[at..];
+                let before = if c == 0 { &start } else { values[at - 1..].first_chunk().unwrap_or(&start) };
+                let (mut zero, full) = match here.first_chunk::<CELL>() {
+                    Some(cell) => {
+                        let masks = lanes.add(cell, before);
+                        (if masks.odd == 0 { Some(masks.zero) } else { None }, (1u32 << CELL) - 1)
+                    }
+                    None => (None, (1u32 << here.len()) - 1),
+                };
+                if zero.is_none() {
+                    let mut cell = [0f32; CELL];
+                    cell.iter_mut().zip(here).for_each(|(c, v)| *c = v.to_f32());
+                    let near = if c == 0 { f32::NAN } else { values[at - 1].to_f32() };
+                    let (z, s) = slowly(&cell[..here.len().min(CELL)], near, top, (y, at), rest, out);
+                    (zero, rest) = (Some(z), s);
                 }
-                None => (None, (1u32 << here.len()) - 1),
-            };
-            if zero.is_none() {
-                let mut cell = [0f32; CELL];
-                cell.iter_mut().zip(here).for_each(|(c, v)| *c = v.to_f32());
-                let near = if c == 0 { f32::NAN } else { values[at - 1].to_f32() };
-                let (z, s) = slowly(&cell[..here.len().min(CELL)], near, top, (y, at), rest, out);
-                (zero, rest) = (Some(z), s);
+                let zero = zero.unwrap_or(0);
+                zeros += u64::from(zero.count_ones());
+                bits.push([zero == full, zero == 0], [&mut out.zero_cells, &mut out.solid_cells]);
             }
-            let zero = zero.unwrap_or(0);
-            zeros += u64::from(zero.count_ones());
-            bits.push([zero == full, zero == 0], [&mut out.zero_cells, &mut out.solid_cells]);
+            let part = lanes.take_sum() + rest;
+            sum += f64::from(part);
+            out.thumb[line + t] += part;
         }
-        let part = lanes.take_sum() + rest;
-        sum += f64::from(part);
-        out.thumb[line + t] += part;
+        bits.end([&mut out.zero_cells, &mut out.solid_cells]);
+        let (min, max, equal, saturated) = lanes.end();
+        out.min = out.min.min(min);
+        out.max = out.max.max(max);
+        out.equal += equal;
+        out.saturated += saturated;
+        out.zeros += zeros;
+        out.sum += sum;
+        out.voxels += frame.cols as u64;
     }
-    bits.end([&mut out.zero_cells, &mut out.solid_cells]);
-    let (min, max, equal, saturated) = lanes.end();
-    out.min = out.min.min(min);
-    out.max = out.max.max(max);
-    out.equal += equal;
-    out.saturated += saturated;
-    out.zeros += zeros;
-    out.sum += sum;
-    out.voxels += frame.cols as u64;
 }
 
 /// A short last cell, or one with values that are not finite. Returns the zeros and the sum so far.
@@ -268,9 +280,8 @@ struct Portable {
 struct Plain;
 
 impl Kinds for Plain {
-    type Floats = Portable;
-    type Bytes = Portable;
-    type Words = Portable;
+    type Floats = Cells<Portable>;
+    type Whole = Cells<Portable>;
 }
 
 impl<T: Voxel> Lanes<T> for Portable {

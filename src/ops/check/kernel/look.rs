@@ -76,6 +76,19 @@ impl Bits {
         self.0[i / 64] |= 1 << (i % 64);
     }
 
+    /// Puts those in whose bits are set, the lowest standing for cell `i`.
+    #[inline(always)]
+    pub(super) fn set_word(&mut self, i: usize, bits: u64) {
+        let (at, by) = (i / 64, i % 64);
+        if bits != 0 {
+            self.0[at] |= bits << by;
+            let beyond = (bits >> 1) >> (63 - by);
+            if beyond != 0 {
+                self.0[at + 1] |= beyond;
+            }
+        }
+    }
+
     /// Is it in?
     #[inline(always)]
     pub fn has(&self, i: usize) -> bool {
@@ -147,6 +160,8 @@ pub struct Look {
     pub(super) hash: [u32; 32],
     /// One row as floats.
     pub(super) scratch: Vec<f32>,
+    /// One row of whole numbers, cell by cell: which voxels are zero; half sums, two per cell.
+    pub(super) cells: (Vec<u16>, Vec<u64>),
 }
 
 impl Look {
@@ -172,6 +187,7 @@ impl Look {
             edges: (0..=frame.thumb_cols).map(|t| t * frame.cells_per_row() / frame.thumb_cols).collect(),
             hash: [0; 32],
             scratch: Vec::new(),
+            cells: Default::default(),
         };
         l.reset();
         l
