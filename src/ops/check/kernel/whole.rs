@@ -207,13 +207,14 @@ unsafe fn steps<T: Wide>(top: T, values: &[T], masks: &mut [u16], sums: &mut [u6
         let mut range = Range { min: T::MOST.all(), max: T::ZERO.all(), top: top.all() };
         let (mut equal, mut full) = (nothing, nothing);
         let mut zeros = 0u64;
-        let (masks, sums) = (masks.as_chunks_mut::<2>().0, sums.as_chunks_mut::<4>().0);
-        let mut near = start.as_ptr();
-        for ((values, masks), sums) in whole.chunks(MOST).zip(masks.chunks_mut(MOST)).zip(sums.chunks_mut(MOST)) {
+        let masks = &mut masks.as_chunks_mut::<2>().0[..whole.len()];
+        let sums = &mut sums.as_chunks_mut::<4>().0[..whole.len()];
+        let (mut v, mut near) = (values.as_ptr(), start.as_ptr());
+        for (masks, sums) in masks.chunks_mut(MOST).zip(sums.chunks_mut(MOST)) {
             let (mut equal_8, mut full_8) = (nothing, nothing);
-            for ((v, mask), sum) in values.iter().zip(masks).zip(sums) {
-                let found = T::step(v.as_ptr(), near, &mut range);
-                near = v.as_ptr().add(STEP - 1);
+            for (mask, sum) in masks.iter_mut().zip(sums) {
+                let found = T::step(v, near, &mut range);
+                (v, near) = (v.add(STEP), v.add(STEP - 1));
                 let zero = _mm256_movemask_epi8(found.zero) as u32;
                 zeros += u64::from(zero.count_ones());
                 *mask = [zero as u16, (zero >> CELL) as u16];
